@@ -1,0 +1,84 @@
+"""Milliseconds that an explorer takes to redraw, PNG included, in the kernel, on one thread.
+
+python -m benchmarks.explorers
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from kdlib.explorers import BankExplorer, Explorer, SoftenedLogits
+
+BUDGET = 10.0
+
+
+class ThreePanels(Explorer):
+    """The heaviest picture the course draws: three panels of lines with ghosts, 700 × 320 px."""
+
+    def __init__(self) -> None:
+        self._curves = np.random.default_rng(0).random((20, 3, 3, 12))
+        super().__init__(controls={"T": range(20)}, title="Three panels of three lines")
+
+    def setup(self, figure: Figure) -> None:
+        self._lines = {
+            ghost: [
+                axis.plot(range(12), range(12), marker="o", **self.look(role, ghost=ghost))[0]
+                for axis in axes
+                for role in ("teacher", "alone", "taught")
+            ]
+            for axes in [figure.subplots(1, 3)]
+            for ghost in (True, False)
+        }
+        for axis in figure.axes:
+            axis.set_ylim(0, 1)
+
+    def move(self, state: dict[str, int], ghost: bool) -> None:
+        curves = self._curves[state["T"]].reshape(9, 12)
+        for line, curve in zip(self._lines[ghost], curves, strict=True):
+            line.set_ydata(curve)
+
+    def sentence(self, state: dict[str, int]) -> str:
+        return f"Random lines number {state['T']}."
+
+
+def examples() -> list[Explorer]:
+    rng = np.random.default_rng(0)
+    axes = {"T": [1, 2, 4, 8, 20], "alpha": [0.1, 0.5, 0.9], "width": [8, 16, 32]}
+    bank = BankExplorer(
+        axes,
+        8 + rng.normal(size=(5, 3, 3, 5)),
+        n=1000,
+        alone=9 + rng.normal(size=(3, 5)),
+        second={"with T²": rng.random((5, 3, 3)), "without": rng.random((5, 3, 3))},
+        second_name="gradient norm",
+    )
+    logits = 4 * rng.normal(size=(20, 10))
+    softened = SoftenedLogits(logits, logits.argmax(1), rng.random((20, 28, 28)))
+    return [ThreePanels(), bank, softened]
+
+
+def milliseconds(explorer: Explorer, repeats: int = 60) -> list[float]:
+    states = list(explorer._controls.states())
+    taken = []
+    for k in range(repeats):
+        now, before = states[(k + 1) % len(states)], states[k % len(states)]
+        start = time.perf_counter()
+        explorer.draw(now, before)
+        taken.append(1000 * (time.perf_counter() - start))
+    return taken
+
+
+if __name__ == "__main__":
+    for explorer in examples():
+        taken = milliseconds(explorer)
+        middle, high = statistics.median(taken), statistics.quantiles(taken, n=20)[-1]
+        size = len(explorer.draw(explorer.state)) / 1000
+        word = "within" if middle <= BUDGET else "over"
+        print(
+            f"{type(explorer).__name__:15} median {middle:5.1f} ms, 95 % {high:5.1f} ms, "
+            f"{size:4.0f} kB: {word} {BUDGET:g} ms"
+        )

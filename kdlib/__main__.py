@@ -1,0 +1,176 @@
+"""`python -m kdlib doctor | run | sweep`: the command line of the course."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from kdlib.headless import Result
+
+BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One sentence, where argparse would print its usage first."""
+        self.exit(BAD_INPUT, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit status: 0 well, 1 a run or a check failed, 2 bad input, 130 interrupted."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return arguments.command(arguments)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return BAD_INPUT
+    except OSError as error:
+        print(f"could not write or read: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("interrupted; what was finished is kept", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="python -m kdlib", description="The course without a browser.")
+    words = parser.add_subparsers(required=True, metavar="doctor | run | sweep")
+
+    doctor = words.add_parser("doctor", help="what this machine has, and how to mend what it lacks")
+    doctor.set_defaults(command=_doctor)
+
+    common = _Parser(add_help=False)
+    common.add_argument("--out", default="runs", type=Path, help="folder for results (runs)")
+    common.add_argument("--timeout", default=600, type=_seconds, help="seconds a cell may take")
+    common.add_argument("--again", action="store_true", help="run again what is finished")
+    common.add_argument("--notebooks", type=Path, metavar="FOLDER", help="another folder of them")
+
+    run = words.add_parser("run", parents=[common], help="notebooks with other parameters")
+    run.add_argument("names", nargs="*", metavar="NOTEBOOK", help="04, 04_temperature, or a path")
+    run.add_argument("--all", action="store_true", help="every notebook of the course")
+    run.add_argument("-p", dest="given", action="append", default=[], metavar="NAME=VALUE")
+    run.set_defaults(command=_run)
+
+    sweep = words.add_parser("sweep", parents=[common], help="a notebook over a grid of values")
+    sweep.add_argument("name", metavar="NOTEBOOK", help="04, 04_temperature, or a path")
+    sweep.add_argument(
+        "-g",
+        dest="given",
+        action="append",
+        default=[],
+        metavar="NAME=VALUES",
+        help="T=1,4 seed=0:5",
+    )
+    sweep.add_argument("--workers", type=_count, help="processes (as many as processors)")
+    sweep.set_defaults(command=_sweep)
+    return parser
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from kdlib import doctor
+
+    healthy = True
+    for line in doctor.report():
+        print(line, flush=True)
+        healthy &= not line.broken
+    return 0 if healthy else FAILED
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from kdlib import headless
+
+    if arguments.all == bool(arguments.names):
+        raise ValueError("run needs names of notebooks, or --all: for instance `run 04`")
+    folder = arguments.notebooks
+    names = headless.notebooks(folder) if arguments.all else arguments.names
+    paths = [headless.find(name, folder) for name in names]
+    given = _pairs(arguments.given, "-p T=8")
+    if not paths:
+        raise ValueError("there are no notebooks to run; build them with `python3 course.py build`")
+    for path in paths:  # all of them before the first starts
+        headless.validate(path, given)
+    results = [
+        headless.run(
+            path,
+            given,
+            arguments.out,
+            timeout=arguments.timeout,
+            again=arguments.again,
+            report=_say,
+        )
+        for path in paths
+    ]
+    print(_table(results))
+    return 0 if all(result.ok for result in results) else FAILED
+
+
+def _sweep(arguments: argparse.Namespace) -> int:
+    from kdlib import headless
+
+    grid = _pairs(arguments.given, "-g T=1,4,20")
+    if not grid:
+        raise ValueError("sweep needs a grid: for instance `sweep 04 -g T=1,4,20 -g seed=0:5`")
+    results = headless.sweep(
+        arguments.name,
+        grid,
+        arguments.out,
+        workers=arguments.workers,
+        timeout=arguments.timeout,
+        again=arguments.again,
+        folder=arguments.notebooks,
+        report=_say,
+    )
+    done = sum(result.ok for result in results)
+    print(f"{done} of {len(results)} runs finished; the table is {arguments.out / 'sweep.csv'}")
+    return 0 if done == len(results) else FAILED
+
+
+def _pairs(texts: Sequence[str], example: str) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise ValueError(f"{text!r} is not a setting: expected name=value, like {example}")
+        if name.strip() in pairs:
+            raise ValueError(f"{name.strip()} is given twice: give it once, like {example}")
+        pairs[name.strip()] = value
+    return pairs
+
+
+def _table(results: Sequence["Result"]) -> str:
+    """Seconds and claims, a line a notebook."""
+    lines = [f"{'notebook':<44}{'seconds':>8}  claims"]
+    for result in results:
+        held = sum(bool(claim["holds"]) for claim in result.claims)
+        claims = f"{held} of {len(result.claims)} hold" if result.ok else "failed"
+        lines.append(f"{Path(result.file).stem:<44}{result.seconds:>8.1f}  {claims}")
+        lines += [
+            f"    ○ {claim['id']} {claim['text']} · not reproduced"
+            for claim in result.claims
+            if not claim["holds"]
+        ]
+    return "\n".join(lines)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
+    return seconds
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of processes")
+    return count
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,6 @@
+"""Many students at once: grids over temperature, weight, width, seed and more."""
+
+from kdlib.bank.result import Bank
+from kdlib.bank.train import train_bank
+
+__all__ = ["Bank", "train_bank"]

@@ -1,0 +1,164 @@
+"""Two ways to train any students together: torch.func's vmap, or one after another."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad_and_value, stack_module_state, vmap
+
+from kdlib.data import Batch, Examples
+from kdlib.device import seeded
+from kdlib.models import initialise, predict
+from kdlib.objectives import Objective, TeacherTable
+from kdlib.training import fit
+from kdlib.training.loop import adamw, epoch_seed, one_cycle
+
+Weights = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all students of a group share."""
+
+    epochs: int
+    lr: float
+    batch: int
+    order_seed: int
+    weight_decay: float
+    schedule: str
+    precision: str
+
+
+@dataclass
+class Group:
+    """Students of one structure: S of them, each with a seed and a value for each symbol.
+
+    bindings: symbol -> (S,) · tick: called after each epoch.
+    """
+
+    objective: Objective
+    build: Callable[[], nn.Module]
+    examples: Examples
+    seeds: list[int]
+    bindings: dict[str, Tensor]
+    settings: Settings
+    tables: dict[nn.Module, TeacherTable]
+    tick: Callable[[], Any]
+
+    def fresh(self, student: int) -> nn.Module:
+        """Student number `student` before training."""
+        return initialise(self.build(), self.seeds[student])
+
+
+@dataclass
+class Trained:
+    """weights: one state dict per student · losses (S, epochs) · answer: Examples -> (S, N, C)."""
+
+    weights: list[Weights]
+    losses: Tensor
+    answer: Callable[[Examples], Tensor]
+
+
+def reference(group: Group) -> Trained:
+    """All students in one vmap: any objective, any network without data-dependent control flow."""
+    settings, examples = group.settings, group.examples
+    sample = examples.batch(slice(0, 2))
+    learners = [
+        group.objective.build(group.fresh(i), sample, seed=seed)
+        for i, seed in enumerate(group.seeds)
+    ]
+    base = learners[0].train()
+    params, buffers = stack_module_state(learners)  # type: ignore[arg-type]
+    steps = sum(1 for _ in examples.batches(settings.batch))
+    optimizer = adamw(list(params.values()), settings.lr, settings.weight_decay)
+    scheduler = one_cycle(optimizer, settings.lr, settings.epochs * steps, settings.schedule)
+
+    def loss(params: Any, buffers: Any, bindings: Any, batch: Batch, done: float) -> Tensor:
+        arguments = (batch, {**bindings, "progress": done}, group.tables)
+        return functional_call(base, (params, buffers), arguments)[0]
+
+    losses = []
+    for epoch in range(settings.epochs):
+        generator = torch.Generator().manual_seed(epoch_seed(settings.order_seed, epoch))
+        total = torch.zeros(len(learners))
+        with seeded(epoch_seed(settings.order_seed, epoch)):
+            for i, batch in enumerate(examples.batches(settings.batch, generator)):
+                group.objective.prefetch(batch, group.tables)
+                done = (epoch * steps + i) / (settings.epochs * steps)
+                step = vmap(
+                    grad_and_value(lambda p, b, s, x=batch, d=done: loss(p, b, s, x, d)),
+                    randomness="different",
+                )
+                gradients, values = step(params, buffers, group.bindings)
+                for name, parameter in params.items():
+                    parameter.grad = gradients[name]
+                optimizer.step()
+                scheduler.step()
+                total += values.detach()
+        losses.append(total / steps)
+        group.tick()
+    state = {**params, **buffers}
+    weights = [
+        {
+            name.removeprefix("student."): tensor[i].detach().clone()
+            for name, tensor in state.items()
+            if name.startswith("student.")
+        }
+        for i in range(len(learners))
+    ]
+    return Trained(weights, torch.stack(losses, 1), _answers(group, weights))
+
+
+def sequential(group: Group) -> Trained:
+    """One `fit` after another: for convolutions on a CPU, where vmap is slower."""
+    settings, weights, losses = group.settings, [], []
+    for i, seed in enumerate(group.seeds):
+        network = group.build()
+        values = {name: float(tensor[i]) for name, tensor in group.bindings.items()}
+        run = fit(
+            network,
+            group.examples,
+            substitute(group.objective, values),
+            seed=seed,
+            **vars(settings),
+        )
+        if run.interrupted:
+            raise KeyboardInterrupt
+        weights.append({name: t.detach().clone() for name, t in network.state_dict().items()})
+        losses.append(torch.tensor([row["loss"] for row in run.history]))
+        for _ in range(settings.epochs):
+            group.tick()
+    return Trained(weights, torch.stack(losses), _answers(group, weights))
+
+
+def substitute(objective: Objective, values: dict[str, float]) -> Objective:
+    """The objective with numbers in place of symbols; `progress` stays."""
+    from kdlib.objectives.symbols import Operation, Symbol
+
+    def put(number: Any) -> Any:
+        if isinstance(number, Symbol):
+            return values.get(number.name, number)
+        if isinstance(number, Operation):
+            left, right = put(number.left), put(number.right)
+            operation = Operation(number.sign, left, right)
+            return operation if list(operation.leaves()) else operation.value({})
+        return number
+
+    terms = []
+    for weight, term in objective.terms:
+        changed = {name: put(number) for name, number in term.hyperparameters()}
+        terms.append((put(weight), replace(term, **changed) if changed else term))  # type: ignore[type-var]
+    return Objective(tuple(terms))
+
+
+def _answers(group: Group, weights: list[Weights]) -> Callable[[Examples], Tensor]:
+    def answer(examples: Examples) -> Tensor:
+        network, answers = group.build(), []
+        for state in weights:
+            network.load_state_dict(state)
+            answers.append(predict(network, examples))
+        return torch.stack(answers)
+
+    return answer

@@ -1,0 +1,182 @@
+"""The fast path: MLP students under hard labels and soft targets, with the gradient in closed form.
+
+All students see the same batch, so their first layers are one product
+[S·h, inputs] × [inputs, B]; later layers are batched products. The gradient of the logits is
+weight · T · (q_T - p_T) / batch, p_T is kept for each distinct T, and one fused AdamW moves one
+flat vector that holds every student. With bf16 the first layer's products run in bf16 on float32
+master weights.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kdlib.bank.engines import Group, Trained
+from kdlib.data import Examples
+from kdlib.models import MLP
+from kdlib.objectives import HardLabels, LearnedTemperature, Objective, SoftTargets, Symbol
+from kdlib.objectives.symbols import leaves, value
+from kdlib.objectives.teachers import ask
+from kdlib.training.loop import adamw, epoch_seed, one_cycle
+
+
+def matches(objective: Objective, network: Any, examples: Examples) -> bool:
+    """Whether these students can take the fast path."""
+    plain_terms = all(
+        type(term) is HardLabels
+        or (type(term) is SoftTargets and Symbol("progress") not in leaves(term.T))
+        for _, term in objective.terms
+    )
+    learned = any(isinstance(symbol, LearnedTemperature) for symbol in objective.symbols())
+    return plain_terms and not learned and type(network) is MLP and network.dropout == 0
+
+
+class Stack:
+    """S networks of one shape in one flat vector; weights (S, out, in) and biases (S, out, 1)."""
+
+    def __init__(self, networks: list[MLP], precision: str = "fp32") -> None:
+        self.count = len(networks)
+        self.half = precision == "bf16"
+        self.normalise = networks[0].normalise
+        states = [network.state_dict() for network in networks]
+        self.names = [name for name, _ in networks[0].named_parameters()]
+        self.buffers = {k: v for k, v in states[0].items() if k not in self.names}
+        stacked = [torch.stack([state[name] for state in states]) for name in self.names]
+        self.flat = torch.nn.Parameter(torch.cat([tensor.flatten() for tensor in stacked]))
+        self.flat.grad = torch.zeros_like(self.flat)
+        self.shapes = [tensor.shape for tensor in stacked]
+        self.values, self.grads = self._views(self.flat.data), self._views(self.flat.grad)
+        self.layers = list(zip(self.values[::2], self.values[1::2], strict=True))
+        self.slopes = list(zip(self.grads[::2], self.grads[1::2], strict=True))
+
+    def _views(self, flat: Tensor) -> list[Tensor]:
+        parts = flat.split([shape.numel() for shape in self.shapes])
+        return [part.view(shape) for part, shape in zip(parts, self.shapes, strict=True)]
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """x (B, inputs) -> each layer's activations, feature-major (S, out, B); last: logits."""
+        activations: list[Tensor] = []
+        for i, (weight, bias) in enumerate(self.layers):
+            if i == 0:  # one product for all students: [S·out, in] × [in, B]
+                rows = self._product(weight.view(-1, weight.shape[-1]), x.T)
+                out = rows.add_(bias.view(-1, 1)).view(self.count, -1, len(x))
+            else:
+                out = torch.baddbmm(bias[..., None], weight, activations[-1])
+            activations.append(out.relu_() if i < len(self.layers) - 1 else out)
+        return activations
+
+    def _product(self, a: Tensor, b: Tensor) -> Tensor:
+        """The one large product, in bf16 when asked for; the weights themselves stay float32."""
+        return (a.bfloat16() @ b.bfloat16()).float() if self.half else a @ b
+
+    def backward(self, x: Tensor, activations: list[Tensor], slope: Tensor) -> None:
+        """Fills the gradient from that of the logits, slope (S, classes, B)."""
+        for i in range(len(self.layers) - 1, -1, -1):
+            weight_grad, bias_grad = self.slopes[i]
+            torch.sum(slope, 2, out=bias_grad)
+            if i == 0:
+                rows = slope.reshape(-1, slope.shape[-1])
+                weight_grad.view(-1, x.shape[1]).copy_(self._product(rows, x))
+                return
+            below = activations[i - 1]
+            torch.bmm(slope, below.transpose(1, 2), out=weight_grad)
+            slope = torch.bmm(self.layers[i][0].transpose(1, 2), slope).mul_(below > 0)
+
+    def weights(self, student: int) -> dict[str, Tensor]:
+        own = {n: v[student].clone() for n, v in zip(self.names, self.values, strict=True)}
+        return own | {name: buffer.clone() for name, buffer in self.buffers.items()}
+
+
+@dataclass
+class _Target:
+    """One term: its weight, T (S,), and targets: tables (distinct T, N, classes), row per student.
+
+    `mask` (N,): which examples it concerns. Entropies make the loss a KL instead of a CE.
+    """
+
+    weight: Any
+    T: Tensor
+    tables: Tensor
+    row: Tensor
+    mask: Tensor
+    entropy: Tensor
+
+
+@torch.no_grad()
+def fast(group: Group) -> Trained:
+    """Trains the group; equal to the reference engine to rounding."""
+    settings, examples = group.settings, group.examples
+    networks = [group.fresh(i) for i in range(len(group.seeds))]
+    stack = Stack(networks, settings.precision)  # type: ignore[arg-type]
+    whole = examples.batch()
+    inputs = stack.normalise(whole.x).flatten(1)  # (N, C, H, W) -> (N, C·H·W)
+    targets = [_target(group, weight, term, whole) for weight, term in group.objective.terms]
+    steps = sum(1 for _ in examples.batches(settings.batch))
+    optimizer = adamw([stack.flat], settings.lr, settings.weight_decay)
+    scheduler = one_cycle(optimizer, settings.lr, settings.epochs * steps, settings.schedule)
+    losses = []
+    for epoch in range(settings.epochs):
+        generator = torch.Generator().manual_seed(epoch_seed(settings.order_seed, epoch))
+        order = torch.randperm(len(examples), generator=generator)
+        total = torch.zeros(stack.count, dtype=inputs.dtype)
+        for i, index in enumerate(order.tensor_split(steps)):
+            x = inputs[index]
+            activations = stack.forward(x)
+            done = (epoch * steps + i) / (settings.epochs * steps)
+            slope, loss = _logit_gradient(activations[-1], targets, index, group.bindings, done)
+            stack.backward(x, activations, slope)
+            optimizer.step()
+            scheduler.step()
+            total += loss
+        losses.append(total / steps)
+        group.tick()
+
+    def answer(unseen: Examples) -> Tensor:
+        chunks = unseen.batch().x.split(1000)
+        logits = [stack.forward(stack.normalise(x).flatten(1))[-1] for x in chunks]
+        return torch.cat(logits, -1).transpose(1, 2).contiguous()  # (S, C, N) -> (S, N, C)
+
+    weights = [stack.weights(i) for i in range(stack.count)]
+    return Trained(weights, torch.stack(losses, 1).float(), answer)
+
+
+def _target(group: Group, weight: Any, term: Any, whole: Any) -> _Target:
+    students, dtype = len(group.seeds), whole.x.dtype
+    if isinstance(term, HardLabels):
+        z_t, T = None, torch.ones(students, dtype=dtype)
+    else:
+        z_t = ask(term.teacher, whole, (), group.tables).logits.to(dtype)
+        T = torch.as_tensor(value(term.T, group.bindings), dtype=dtype).expand(students)
+    distinct, row = T.unique(return_inverse=True)
+    if z_t is None:
+        mask = whole.y >= 0
+        classes = group.build().sizes[-1]  # type: ignore[union-attr, index]
+        one_hot = torch.nn.functional.one_hot(whole.y.clamp(min=0), classes).to(dtype)
+        tables = ((1 - term.smoothing) * one_hot + term.smoothing / classes)[None]
+        entropy = torch.zeros(1, len(whole), dtype=dtype)
+    else:
+        mask = torch.ones(len(whole), dtype=torch.bool)
+        tables = torch.stack([(z_t / t).softmax(-1) for t in distinct])
+        entropy = -torch.special.xlogy(tables, tables).sum(-1)
+    return _Target(weight, T, tables, row, mask, entropy)
+
+
+def _logit_gradient(
+    z: Tensor, targets: list[_Target], index: Tensor, bindings: dict[str, Tensor], done: float
+) -> tuple[Tensor, Tensor]:
+    """Gradient (S, classes, B) and value (S,) of the objective at logits z (S, classes, B)."""
+    slope, loss = torch.zeros_like(z), torch.zeros(len(z), dtype=z.dtype)
+    for target in targets:
+        weight = value(target.weight, {**bindings, "progress": done})
+        weight = torch.as_tensor(weight, dtype=z.dtype).expand(len(z))
+        mask = target.mask[index].to(z.dtype)
+        share = mask / mask.sum().clamp(min=1)
+        log_q = (z / target.T[:, None, None]).log_softmax(1)
+        p = target.tables[:, index].transpose(1, 2)[target.row]  # (S, classes, B)
+        ce = -(p * log_q).sum(1) - target.entropy[:, index][target.row]
+        loss += weight * target.T**2 * (ce * share).sum(1)
+        factor = (weight * target.T)[:, None, None] * share
+        slope += factor * (log_q.exp_() - p)
+    return slope, loss

@@ -1,0 +1,150 @@
+"""A trained bank: every student's answers, ready for a slider."""
+
+import copy
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from torch import Tensor, nn
+
+from kdlib import metrics
+
+
+@dataclass
+class Bank:
+    """Answers and weights of students over named axes and seeds.
+
+    axes: name -> values · seeds · logits: split -> (*axes, seeds, N, classes) ·
+    labels: split -> (N,) · losses: (*axes, seeds, last epoch), mean training loss of each epoch,
+    nan beyond a student's last · engine: which one trained it ("fast", "reference", "sequential").
+    """
+
+    axes: dict[str, list[Any]]
+    seeds: list[int]
+    logits: dict[str, Tensor]
+    labels: dict[str, Tensor]
+    losses: Tensor
+    weights: list[dict[str, Tensor]]
+    engine: str
+    seconds: float
+    student: nn.Module | Callable[..., nn.Module] = field(repr=False)
+    formula: str = ""
+    cached: bool = False
+
+    def __repr__(self) -> str:
+        axes = " × ".join(f"{len(values)} {name}" for name, values in self.axes.items())
+        how = "read from the cache" if self.cached else "trained"
+        return f"Bank({axes} × {len(self.seeds)} seeds of {self.formula}; {self.engine}, {how})"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (*(len(values) for values in self.axes.values()), len(self.seeds))
+
+    def index(self, **state: Any) -> tuple[int | slice, ...]:
+        """Where a state lies in `shape`; axes that are not named stay whole.
+
+        Raises ValueError for a name or value that the bank does not have.
+        """
+        axes = self.axes | {"seed": self.seeds}
+        for name, value in state.items():
+            if name not in axes:
+                raise ValueError(f"the bank has no axis {name!r}; it has {', '.join(axes)}")
+            if value not in axes[name]:
+                raise ValueError(f"the bank has no {name}={value!r}; it has {axes[name]}")
+        return tuple(
+            values.index(state[name]) if name in state else slice(None)
+            for name, values in axes.items()
+        )
+
+    def select(self, **state: Any) -> "Bank":
+        """The bank with these axes fixed and gone; a fixed seed stays as an axis of one."""
+        seeds = [state["seed"]] if "seed" in state else self.seeds
+        index = tuple(
+            slice(i, i + 1) if isinstance(i, int) and position == len(self.axes) else i
+            for position, i in enumerate(self.index(**state))
+        )
+        flat = np.arange(len(self.weights)).reshape(self.shape)[index]
+        return Bank(
+            {name: values for name, values in self.axes.items() if name not in state},
+            seeds,
+            {split: logits[index] for split, logits in self.logits.items()},
+            self.labels,
+            self.losses[index],
+            [self.weights[i] for i in np.ravel(flat)],
+            self.engine,
+            self.seconds,
+            _partial(self.student, state),
+            self.formula,
+            self.cached,
+        )
+
+    def wrong(self, split: str = "test") -> Tensor:
+        """Which answers are wrong: bool (*axes, seeds, N)."""
+        return metrics.wrong(self._of(split), self.labels[split])
+
+    def errors(self, split: str = "test") -> Tensor:
+        """Wrong answers in percent, (*axes, seeds)."""
+        return 100 * self.wrong(split).double().mean(-1)
+
+    def _of(self, split: str) -> Tensor:
+        if split not in self.logits:
+            raise ValueError(f"the bank was not evaluated on {split!r}; it has {list(self.logits)}")
+        return self.logits[split]
+
+    def frame(self, split: str = "test", *, seeds: bool = False) -> pd.DataFrame:
+        """One row per cell: error % with its 95 % interval over seeds and images.
+
+        `seeds=True` gives one row per student instead.
+        """
+        wrong = self.wrong(split)
+        rows = []
+        for cell in np.ndindex(*self.shape[:-1]):
+            state = {n: v[i] for (n, v), i in zip(self.axes.items(), cell, strict=True)}
+            if seeds:
+                errors = 100 * wrong[cell].double().mean(-1)
+                rows += [
+                    state | {"seed": seed, "error %": float(e)}
+                    for seed, e in zip(self.seeds, errors, strict=True)
+                ]
+            else:
+                interval = metrics.bootstrap(100 * wrong[cell].double(), draws=1000)
+                rows.append(
+                    state | {"error %": interval.mean, "low": interval.low, "high": interval.high}
+                )
+        return pd.DataFrame(rows)
+
+    def network(self, **state: Any) -> nn.Module:
+        """One student as a network, in eval mode; name a value for each axis, and the seed."""
+        index = self.index(**state)
+        if any(isinstance(i, slice) for i in index):
+            missing = [n for n in (*self.axes, "seed") if n not in state]
+            raise ValueError(f"several students fit {state}; name {', '.join(missing)} as well")
+        flat = int(np.ravel_multi_index(index, self.shape))  # type: ignore[call-overload]
+        built = _partial(self.student, state)
+        network = copy.deepcopy(built)
+        assert isinstance(network, nn.Module)
+        network.load_state_dict(self.weights[flat])
+        return network.eval()
+
+
+def _partial(
+    student: nn.Module | Callable[..., nn.Module], state: dict[str, Any]
+) -> nn.Module | Callable[..., nn.Module]:
+    """The student with these axes put in: a network once all that it asks for are known."""
+    if isinstance(student, nn.Module):
+        return student
+    asked = arguments(student)
+    known = {name: state[name] for name in asked if name in state}
+    return student(**known) if len(known) == len(asked) else functools.partial(student, **known)
+
+
+def arguments(function: Any) -> list[str]:
+    """The axes that a function asks for: its parameters without a default."""
+    if not callable(function) or isinstance(function, nn.Module):
+        return []
+    parameters = inspect.signature(function).parameters.items()
+    return [name for name, parameter in parameters if parameter.default is parameter.empty]

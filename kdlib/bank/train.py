@@ -1,0 +1,278 @@
+"""`train_bank`: one expression, a grid, seeds; every student of the grid, trained and kept."""
+
+import copy
+import hashlib
+import itertools
+import json
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+import kdlib
+from kdlib.bank.engines import Group, Settings, Trained, reference, sequential
+from kdlib.bank.fast import fast, matches
+from kdlib.bank.result import Bank, arguments
+from kdlib.data import Examples, cache_root
+from kdlib.device import has_bf16
+from kdlib.models import fingerprint, initialise
+from kdlib.objectives import HardLabels, Objective, Symbol, TeacherTable, tabulate
+from kdlib.training import files, quiet
+from kdlib.training.loop import check_settings
+
+ENGINES: dict[str, Callable[[Group], Trained]] = {
+    "fast": fast,
+    "reference": reference,
+    "sequential": sequential,
+}
+
+
+def train_bank(
+    objective: Objective | Callable[..., Objective] | None = None,
+    *,
+    student: nn.Module | Callable[..., nn.Module],
+    examples: Examples | Callable[..., Examples],
+    grid: Mapping[str, Sequence[Any]] | None = None,
+    seeds: int | Sequence[int] = 5,
+    evaluate: Mapping[str, Examples],
+    epochs: int = 10,
+    lr: float = 1e-2,
+    batch: int = 128,
+    order_seed: int = 0,
+    weight_decay: float = 0.0,
+    schedule: str = "one-cycle",
+    precision: str = "fp32",
+    engine: str = "auto",
+    cache: bool = True,
+) -> Bank:
+    """Trains a student for every cell of the grid and every seed, and keeps their answers.
+
+    `objective` is an expression, or a function of axes that is called with symbols:
+    `train_bank(lambda T, alpha: (1 - alpha) * HardLabels() + alpha * SoftTargets(teacher, T),
+    student=mlp(784, 32, 10), examples=train, grid={"T": [1, 4], "alpha": [0.5, 0.9]},
+    evaluate={"test": test})`. Numbers that only the objective asks for are trained together; an
+    axis that changes the structure (asked for by `student` or `examples`, named like a setting
+    such as "epochs", or with values that are no numbers) makes one group per value.
+    A seed draws the initial weights; the order of batches is shared, so that
+    `fit(student, …, seed=s, order_seed=o)` reproduces any cell.
+    evaluate: split -> examples to answer. engine: "fast", "reference", "sequential", or "auto".
+    precision: "fp32", "bf16" (fast and sequential engines), or "auto": bf16 in the fast path where
+    the hardware has it.
+    cache: read and write the bank under a hash of all that decides it.
+    Raises ValueError for an axis that nothing asks for, an empty axis, or a cell that cannot be
+    trained.
+    """
+    axes = {name: list(values) for name, values in (grid or {}).items()}
+    seeds = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    objective = HardLabels() if objective is None else objective
+    settings = Settings(epochs, lr, batch, order_seed, weight_decay, schedule, precision)
+    _check_axes(axes, seeds, objective, student, examples, engine)
+    structural = _structural(axes, student, examples)
+    symbolic = [name for name in axes if name not in structural]
+
+    groups = []
+    for values in itertools.product(*(axes[name] for name in structural)):
+        state = dict(zip(structural, values, strict=True))
+        groups.append(_group(objective, student, examples, axes, symbolic, seeds, state, settings))
+    chosen = [engine if engine != "auto" else _choose(group) for _, group in groups]
+    for (_, group), one in zip(groups, chosen, strict=True):
+        group.settings = replace(group.settings, precision=_precision(precision, one))
+    key = _key(axes, seeds, groups, chosen, evaluate)
+    shape = (*(len(values) for values in axes.values()), len(seeds))
+    path = cache_root() / "banks" / f"{key}.pt"
+    known = _cached(path) if cache else None
+    if known is None:
+        known = _train(axes, symbolic, seeds, groups, chosen, evaluate)
+        if cache:
+            _keep(path, known)
+    return Bank(
+        axes,
+        seeds,
+        {
+            split: logits.view(*shape, *logits.shape[1:])
+            for split, logits in known["logits"].items()
+        },
+        {split: one.y for split, one in evaluate.items()},
+        known["losses"].view(*shape, -1),
+        known["weights"],
+        "+".join(dict.fromkeys(chosen)),
+        known["seconds"],
+        student,
+        str(groups[0][1].objective),
+        "cached" in known,
+    )
+
+
+def _group(
+    objective: Any, student: Any, examples: Any, axes: dict[str, list[Any]], symbolic: list[str],
+    seeds: list[int], state: dict[str, Any], settings: Settings,
+) -> tuple[dict[str, Any], Group]:  # fmt: skip
+    """The students that share a structure: all cells of the symbolic axes, times seeds."""
+    formula = objective
+    if not isinstance(objective, Objective):
+        formula = objective(**{n: state.get(n, Symbol(n)) for n in arguments(objective)})
+    own = examples
+    if not isinstance(examples, Examples):
+        own = examples(**{name: state[name] for name in arguments(examples)})
+    changed = {name: value for name, value in state.items() if name in asdict(settings)}
+    settings = replace(settings, **changed)
+    checked = ("epochs", "lr", "batch", "schedule")
+    check_settings(**{name: getattr(settings, name) for name in checked})
+
+    def build() -> nn.Module:
+        if isinstance(student, nn.Module):
+            return copy.deepcopy(student)
+        return student(**{name: state[name] for name in arguments(student)})
+
+    cells = list(itertools.product(*(axes[name] for name in symbolic)))
+    for cell in cells:
+        formula.check(own, dict(zip(symbolic, cell, strict=True)))
+    dtype = next(build().parameters()).dtype
+    bindings = {
+        name: torch.tensor([cell[i] for cell in cells for _ in seeds], dtype=dtype)
+        for i, name in enumerate(symbolic)
+    }
+    all_seeds = [seed for _ in cells for seed in seeds]
+    group = Group(formula, build, own, all_seeds, bindings, settings, {}, lambda: None)
+    return state, group
+
+
+def _choose(group: Group) -> str:
+    network = group.build()
+    if matches(group.objective, network, group.examples):
+        return "fast"
+    convolutional = any(isinstance(module, nn.Conv2d) for module in network.modules())
+    on_cpu = next(network.parameters()).device.type == "cpu"
+    return "sequential" if convolutional and on_cpu else "reference"
+
+
+def _precision(precision: str, engine: str) -> str:
+    if precision not in ("auto", "fp32", "bf16"):
+        raise ValueError(f"precision={precision!r}: expected 'fp32', 'bf16' or 'auto'")
+    if precision == "bf16" and engine == "reference":
+        raise ValueError("the reference engine runs in fp32; use precision='auto' or 'fp32'")
+    if precision == "auto":
+        return "bf16" if engine == "fast" and has_bf16() else "fp32"
+    return precision
+
+
+def _train(
+    axes: dict[str, list[Any]], symbolic: list[str], seeds: list[int],
+    groups: list[tuple[dict[str, Any], Group]], chosen: list[str], evaluate: Mapping[str, Examples],
+) -> dict[str, Any]:  # fmt: skip
+    started = time.perf_counter()
+    shape = (*(len(values) for values in axes.values()), len(seeds))
+    cells = [dict(zip(axes, cell, strict=True)) for cell in itertools.product(*axes.values())]
+    place = {_cell_key(cell): i for i, cell in enumerate(cells)}
+    students = len(cells) * len(seeds)
+    weights: list[Any] = [None] * students
+    losses = torch.full((students, max(g.settings.epochs for _, g in groups)), torch.nan)
+    logits: dict[str, Tensor] = {}
+    tables: dict[nn.Module, TeacherTable] = {}
+    fits = (
+        len(g.seeds) if e == "sequential" else 1 for (_, g), e in zip(groups, chosen, strict=True)
+    )
+    total = sum(n * g.settings.epochs for n, (_, g) in zip(fits, groups, strict=True))
+    with tqdm(total=total, delay=1, leave=False, disable=quiet()) as bar:
+        for (state, group), engine in zip(groups, chosen, strict=True):
+            group.tables = tables = _tables(group, tables)
+            group.tick = lambda: bar.update()
+            trained = ENGINES[engine](group)
+            answers = {split: trained.answer(one) for split, one in evaluate.items()}
+            inner = itertools.product(*(axes[name] for name in symbolic))
+            for i, cell in enumerate(inner):
+                at = place[_cell_key(state | dict(zip(symbolic, cell, strict=True)))] * len(seeds)
+                for j in range(len(seeds)):
+                    here = i * len(seeds) + j
+                    weights[at + j] = trained.weights[here]
+                    losses[at + j, : group.settings.epochs] = trained.losses[here]
+                    for split, answer in answers.items():
+                        every = logits.setdefault(
+                            split, answer.new_empty(students, *answer.shape[1:])
+                        )
+                        every[at + j] = answer[here]
+    seconds = time.perf_counter() - started
+    assert len(cells) * len(seeds) == torch.Size(shape).numel()
+    return {"logits": logits, "losses": losses, "weights": weights, "seconds": seconds}
+
+
+def _tables(group: Group, known: dict[nn.Module, TeacherTable]) -> dict[nn.Module, TeacherTable]:
+    """Each teacher's answers to this group's examples, asked for once."""
+    taps = group.objective.teacher_taps()
+    for teacher in group.objective.teachers():
+        if isinstance(teacher, nn.Module) and not taps.get(teacher):
+            table = known.get(teacher)
+            if table is None or table.find(group.examples.ids) is None:
+                known[teacher] = tabulate(teacher, group.examples)
+    return known
+
+
+def _cell_key(cell: dict[str, Any]) -> str:
+    return json.dumps({name: cell[name] for name in sorted(cell)}, default=str)
+
+
+def _structural(axes: dict[str, list[Any]], student: Any, examples: Any) -> list[str]:
+    asked = {*arguments(student), *arguments(examples), *Settings.__dataclass_fields__}
+    return [
+        name
+        for name, values in axes.items()
+        if name in asked or not all(isinstance(value, int | float) for value in values)
+    ]
+
+
+def _check_axes(
+    axes: dict[str, list[Any]], seeds: list[int], objective: Any, student: Any, examples: Any,
+    engine: str,
+) -> None:  # fmt: skip
+    if engine not in ("auto", *ENGINES):
+        raise ValueError(f"engine={engine!r}: expected 'auto', {', '.join(map(repr, ENGINES))}")
+    if not seeds:
+        raise ValueError("no seeds to train; give seeds=5, or a list such as range(5, 15)")
+    wanted = dict.fromkeys((*arguments(objective), *arguments(student), *arguments(examples)))
+    for name, values in axes.items():
+        if not values:
+            raise ValueError(f"axis {name!r} has no values; give at least one")
+        if name not in wanted and name not in Settings.__dataclass_fields__:
+            raise ValueError(
+                f"axis {name!r} is asked for by neither objective, student nor examples "
+                f"(they ask for {', '.join(wanted) or 'nothing'}); use it, or leave it out"
+            )
+    missing = [name for name in wanted if name not in axes]
+    if missing:
+        raise ValueError(f"{missing[0]!r} is asked for but is no axis of the grid; add its values")
+
+
+def _key(
+    axes: dict[str, list[Any]], seeds: list[int], groups: list[tuple[dict[str, Any], Group]],
+    chosen: list[str], evaluate: Mapping[str, Examples],
+) -> str:  # fmt: skip
+    """A hash of all that decides the result, teachers' weights and versions included."""
+    parts: list[Any] = [kdlib.__version__, torch.__version__, axes, seeds, chosen]
+    parts += [[split, one.fingerprint] for split, one in evaluate.items()]
+    for state, group in groups:
+        network = initialise(group.build(), 0)
+        parts += [state, group.objective.key(), group.examples.fingerprint]
+        parts += [fingerprint(network), asdict(group.settings)]
+    return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:32]
+
+
+def _cached(path: Any) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    try:
+        return files.load(path) | {"cached": True}
+    except OSError as error:
+        warnings.warn(f"{error}; the bank is trained anew", stacklevel=3)
+        return None
+
+
+def _keep(path: Any, known: dict[str, Any]) -> None:
+    try:
+        files.save(path, known)
+    except OSError as error:
+        warnings.warn(f"{error}; the bank is used without being kept", stacklevel=3)

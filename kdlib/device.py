@@ -1,0 +1,88 @@
+"""Where the work runs: device, threads and precision."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import nn
+
+
+def pick(device: str | torch.device | None = None) -> torch.device:
+    """The device asked for, or the best one here: CUDA, then MPS, then the CPU.
+
+    Raises ValueError when the device asked for is not on this machine.
+    """
+    if device is None:
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        picked = torch.device(device)
+        torch.empty(0, device=picked)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(
+            f"device {str(device)!r} cannot be used here ({str(error).splitlines()[0]}); "
+            "use device='cpu', or None for the best device of this machine"
+        ) from error
+    return picked
+
+
+def threads(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """How many processors this process may use: affinity, then the container's quota, at least 1.
+
+    `os.cpu_count()` counts the host's processors; on Binder that is many more than one may use.
+    """
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    quota = _quota(cgroup)
+    return max(1, min(available or 1, int(quota) if quota else available or 1))
+
+
+def _quota(cgroup: Path) -> float | None:
+    try:
+        if (cgroup / "cpu.max").exists():  # cgroup v2: "200000 100000" or "max 100000"
+            limit, period = (cgroup / "cpu.max").read_text().split()
+        else:  # cgroup v1
+            limit = (cgroup / "cpu/cpu.cfs_quota_us").read_text().strip()
+            period = (cgroup / "cpu/cpu.cfs_period_us").read_text().strip()
+        return int(limit) / int(period) if limit not in ("max", "-1") else None
+    except (OSError, ValueError):
+        return None
+
+
+def has_bf16(device: str | torch.device = "cpu") -> bool:
+    """Whether bf16 products have hardware of their own here (AMX, AVX-512 BF16, or a GPU)."""
+    kind = torch.device(device).type
+    if kind == "cuda":
+        return torch.cuda.is_available() and torch.cuda.get_device_capability()[0] >= 8
+    if kind == "cpu":
+        return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return False
+
+
+def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager:
+    """A context in which matrix products run in the given precision ("fp32" or "bf16")."""
+    if precision not in ("fp32", "bf16"):
+        raise ValueError(f"precision={precision!r}: expected 'fp32', 'bf16' or 'auto'")
+    if precision == "fp32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, torch.bfloat16)
+
+
+def resolve_precision(precision: str, network: nn.Module, device: torch.device) -> str:
+    """ "auto" is bf16 for convolutional networks where the hardware has it, else fp32."""
+    if precision != "auto":
+        return precision
+    convolutional = any(isinstance(module, nn.Conv2d) for module in network.modules())
+    return "bf16" if convolutional and has_bf16(device) else "fp32"
+
+
+@contextlib.contextmanager
+def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
+    """Random numbers inside start from `seed`; those outside go on as if nothing had happened."""
+    kind = torch.device(device).type
+    devices = [torch.device(device)] if kind == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield

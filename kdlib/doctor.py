@@ -1,0 +1,155 @@
+"""What this machine has for the course, a line each, with the mend of what is missing."""
+
+import importlib.metadata
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+_MEGABYTE = 1 << 20
+_REINSTALL = "delete .venv and run `python3 course.py lab` again"
+
+
+@dataclass(frozen=True)
+class Line:
+    """✓ well, ○ worth knowing, ✗ broken; `mend` says what to do about the last two."""
+
+    mark: str
+    what: str
+    mend: str = ""
+
+    @property
+    def broken(self) -> bool:
+        return self.mark == "✗"
+
+    def __str__(self) -> str:
+        return f"{self.mark} {self.what}" + (f" → {self.mend}" if self.mend else "")
+
+
+def report() -> Iterator[Line]:
+    """All checks, in order; one that fails is a line, and the others go on."""
+    checks: list[Callable[[], Iterator[Line]]] = [
+        _python,
+        _packages,
+        _pairs,
+        _operators,
+        _processor,
+        _data,
+        _memory,
+        _disk,
+    ]
+    for check in checks:
+        try:
+            yield from check()
+        except Exception as error:  # whatever is broken here is what the reader came to learn
+            name = check.__name__.strip("_")
+            yield Line("✗", f"{name}: {type(error).__name__}: {error}", _REINSTALL)
+
+
+def _python() -> Iterator[Line]:
+    yield Line("✓", f"Python {platform.python_version()} on {platform.system()}, {sys.executable}")
+
+
+def _packages() -> Iterator[Line]:
+    packages = ["torch", "torchvision", "numpy", "matplotlib", "jupyterlab", "ipywidgets"]
+    packages += ["ipykernel", "papermill"]
+    for package in packages:
+        try:
+            yield Line("✓", f"{package} {importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError:
+            yield Line("✗", f"{package} is not installed", _REINSTALL)
+
+
+def _pairs() -> Iterator[Line]:
+    """Packages that only work together: each says itself which version of the other it wants."""
+    for package, others in {
+        "torchvision": ["torch"],
+        "ipywidgets": ["jupyterlab_widgets", "widgetsnbextension"],
+    }.items():
+        for other in others:
+            yield agreement(package, other)
+
+
+def agreement(package: str, other: str) -> Line:
+    """Whether the installed `other` is one that the installed `package` asks for."""
+    wanted = [Requirement(text) for text in importlib.metadata.requires(package) or []]
+    wanted = [requirement for requirement in wanted if _same(requirement.name, other)]
+    try:
+        version = importlib.metadata.version(other)
+    except importlib.metadata.PackageNotFoundError:
+        return Line("✗", f"{other} is not installed, and {package} needs it", _REINSTALL)
+    what = f"{package} with {other} {version}"
+    for requirement in wanted:
+        if not requirement.specifier.contains(version, prereleases=True):
+            return Line("✗", f"{what}, but it wants {requirement.specifier}", _REINSTALL)
+    return Line("✓", what)
+
+
+def _same(name: str, other: str) -> bool:
+    return name.lower().replace("_", "-") == other.lower().replace("_", "-")
+
+
+def _operators() -> Iterator[Line]:
+    from kdlib import vision
+
+    if vision.mended:
+        mend = "nothing to do: kdlib declares the operator it lacks, and uses none of them"
+        yield Line("○", "torchvision's compiled operators do not fit this torch", mend)
+    else:
+        yield Line("✓", "torchvision's compiled operators")
+
+
+def _processor() -> Iterator[Line]:
+    import torch
+
+    from kdlib import device
+
+    picked = device.pick()
+    usable = device.threads()
+    bf16 = "with bf16" if device.has_bf16(picked) else "without bf16 hardware"
+    yield Line("✓", f"device {picked}, {bf16}")
+    if torch.get_num_threads() > usable:
+        what = f"torch takes {torch.get_num_threads()} threads where {usable} may run"
+        yield Line("○", what, f"set OMP_NUM_THREADS={usable}")
+    else:
+        yield Line("✓", f"{usable} processor{'s' if usable > 1 else ''} to use")
+
+
+def _data() -> Iterator[Line]:
+    from kdlib import data
+
+    for name in ("mnist5k", "digits", "mnist", "fashion"):
+        status = data.verify(name)
+        if status == "ok":
+            yield Line("✓", f"data {name}")
+        elif status.startswith("not here"):
+            mend = "fetched at its first use; offline, name its folder with KDLIB_DATA"
+            yield Line("○", f"data {name}: {status}", mend)
+        else:
+            yield Line("✗", f"data {name}: {status}", "delete the file named, and load it again")
+
+
+def _memory() -> Iterator[Line]:
+    import psutil
+
+    free = psutil.virtual_memory().available
+    limit, used = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
+    if limit.exists() and limit.read_text().strip().isdigit():  # a container's own limit
+        free = min(free, int(limit.read_text()) - int(used.read_text()))
+    yield _room("memory free", free, 1024, "close other notebooks' kernels (Kernel ▸ Shut Down)")
+
+
+def _disk() -> Iterator[Line]:
+    free = shutil.disk_usage(Path.home()).free
+    yield _room("disk free", free, 1024, "make room: data and banks take up to 1 GB")
+
+
+def _room(name: str, free: int, wanted_megabytes: int, mend: str) -> Line:
+    megabytes = free // _MEGABYTE
+    if megabytes >= wanted_megabytes:
+        return Line("✓", f"{name}: {megabytes:,} MB")
+    return Line("○", f"{name}: only {megabytes:,} MB", mend)

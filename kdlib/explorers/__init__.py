@@ -1,0 +1,10 @@
+"""Explorers: a few sliders over results that exist, one picture, one sentence.
+
+`Explorer` is the frame; the others are lessons' explorers that more than one page can use.
+"""
+
+from kdlib.explorers.bank import BankExplorer
+from kdlib.explorers.base import Explorer
+from kdlib.explorers.softened import SoftenedLogits
+
+__all__ = ["BankExplorer", "Explorer", "SoftenedLogits"]

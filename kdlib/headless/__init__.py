@@ -1,0 +1,23 @@
+"""The course without a browser: run a notebook with other parameters, or a grid of them."""
+
+from kdlib.headless.execution import NotebookFailed, execute, harvest, source_hash
+from kdlib.headless.parameters import Parameter, declared, find, notebooks, validate
+from kdlib.headless.runs import Result, run, write_atomically
+from kdlib.headless.sweeps import grid_values, sweep
+
+__all__ = [
+    "NotebookFailed",
+    "Parameter",
+    "Result",
+    "declared",
+    "execute",
+    "find",
+    "grid_values",
+    "harvest",
+    "notebooks",
+    "run",
+    "source_hash",
+    "sweep",
+    "validate",
+    "write_atomically",
+]

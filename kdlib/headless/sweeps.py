@@ -1,0 +1,177 @@
+"""`sweep`: a grid of runs on any `concurrent.futures.Executor`."""
+
+import csv
+import io
+import itertools
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor, as_completed
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from kdlib.headless.parameters import Parameter, Value, declared, find, validate
+from kdlib.headless.runs import Result, run, run_name, versions, write_atomically
+
+
+def grid_values(parameter: Parameter, text: str) -> list[Value]:
+    """The values that `1,4,20` or (for an int) `0:5` = 0, 1, 2, 3, 4 stands for, each checked."""
+    first, colon, last = text.partition(":")
+    if colon and parameter.type is int:
+        try:
+            values: Iterable[object] = range(int(first), int(last))
+        except ValueError:
+            values = [text]
+    else:
+        values = [part for part in text.split(",") if part.strip()]
+    found = list(dict.fromkeys(parameter.parse(value) for value in values))
+    if not found:
+        raise ValueError(
+            f"{parameter.name}={text!r} names no value: expected a list like "
+            f"{parameter.name}={parameter.default}, or a range a:b of ints with a < b"
+        )
+    return found
+
+
+def sweep(
+    notebook: str | Path,
+    grid: Mapping[str, str | Iterable[object]],
+    out: str | Path,
+    *,
+    executor: Executor | None = None,
+    workers: int | None = None,
+    timeout: float | None = 600,
+    again: bool = False,
+    folder: str | Path | None = None,
+    report: Callable[[str], None] | None = None,
+) -> list[Result]:
+    """Run a notebook for every combination of the grid's values; write sweep.json and sweep.csv.
+
+    By default on `workers` processes of this machine (as many as it has processors), one thread
+    each; `executor` takes any other, e.g. dask.distributed's `client.get_executor()`. In a script,
+    call it under `if __name__ == "__main__":`, because the processes start by spawn.
+    A run that fails is a row with status "failed"; the others go on.
+    Raises ValueError for bad names and values before anything starts.
+    """
+    path = find(notebook, folder).absolute()
+    axes = _axes(path, grid)
+    out = Path(out).absolute()
+    points = [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
+    finished: dict[int, Result] = {}
+    with ExitStack() as stack:
+        if executor is None:
+            executor = stack.enter_context(_processes(workers))
+        futures: dict[Future[Result], int] = {
+            executor.submit(_run, path, point, out, timeout=timeout, threads=1, again=again): number
+            for number, point in enumerate(points)
+        }
+        try:
+            for future in as_completed(futures):
+                number = futures[future]
+                result = _result_or_failure(future, path, points[number], out)
+                finished[number] = result
+                if report is not None:
+                    report(f"[{len(finished)}/{len(points)}] {result}")
+        except KeyboardInterrupt:
+            for future in futures:
+                future.cancel()
+            raise
+        finally:
+            if finished:
+                _write_table([finished[number] for number in sorted(finished)], out)
+    return [finished[number] for number in range(len(points))]
+
+
+def _axes(path: Path, grid: Mapping[str, str | Iterable[object]]) -> dict[str, list[Value]]:
+    known = declared(path)
+    for name in grid:
+        if name not in known:
+            validate(path, {name: ""})  # raises, and names the closest
+    return {
+        name: grid_values(known[name], values)
+        if isinstance(values, str)
+        else list(dict.fromkeys(known[name].parse(value) for value in values))
+        for name, values in grid.items()
+    }
+
+
+def _processes(workers: int | None) -> ProcessPoolExecutor:
+    if workers is None:
+        from kdlib.device import threads  # brings torch, which `--help` does not need
+
+        workers = threads()
+    spawn = get_context("spawn")  # a forked copy of this process could hang in torch's threads
+    return ProcessPoolExecutor(workers, mp_context=spawn, initializer=_obey_interrupts)
+
+
+@dataclass
+class _Stop:
+    """A worker's answer to Ctrl-C: leave the run at hand, and begin no other."""
+
+    asked: bool = False
+
+    def __call__(self, number: int, frame: object) -> None:
+        self.asked = True
+        sys.exit(130)
+
+
+def _obey_interrupts() -> None:
+    signal.signal(signal.SIGINT, _Stop())
+
+
+def _run(*what: Any, **how: Any) -> Result:
+    stop = signal.getsignal(signal.SIGINT)
+    if isinstance(stop, _Stop) and stop.asked:  # a pool hands out a run or two in advance
+        raise CancelledError
+    return run(*what, **how)
+
+
+def _result_or_failure(
+    future: Future[Result], path: Path, point: Mapping[str, Value], out: Path
+) -> Result:
+    try:
+        return future.result()
+    except Exception as error:  # a worker that died, a full disk: one row of the table, no more
+        name = run_name(path.stem, point)
+        return Result(
+            notebook=path.stem,
+            parameters=validate(path, point),
+            file=str(out / f"{name}.ipynb"),
+            source="",
+            status="failed",
+            seconds=0.0,
+            error=f"{name} could not be run: {type(error).__name__}: {error}",
+            versions=versions(),
+        )
+
+
+def _write_table(results: list[Result], out: Path) -> None:
+    """One row a run: parameters, status, seconds, then each claim and each of its measurements."""
+    out.mkdir(parents=True, exist_ok=True)
+    records = [{**asdict(result), "file": Path(result.file).name} for result in results]
+    text = json.dumps(records, indent=1, ensure_ascii=False)
+    write_atomically(out / "sweep.json", text + "\n")
+    rows = [_row(result) for result in results]
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    table = io.StringIO()
+    writer = csv.DictWriter(table, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(out / "sweep.csv", table.getvalue())
+
+
+def _row(result: Result) -> dict[str, Any]:
+    row: dict[str, Any] = {"notebook": result.notebook, **result.parameters}
+    row |= {"status": result.status, "seconds": result.seconds, "error": result.error or ""}
+    for claim in result.claims:
+        row[claim["id"]] = claim["holds"]
+        measured = claim.get("measured")
+        parts = measured if isinstance(measured, dict) else {"measured": measured}
+        row |= {
+            f"{claim['id']} {name}": value for name, value in parts.items() if value is not None
+        }
+    return row

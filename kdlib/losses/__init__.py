@@ -1,0 +1,43 @@
+"""Losses as pure functions of tensors: one convention, each with its paper.
+
+Symbols: z_s, z_t student and teacher logits (batch, classes); T temperature; p_T = softmax(z_t/T),
+q_T = softmax(z_s/T). Every loss averages over the examples it concerns (`where`, (batch,) bool) and
+is 0, with a gradient, when it concerns none. It computes in at least float32.
+"""
+
+from kdlib.losses.answers import (
+    decoupled,
+    dist,
+    hard_labels,
+    jensen_shannon,
+    logit_mse,
+    probability_mse,
+    regularizer,
+    reverse_kl,
+    soft_targets,
+    standardized,
+    teacher_labels,
+)
+from kdlib.losses.controls import class_mean_logits, permute_wrong_classes
+from kdlib.losses.gradients import reverse_gradient
+from kdlib.losses.spaces import class_centres, kernel_similarity, variational
+
+__all__ = [
+    "class_centres",
+    "class_mean_logits",
+    "decoupled",
+    "dist",
+    "hard_labels",
+    "jensen_shannon",
+    "kernel_similarity",
+    "logit_mse",
+    "permute_wrong_classes",
+    "probability_mse",
+    "regularizer",
+    "reverse_gradient",
+    "reverse_kl",
+    "soft_targets",
+    "standardized",
+    "teacher_labels",
+    "variational",
+]

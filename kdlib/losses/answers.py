@@ -1,0 +1,170 @@
+"""Losses on answers: labels, soft targets, logits and their relatives."""
+
+import torch
+from torch import Tensor
+
+from kdlib.losses.arguments import (
+    average,
+    check_fraction,
+    check_same_classes,
+    check_temperature,
+    floats,
+    per_image_kl,
+)
+
+Where = Tensor | None
+
+
+def hard_labels(z_s: Tensor, y: Tensor, *, smoothing: float = 0.0, where: Where = None) -> Tensor:
+    """Cross-entropy with the labels y (batch,), over the labelled examples (y >= 0).
+
+    `smoothing` spreads that share of the label over all classes (Szegedy et al. 2016).
+    """
+    check_fraction("smoothing", smoothing)
+    (z_s,) = floats(z_s)
+    log_q = z_s.log_softmax(-1)
+    labelled = y >= 0
+    nll = -log_q.gather(-1, y.clamp(min=0)[:, None])[:, 0]
+    values = (1 - smoothing) * nll - smoothing * log_q.mean(-1)
+    return average(values, labelled if where is None else labelled & where)
+
+
+def soft_targets(z_s: Tensor, z_t: Tensor, T: float | Tensor, *, where: Where = None) -> Tensor:
+    """T² · KL(p_T || q_T), summed over classes, averaged over the batch (Hinton et al. 2015).
+
+    Gradient in z_s: T (q_T - p_T) / batch. T → ∞: mean of Σ_c d² / (2 classes), with d = z_s - z_t
+    less its mean over classes. T → 0: 0 (and T · KL tends to mean(max z_s - z_s[argmax z_t])).
+    """
+    check_temperature(T)
+    check_same_classes(z_s, z_t)
+    z_s, z_t = floats(z_s, z_t)
+    kl = per_image_kl((z_t / T).log_softmax(-1), (z_s / T).log_softmax(-1))
+    return T**2 * average(kl, where)
+
+
+def reverse_kl(z_s: Tensor, z_t: Tensor, T: float | Tensor, *, where: Where = None) -> Tensor:
+    """T² · KL(q_T || p_T): the student is the first argument, so it seeks modes."""
+    return soft_targets(z_t, z_s, T, where=where)
+
+
+def jensen_shannon(
+    z_s: Tensor, z_t: Tensor, T: float | Tensor, *, beta: float | Tensor, where: Where = None
+) -> Tensor:
+    """T² · [beta KL(p || m) + (1 - beta) KL(q || m)] with m = beta p + (1 - beta) q.
+
+    (Lin 1991, generalised as in Agarwal et al. 2024.) 0 at both ends; divided by beta it tends to
+    KL(p || q) as beta → 0, divided by 1 - beta to KL(q || p) as beta → 1.
+    """
+    check_temperature(T)
+    check_fraction("beta", beta)
+    check_same_classes(z_s, z_t)
+    z_s, z_t = floats(z_s, z_t)
+    log_p, log_q = (z_t / T).log_softmax(-1), (z_s / T).log_softmax(-1)
+    beta = torch.as_tensor(beta, dtype=log_p.dtype, device=log_p.device)
+    log_m = torch.logaddexp(log_p + beta.log(), log_q + (1 - beta).log())
+    mixed = beta * per_image_kl(log_p, log_m) + (1 - beta) * per_image_kl(log_q, log_m)
+    return T**2 * average(mixed, where)
+
+
+def teacher_labels(z_s: Tensor, z_t: Tensor, *, where: Where = None) -> Tensor:
+    """Cross-entropy with the teacher's most probable class: hard-label distillation."""
+    check_same_classes(z_s, z_t)
+    return hard_labels(z_s, z_t.argmax(-1), where=where)
+
+
+def logit_mse(z_s: Tensor, z_t: Tensor, *, where: Where = None) -> Tensor:
+    """Mean over images of Σ_c d² / (2 classes), d = z_s - z_t centred per image.
+
+    Logit matching (Ba & Caruana 2014), scaled as the limit of soft targets for T → ∞.
+    """
+    check_same_classes(z_s, z_t)
+    z_s, z_t = floats(z_s, z_t)
+    d = z_s - z_t
+    d = d - d.mean(-1, keepdim=True)
+    return average(d.square().mean(-1) / 2, where)
+
+
+def probability_mse(
+    z_s: Tensor, z_t: Tensor, T: float | Tensor = 1.0, *, where: Where = None
+) -> Tensor:
+    """Mean over images of ||p_T - q_T||²: the L2 form."""
+    check_temperature(T)
+    check_same_classes(z_s, z_t)
+    z_s, z_t = floats(z_s, z_t)
+    return average(((z_s / T).softmax(-1) - (z_t / T).softmax(-1)).square().sum(-1), where)
+
+
+def decoupled(
+    z_s: Tensor,
+    z_t: Tensor,
+    y: Tensor,
+    T: float | Tensor,
+    *,
+    tckd_weight: float = 1.0,
+    nckd_weight: float = 8.0,
+) -> Tensor:
+    """T² · mean(tckd_weight · TCKD + nckd_weight · NCKD) over labelled images (DKD, Zhao 2022).
+
+    TCKD: KL of "the label or not". NCKD: KL among the other classes. Per image
+    KL = TCKD + (1 - p_T(y)) · NCKD. y: (batch,).
+    """
+    check_temperature(T)
+    check_same_classes(z_s, z_t)
+    z_s, z_t = floats(z_s, z_t)
+    label = torch.nn.functional.one_hot(y.clamp(min=0), z_s.shape[-1]).bool()
+    parts = []
+    for z in (z_t / T, z_s / T):
+        log_p = z.log_softmax(-1)
+        others = torch.where(label, -torch.inf, log_p)
+        log_rest = others.logsumexp(-1)
+        log_label = torch.where(label, log_p, 0).sum(-1)
+        # within the others: the label's entry is masked by a finite number that KL never sees
+        within = torch.where(label, 0, log_p - log_rest[:, None])
+        parts.append((torch.stack([log_label, log_rest], -1), within))
+    (binary_t, within_t), (binary_s, within_s) = parts
+    tckd = per_image_kl(binary_t, binary_s)
+    nckd = torch.where(label, 0, within_t.exp() * (within_t - within_s)).sum(-1)
+    return T**2 * average(tckd_weight * tckd + nckd_weight * nckd, y >= 0)
+
+
+def _pearson_distance(a: Tensor, b: Tensor, dim: int) -> Tensor:
+    a, b = a - a.mean(dim, keepdim=True), b - b.mean(dim, keepdim=True)
+    return 1 - torch.nn.functional.cosine_similarity(a, b, dim=dim, eps=1e-8)
+
+
+def dist(
+    z_s: Tensor, z_t: Tensor, T: float | Tensor = 1.0, *, within: float = 1.0, between: float = 1.0
+) -> Tensor:
+    """T² · (between · (1 - Pearson of each image's classes) + within · (1 - Pearson of each class's
+    images)), means of both (DIST, Huang et al. 2022)."""
+    check_temperature(T)
+    check_same_classes(z_s, z_t)
+    z_s, z_t = floats(z_s, z_t)
+    q, p = (z_s / T).softmax(-1), (z_t / T).softmax(-1)
+    inter, intra = _pearson_distance(q, p, -1).mean(), _pearson_distance(q, p, -2).mean()
+    return T**2 * (between * inter + within * intra)
+
+
+def standardized(z_s: Tensor, z_t: Tensor, T: float | Tensor, *, where: Where = None) -> Tensor:
+    """Soft targets of logits standardised per image: mean 0, deviation 1 (Sun et al. 2024)."""
+    check_same_classes(z_s, z_t)
+    z_s, z_t = (
+        (z - z.mean(-1, keepdim=True)) / (z.std(-1, keepdim=True) + 1e-7) for z in floats(z_s, z_t)
+    )
+    return soft_targets(z_s, z_t, T, where=where)
+
+
+def regularizer(parameters: dict[str, Tensor], towards: dict[str, Tensor] | None = None) -> Tensor:
+    """½ Σ θ², or ½ Σ (θ - θ_t)² where a tensor of that name and shape is given.
+
+    L2 to zero, and L2-SP to the teacher's weights (Li, Grandvalet & Davoine 2018).
+    """
+    towards = towards or {}
+    return sum(
+        (value - _same_shape(towards.get(name), value)).square().sum() / 2
+        for name, value in parameters.items()
+    )
+
+
+def _same_shape(other: Tensor | None, value: Tensor) -> Tensor | float:
+    return other.detach() if other is not None and other.shape == value.shape else 0.0

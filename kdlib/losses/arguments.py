@@ -1,0 +1,48 @@
+"""What every loss asks of its arguments, and how it averages."""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def check_temperature(T: float | Tensor) -> None:
+    """Plain numbers must be finite and > 0; tensors are checked where the grid is built."""
+    if not isinstance(T, Tensor) and not (T > 0 and math.isfinite(T)):
+        raise ValueError(f"temperature T={T}: expected a finite number above 0, such as 4")
+
+
+def check_fraction(name: str, value: float | Tensor) -> None:
+    """Plain numbers must lie in [0, 1]."""
+    if not isinstance(value, Tensor) and not 0 <= value <= 1:
+        raise ValueError(f"{name}={value}: expected a number from 0 to 1")
+
+
+def check_same_classes(z_s: Tensor, z_t: Tensor) -> None:
+    if z_s.shape[-1] != z_t.shape[-1]:
+        raise ValueError(
+            f"the student answers with {z_s.shape[-1]} classes and the teacher with "
+            f"{z_t.shape[-1]}; give both heads the same classes"
+        )
+    if z_s.shape != z_t.shape:
+        raise ValueError(
+            f"student logits have shape {tuple(z_s.shape)}, teacher logits {tuple(z_t.shape)}; "
+            "both must speak of the same batch"
+        )
+
+
+def floats(*tensors: Tensor) -> list[Tensor]:
+    """At least float32, also under autocast (float64 stays)."""
+    return [t if t.dtype == torch.float64 else t.float() for t in tensors]
+
+
+def average(values: Tensor, where: Tensor | None) -> Tensor:
+    """Mean of values (batch,) over the examples it concerns; 0 with a gradient if none."""
+    if where is None:
+        return values.mean()
+    return torch.where(where, values, 0).sum() / where.sum().clamp(min=1)
+
+
+def per_image_kl(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """KL(p || q) of each row: (batch, classes) twice -> (batch,)."""
+    return torch.nn.functional.kl_div(log_q, log_p, reduction="none", log_target=True).sum(-1)

@@ -1,0 +1,55 @@
+"""Soft targets read off feature spaces."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from kdlib.losses.arguments import average, check_temperature, floats, per_image_kl
+
+
+def class_centres(features: Tensor, y: Tensor) -> Tensor:
+    """The mean feature of each class: (N, width), (N,) -> (classes, width)."""
+    one_hot = torch.nn.functional.one_hot(y).to(features.dtype)
+    return one_hot.T @ features / one_hot.sum(0).clamp(min=1)[:, None]
+
+
+def kernel_similarity(
+    f_s: Tensor,
+    f_t: Tensor,
+    centres: Tensor,
+    gamma: float | Tensor,
+    T: float | Tensor,
+    *,
+    where: Tensor | None = None,
+) -> Tensor:
+    """T² · KL between softmaxes over classes of -gamma ||f - centre_c||² / T.
+
+    f_s, f_t: (batch, width), the student's already projected to the teacher's width; centres:
+    (classes, width), the teacher's class means. One source article prints exp(-gamma e^{d²/T});
+    this is the form without the inner exponential.
+    """
+    check_temperature(T)
+    if f_s.shape != f_t.shape or f_s.shape[-1] != centres.shape[-1]:
+        raise ValueError(
+            f"features {tuple(f_s.shape)} and {tuple(f_t.shape)} with centres "
+            f"{tuple(centres.shape)}: project the student's features to the teacher's width first"
+        )
+    f_s, f_t, centres = floats(f_s, f_t, centres)
+    log_p, log_q = (
+        (-gamma * (f[:, None] - centres).square().sum(-1) / T).log_softmax(-1) for f in (f_t, f_s)
+    )
+    return T**2 * average(per_image_kl(log_p, log_q), where)
+
+
+def variational(
+    mean: Tensor, log_variance: Tensor, f_t: Tensor, *, where: Tensor | None = None
+) -> Tensor:
+    """-log N(f_t; mean, variance), averaged over units and images (VID, Ahn et al. 2019).
+
+    mean: (batch, width) regressed from the student's feature; log_variance: (width,), learned.
+    The variational reading of feature distillation: a lower bound on the mutual information.
+    """
+    mean, log_variance, f_t = floats(mean, log_variance, f_t)
+    squared = (f_t - mean).square() / log_variance.exp()
+    return average((squared + log_variance + math.log(2 * math.pi)).mean(-1) / 2, where)

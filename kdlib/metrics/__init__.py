@@ -1,0 +1,51 @@
+"""Scores of one network, and intervals for comparing many."""
+
+from kdlib.metrics.intervals import (
+    Interval,
+    bootstrap,
+    difference,
+    holm,
+    mean_interval,
+    one_standard_error,
+    rank_correlation,
+)
+from kdlib.metrics.scores import (
+    accuracy,
+    agreement,
+    calibration_error,
+    calibration_null,
+    confusion,
+    coverage_error,
+    dark_knowledge,
+    error_percent,
+    inherited_errors,
+    macro_f1,
+    multiply_adds,
+    nll,
+    reliability,
+    wrong,
+)
+
+__all__ = [
+    "Interval",
+    "accuracy",
+    "agreement",
+    "bootstrap",
+    "calibration_error",
+    "calibration_null",
+    "confusion",
+    "coverage_error",
+    "dark_knowledge",
+    "difference",
+    "error_percent",
+    "holm",
+    "inherited_errors",
+    "macro_f1",
+    "mean_interval",
+    "multiply_adds",
+    "nll",
+    "one_standard_error",
+    "rank_correlation",
+    "reliability",
+    "wrong",
+]

@@ -1,0 +1,115 @@
+"""How sure a number is: intervals over seeds and test images, and rules for choosing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import stats
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return format(self, ".1f")
+
+    def __format__(self, spec: str) -> str:
+        mean, low, high = (format(v, spec or ".1f") for v in (self.mean, self.low, self.high))
+        return f"{mean} ({low} to {high})"
+
+    def excludes(self, value: float = 0.0) -> bool:
+        """Whether the interval lies wholly on one side of the value: a resolved difference."""
+        return self.low > value or self.high < value
+
+
+def mean_interval(values: Tensor | Sequence[float]) -> Interval:
+    """Mean over seeds with Student's t interval; one value has no interval (nan)."""
+    data = np.asarray(values, dtype=float).ravel()
+    if not len(data):
+        raise ValueError("no values to average; give at least one seed's")
+    mean = float(data.mean())
+    if len(data) == 1:
+        return Interval(mean, float("nan"), float("nan"))
+    half = stats.t.ppf(0.975, len(data) - 1) * data.std(ddof=1) / np.sqrt(len(data))
+    return Interval(mean, mean - float(half), mean + float(half))
+
+
+def bootstrap(values: Tensor, *, draws: int = 2000, seed: int = 0) -> Interval:
+    """Mean of values (seeds, images), resampling seeds *and* images (two-way bootstrap).
+
+    Seeds alone would pretend that these test images are all there are.
+    """
+    matrix = torch.atleast_2d(torch.as_tensor(values)).cpu().double()
+    seeds, images = matrix.shape
+    if not images:
+        raise ValueError("no images to resample; give values of shape (seeds, images)")
+    generator = torch.Generator().manual_seed(seed)
+    pick_seed = torch.randint(seeds, (draws, seeds), generator=generator)
+    weight_seed = torch.nn.functional.one_hot(pick_seed, seeds).sum(1).double() / seeds
+    pick_image = torch.randint(images, (draws, images), generator=generator)
+    weight_image = torch.zeros(draws, images, dtype=torch.float64)
+    weight_image.scatter_add_(1, pick_image, torch.full_like(weight_image, 1 / images))
+    means = ((weight_seed @ matrix) * weight_image).sum(1)
+    low, high = means.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    return Interval(float(matrix.mean()), low, high)
+
+
+def difference(wrong_a: Tensor, wrong_b: Tensor, *, draws: int = 2000, seed: int = 0) -> Interval:
+    """Error % of a minus error % of b, paired by seed and image: (seeds, images) bool each."""
+    if wrong_a.shape != wrong_b.shape:
+        raise ValueError(
+            f"answers of shapes {tuple(wrong_a.shape)} and {tuple(wrong_b.shape)}; "
+            "a paired comparison needs the same seeds and the same images"
+        )
+    return bootstrap(100 * (wrong_a.double() - wrong_b.double()), draws=draws, seed=seed)
+
+
+def holm(p_values: Mapping[str, float], *, level: float = 0.05) -> dict[str, bool]:
+    """Which differences stand after Holm's correction for looking at many (Holm 1979)."""
+    stands, standing = {}, True
+    for i, (name, p) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
+        standing = standing and p <= level / (len(p_values) - i)
+        stands[name] = standing
+    return {name: stands[name] for name in p_values}
+
+
+def rank_correlation(
+    a: Sequence[float], b: Sequence[float], *, draws: int = 2000, seed: int = 0
+) -> Interval:
+    """Spearman's rank correlation with a bootstrap interval over the pairs."""
+    x, y = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    if x.shape != y.shape or len(x) < 4:
+        raise ValueError(f"{len(x)} and {len(y)} values; expected the same number, at least 4")
+    picks = np.random.default_rng(seed).integers(0, len(x), (draws, len(x)))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rhos = [_spearman(x[pick], y[pick]) for pick in picks]
+    low, high = np.nanquantile(rhos, [0.025, 0.975])
+    return Interval(_spearman(x, y), float(low), float(high))
+
+
+def _spearman(x: np.ndarray, y: np.ndarray) -> float:
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        return float("nan")
+    return float(np.corrcoef(stats.rankdata(x), stats.rankdata(y))[0, 1])
+
+
+def one_standard_error(scores: Mapping[float, Sequence[float]]) -> float:
+    """The simplest setting whose mean error is within one standard error of the best.
+
+    scores: setting -> errors over folds; settings stand in order from simple to complex
+    (Breiman et al. 1984).
+    """
+    if not scores:
+        raise ValueError("no settings to choose from; give setting -> errors over folds")
+    means = {setting: float(np.mean(errors)) for setting, errors in scores.items()}
+    best = min(means, key=lambda setting: means[setting])
+    errors = np.asarray(scores[best], dtype=float)
+    margin = errors.std(ddof=1) / np.sqrt(len(errors)) if len(errors) > 1 else 0.0
+    return next(setting for setting, mean in means.items() if mean <= means[best] + margin)

@@ -1,0 +1,279 @@
+"""Objective = weighted terms. It prints as the formula and is compared and hashed as a tree."""
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdlib.data import Batch, Examples
+from kdlib.device import seeded
+from kdlib.models import Observation, evaluating, observe
+from kdlib.objectives import symbols
+from kdlib.objectives.symbols import LearnedTemperature, Number, Scalar, Symbol
+from kdlib.objectives.teachers import Teacher, TeacherTable, ask, teacher_key
+
+
+@dataclass
+class Step:
+    """What a term sees: the student's observation of one batch, and everything around it.
+
+    bindings: symbol name -> value, "progress" among them · taps: teacher -> layers to tap.
+    """
+
+    student: nn.Module
+    observation: Observation
+    batch: Batch
+    bindings: Mapping[Any, Any] = field(default_factory=lambda: {"progress": 0.0})
+    taps: Mapping[Teacher, tuple[str, ...]] = field(default_factory=dict)
+    tables: dict[nn.Module, TeacherTable] = field(default_factory=dict)
+
+    def value(self, number: Number) -> Any:
+        """A plain number, or the value of an expression at this step."""
+        return symbols.value(number, self.bindings)
+
+    def teacher(self, teacher: Teacher) -> Observation:
+        """What the teacher says of this batch; asked once however many terms want it."""
+        return ask(teacher, self.batch, self.taps.get(teacher, ()), self.tables)
+
+
+class Objective:
+    """A sum of weighted terms: `(1 - alpha) * HardLabels() + alpha * SoftTargets(teacher, T=4)`."""
+
+    def __init__(self, terms: tuple[tuple[Number, "Term"], ...]) -> None:
+        self.terms = terms
+
+    # ---- algebra -----------------------------------------------------------------------------
+
+    def __add__(self, other: "Objective") -> "Objective":
+        if not isinstance(other, Objective):
+            return NotImplemented
+        return Objective(self.terms + other.terms)
+
+    def __mul__(self, weight: Number) -> "Objective":
+        if not isinstance(weight, int | float | Scalar):
+            return NotImplemented
+        if not isinstance(weight, Scalar):
+            _check_weight(weight, self)
+        return Objective(tuple((_product(weight, w), term) for w, term in self.terms))
+
+    __rmul__ = __mul__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Objective) and self.terms == other.terms
+
+    def __hash__(self) -> int:
+        return hash(self.terms)
+
+    def __str__(self) -> str:
+        return " + ".join(_weighted(weight, str(term)) for weight, term in self.terms)
+
+    __repr__ = __str__
+
+    # ---- what it speaks of -------------------------------------------------------------------
+
+    def numbers(self) -> Iterator[tuple[str, Number]]:
+        """Every weight and hyperparameter with a name for messages."""
+        for weight, term in self.terms:
+            yield f"the weight {symbols.show(weight)} of {term.name}", weight
+            for name, number in term.hyperparameters():
+                yield f"{name} of {term.name}", number
+
+    def symbols(self) -> list[Scalar]:
+        """The symbols that stand in it, each once, in order of appearance."""
+        found = (leaf for _, number in self.numbers() for leaf in symbols.leaves(number))
+        return list(dict.fromkeys(found))
+
+    def teachers(self) -> list[Teacher]:
+        """The teachers it holds (and does not own), each once."""
+        return list(dict.fromkeys(t for _, term in self.terms for t in term.teachers()))
+
+    def teacher_taps(self) -> dict[Teacher, tuple[str, ...]]:
+        wanted: dict[Teacher, tuple[str, ...]] = {}
+        for _, term in self.terms:
+            for teacher, taps in term.teacher_taps().items():
+                wanted[teacher] = tuple(dict.fromkeys((*wanted.get(teacher, ()), *taps)))
+        return wanted
+
+    def student_taps(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(tap for _, term in self.terms for tap in term.student_taps()))
+
+    def key(self) -> str:
+        """The formula, and a hash of what each teacher says and each tensor holds."""
+        tensors = (t for _, term in self.terms for t in term.tensors())
+        digest = hashlib.sha256(b"".join(t.cpu().numpy().tobytes() for t in tensors)).hexdigest()
+        return " | ".join([str(self), digest, *(teacher_key(t) for t in self.teachers())])
+
+    def check(self, examples: Examples, bindings: Mapping[Any, Any] | None = None) -> None:
+        """Raises ValueError where examples, weights or hyperparameters cannot be trained on."""
+        if not len(examples):
+            raise ValueError(f"{examples!r} holds no examples to train on; give at least one")
+        known = {"progress": 0.0} | dict(bindings or {})
+        unknown = [s for s in self.symbols() if isinstance(s, Symbol) and s.name not in known]
+        if unknown:
+            raise ValueError(
+                f"{unknown[0]} in {self} has no value; there are {', '.join(map(str, known))}: "
+                "put a number in, or make it an axis of the bank's grid"
+            )
+        learned = [s for s in self.symbols() if isinstance(s, LearnedTemperature)]
+        known |= {s: (s.low + s.high) / 2 for s in learned}
+        for moment in (0.0, 1.0):
+            known["progress"] = moment
+            for weight, term in self.terms:
+                _check_weight(symbols.value(weight, known), term)
+                numbers = term.hyperparameters()
+                term.validate(examples, {n: symbols.value(v, known) for n, v in numbers})
+
+    # ---- training ----------------------------------------------------------------------------
+
+    def build(self, student: nn.Module, batch: Batch, *, seed: int = 0) -> "Learner":
+        """The student together with what the objective owns (projectors, a learned temperature).
+
+        Owned modules are drawn from a generator of their own, and the batch that shows them the
+        shapes is seen in eval mode: neither shared randomness nor BatchNorm statistics move.
+        """
+        owned = nn.ModuleDict()
+        with seeded(1_000_003 + seed, batch.x.device), evaluating(student), torch.enable_grad():
+            with torch.no_grad():
+                seen = observe(student, batch.x[:2], self.student_taps())
+                few = Batch(batch.x[:2], batch.y[:2], batch.domain[:2])
+                step = Step(student, seen, few, taps=self.teacher_taps())
+            for symbol in self.symbols():
+                if isinstance(symbol, LearnedTemperature):
+                    owned[f"T{len(owned)}"] = symbol.module()
+            for i, (_, term) in enumerate(self.terms):
+                module = term.own(step)
+                if module is not None:
+                    owned[f"{i}:{term.name}"] = module
+        return Learner(student, self, owned.to(batch.x.device))
+
+    def prefetch(self, batch: Batch, tables: dict[nn.Module, TeacherTable]) -> None:
+        """Asks all teachers about the batch now, so that no transform traces their forward."""
+        taps = self.teacher_taps()
+        for teacher in self.teachers():
+            ask(teacher, batch, taps.get(teacher, ()), tables)
+
+    def __call__(
+        self, step: Step, owned: Mapping[str, nn.Module] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The scalar to descend, and its named, unweighted terms."""
+        owned = owned or {}
+        named: dict[str, Tensor] = {}
+        total: Any = 0.0
+        for i, (weight, term) in enumerate(self.terms):
+            loss = term.loss(step, owned.get(f"{i}:{term.name}"))
+            total = total + step.value(weight) * loss
+            name = term.name if term.name not in named else f"{term.name} {i + 1}"
+            named[name] = loss
+        return total, named
+
+
+class Term(Objective):
+    """One loss with a name. Subclasses are frozen dataclasses: teachers and numbers are fields."""
+
+    def __init_subclass__(cls) -> None:
+        cls.name = cls.__name__
+
+    name: str
+
+    @property
+    def terms(self) -> tuple[tuple[Number, "Term"], ...]:  # type: ignore[override]
+        return ((1.0, self),)
+
+    def _fields(self) -> Iterator[tuple[str, Any]]:
+        return ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))  # type: ignore[arg-type]
+
+    def hyperparameters(self) -> list[tuple[str, Number]]:
+        return [(n, v) for n, v in self._fields() if isinstance(v, int | float | Scalar)]
+
+    def teachers(self) -> list[Teacher]:
+        return [v for _, v in self._fields() if isinstance(v, nn.Module | TeacherTable)]
+
+    def tensors(self) -> list[Tensor]:
+        return [v for _, v in self._fields() if isinstance(v, Tensor)]
+
+    def teacher_taps(self) -> dict[Teacher, tuple[str, ...]]:
+        return {}
+
+    def student_taps(self) -> tuple[str, ...]:
+        return ()
+
+    def validate(self, examples: Examples, values: Mapping[str, Any]) -> None:
+        """Raises ValueError for values or examples that this term cannot work with."""
+
+    def own(self, step: Step) -> nn.Module | None:
+        """What the term owns, if anything; `step` shows it the shapes."""
+        return None
+
+    def loss(self, step: Step, owned: nn.Module | None) -> Tensor:
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        shown = []
+        for name, value in self._fields():
+            if isinstance(value, TeacherTable):
+                shown.append(value.name)
+            elif isinstance(value, nn.Module):
+                shown.append("teacher")
+            elif isinstance(value, int | float | Scalar) and not isinstance(value, bool):
+                shown.append(f"{name}={symbols.show(value)}")
+            elif value is not None and not isinstance(value, Tensor):
+                shown.append(f"{name}={value}")
+        return f"{self.name}({', '.join(shown)})"
+
+    __repr__ = __str__
+
+
+class Learner(nn.Module):
+    """What an optimiser sees: the student, and what the objective owns. Teachers are held outside.
+
+    Calling it with a batch gives the loss and its named terms.
+    """
+
+    def __init__(self, student: nn.Module, objective: Objective, owned: nn.ModuleDict) -> None:
+        super().__init__()
+        self.student = student
+        self.owned = owned
+        self._held = (objective, objective.student_taps(), objective.teacher_taps())
+
+    @property
+    def objective(self) -> Objective:
+        return self._held[0]
+
+    def forward(
+        self, batch: Batch, bindings: Mapping[Any, Any], tables: dict[nn.Module, TeacherTable]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        objective, student_taps, teacher_taps = self._held
+        learned = {
+            module.spec: module() for module in self.owned.values() if hasattr(module, "spec")
+        }
+        seen = observe(self.student, batch.x, student_taps)
+        step = Step(self.student, seen, batch, {**bindings, **learned}, teacher_taps, tables)
+        loss, named = objective(step, dict(self.owned.items()))
+        return loss, named | {str(spec): temperature for spec, temperature in learned.items()}
+
+
+def _product(a: Number, b: Number) -> Number:
+    return b if a == 1 and not isinstance(a, Scalar) else a if b == 1 else a * b
+
+
+def _check_weight(weight: Any, term: Objective) -> None:
+    if isinstance(weight, Tensor):
+        return
+    if not (math.isfinite(weight) and weight >= 0):
+        raise ValueError(
+            f"the weight of {term} is {weight:g}; expected a finite number of at least 0 "
+            "(is alpha outside [0, 1]?)"
+        )
+
+
+def _weighted(weight: Number, term: str) -> str:
+    if not isinstance(weight, Scalar) and weight == 1:
+        return term
+    shown = symbols.show(weight)
+    simple = not isinstance(weight, symbols.Operation) or weight.sign not in "+-"
+    return f"{shown} · {term}" if simple else f"({shown}) · {term}"

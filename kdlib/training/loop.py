@@ -1,0 +1,248 @@
+"""`fit`: teachers, students, and later adaptation, all in the same loop."""
+
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from kdlib.data import Batch, Examples
+from kdlib.device import autocast, pick, resolve_precision, seeded
+from kdlib.models import evaluating, fingerprint, initialise, predict
+from kdlib.objectives import HardLabels, Learner, Objective, TeacherTable, tabulate
+from kdlib.training import files
+
+Augment = Callable[[Tensor, torch.Generator], Tensor]
+
+
+@dataclass
+class Run:
+    """What training left behind: the network (in eval mode) and one row of history per epoch."""
+
+    network: nn.Module
+    history: list[dict[str, float]] = field(default_factory=list)
+    interrupted: bool = False
+    seconds: float = 0.0
+    precision: str = "fp32"
+
+    def to_frame(self) -> pd.DataFrame:
+        """The history: epoch, loss, each named term (unweighted), validation error %."""
+        return pd.DataFrame(self.history)
+
+    def logits(self, examples: Examples) -> Tensor:
+        """(N, classes) in eval mode."""
+        return predict(self.network, examples)
+
+    def error(self, examples: Examples) -> float:
+        """Wrong answers in percent."""
+        return 100 * float((self.logits(examples).argmax(-1) != examples.y).double().mean())
+
+
+def fit(
+    student: nn.Module,
+    examples: Examples,
+    objective: Objective | None = None,
+    *,
+    epochs: int = 10,
+    lr: float = 1e-2,
+    batch: int = 128,
+    seed: int | None = None,
+    order_seed: int = 0,
+    validate: Examples | None = None,
+    augment: Augment | None = None,
+    schedule: str = "one-cycle",
+    weight_decay: float = 0.0,
+    precision: str = "auto",
+    device: str | torch.device | None = None,
+    checkpoint: str | Path | None = None,
+) -> Run:
+    """Trains the student on the examples and returns the run; the student is trained in place.
+
+    seed: draws fresh initial weights; None goes on from those the network has. order_seed: the
+    order of batches, dropout and augmentation; shared between students that are compared.
+    objective: HardLabels() unless given. lr: AdamW's, the top of the one-cycle schedule
+    ("one-cycle" or "constant"). augment(x, generator): new images (B, C, H, W) for each batch.
+    precision: "fp32", "bf16", or "auto" (bf16 for convolutions where the hardware has it).
+    device: None stays where the student is. checkpoint: a file written after each epoch; if it
+    exists, training resumes from it and ends bit-equal to an uninterrupted run.
+    Interrupting (Ctrl-C, or the stop button) keeps what was reached: `run.interrupted`.
+    Raises ValueError for examples or settings that cannot be trained on, before training.
+    """
+    objective = HardLabels() if objective is None else objective
+    target = next(student.parameters()).device if device is None else pick(device)
+    check_settings(epochs=epochs, lr=lr, batch=batch, schedule=schedule)
+    objective.check(examples)
+    _check_teachers(objective, target)
+    if seed is not None:
+        initialise(student, seed)
+    student.to(target)
+    examples = examples.to(target)
+    precision = resolve_precision(precision, student, target)
+    if any(isinstance(module, nn.Conv2d) for module in student.modules()):
+        student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    learner = objective.build(student, examples.batch(slice(0, 2)), seed=seed or 0)
+    tables = {} if augment else _tables(objective, examples)
+    steps = sum(1 for _ in examples.batches(batch))
+    optimizer = adamw(learner.parameters(), lr, weight_decay)
+    scheduler = one_cycle(optimizer, lr, epochs * steps, schedule)
+    run = Run(student, precision=precision)
+    settings = {
+        "objective": objective.key(), "examples": examples.fingerprint, "epochs": epochs, "lr": lr,
+        "batch": batch, "order_seed": order_seed, "schedule": schedule, "precision": precision,
+        "weight_decay": weight_decay, "augmented": augment is not None,
+        "start": None if checkpoint is None else fingerprint(student),
+    }  # fmt: skip
+    state = {"learner": learner, "optimizer": optimizer, "scheduler": scheduler}
+    if checkpoint is not None and Path(checkpoint).exists():
+        run.history = _resume(checkpoint, state, settings)
+
+    started = time.perf_counter()
+    bar = tqdm(range(len(run.history), epochs), delay=1, leave=False, disable=quiet())
+    learner.train()
+    try:
+        for epoch in bar:
+            rows: list[dict[str, Tensor]] = []
+            generator = torch.Generator().manual_seed(epoch_seed(order_seed, epoch))
+            with seeded(epoch_seed(order_seed, epoch), target):
+                for i, one in enumerate(examples.batches(batch, generator)):
+                    if augment is not None:
+                        one = one.changed(augment(one.x, generator))
+                    done = (epoch * steps + i) / (epochs * steps)
+                    rows.append(_step(learner, one, tables, optimizer, precision, done))
+                    scheduler.step()
+            run.history.append(_row(epoch + 1, rows, student, validate))
+            bar.set_postfix(loss=f"{run.history[-1]['loss']:.3f}")
+            if checkpoint is not None:
+                _keep(checkpoint, state, settings, run.history)
+    except KeyboardInterrupt:
+        run.interrupted = True
+    run.seconds = time.perf_counter() - started
+    student.eval()
+    return run
+
+
+def _step(
+    learner: Learner,
+    batch: Batch,
+    tables: dict[nn.Module, TeacherTable],
+    optimizer: torch.optim.Optimizer,
+    precision: str,
+    done: float,
+) -> dict[str, Tensor]:
+    with autocast(precision, batch.x.device):
+        loss, terms = learner(batch, {"progress": done}, tables)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return {"loss": loss.detach()} | {name: term.detach() for name, term in terms.items()}
+
+
+def _row(
+    epoch: int, rows: list[dict[str, Tensor]], student: nn.Module, validate: Examples | None
+) -> dict[str, float]:
+    """One row of history; the only place where numbers are read off the device."""
+    row = {"epoch": epoch} | {
+        name: float(torch.stack([row[name].float() for row in rows]).mean()) for name in rows[0]
+    }
+    if validate is not None:
+        with evaluating(student):  # back in train() afterwards
+            validate = validate.to(next(student.parameters()).device)
+            answers = predict(student, validate).argmax(-1)
+        row["validation error %"] = 100 * float((answers != validate.y).double().mean())
+    return row
+
+
+def adamw(parameters: Any, lr: float, weight_decay: float) -> torch.optim.Optimizer:
+    """The course's optimiser; `fit` and every bank engine use this one."""
+    return torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, fused=True)
+
+
+def one_cycle(
+    optimizer: torch.optim.Optimizer, lr: float, steps: int, schedule: str = "one-cycle"
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """Up to `lr` over the first 30 % of the steps, then down to nearly 0; or constant."""
+    if schedule == "constant":
+        return torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)
+    return torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, lr, total_steps=steps + 1, cycle_momentum=False
+    )
+
+
+def epoch_seed(order_seed: int, epoch: int) -> int:
+    """Each epoch draws from a seed of its own, so that resuming needs no generator's state."""
+    return order_seed * 1_000_003 + epoch
+
+
+def quiet() -> bool:
+    """No progress bars in builds and tests (KDLIB_QUIET=1), nor where nobody watches."""
+    watched = "ipykernel" in sys.modules or sys.stderr.isatty()
+    return os.environ.get("KDLIB_QUIET") == "1" or not watched
+
+
+def _tables(objective: Objective, examples: Examples) -> dict[nn.Module, TeacherTable]:
+    taps = objective.teacher_taps()
+    return {
+        teacher: tabulate(teacher, examples)
+        for teacher in objective.teachers()
+        if isinstance(teacher, nn.Module) and not taps.get(teacher)
+    }
+
+
+def check_settings(*, epochs: int, lr: float, batch: int, schedule: str) -> None:
+    """Raises ValueError for settings that nothing can be trained with."""
+    if epochs < 1 or batch < 1 or not lr > 0:
+        raise ValueError(
+            f"epochs={epochs}, batch={batch}, lr={lr}: expected whole numbers of at least 1 "
+            "and a learning rate above 0"
+        )
+    if schedule not in ("one-cycle", "constant"):
+        raise ValueError(f"schedule={schedule!r}: expected 'one-cycle' or 'constant'")
+
+
+def _check_teachers(objective: Objective, device: torch.device) -> None:
+    for teacher in objective.teachers():
+        where = (
+            teacher.logits.device
+            if isinstance(teacher, TeacherTable)
+            else next((p.device for p in teacher.parameters()), device)
+        )
+        if where.type != device.type:
+            raise ValueError(
+                f"the teacher is on {where} and the student trains on {device}; "
+                f"move the teacher with teacher.to('{device}')"
+            )
+
+
+def _keep(
+    path: str | Path, state: dict[str, Any], settings: dict[str, Any], history: list[Any]
+) -> None:
+    content = {name: part.state_dict() for name, part in state.items()}
+    try:
+        files.save(path, content | {"settings": settings, "history": history})
+    except OSError as error:
+        warnings.warn(f"{error}; training goes on without this checkpoint", stacklevel=3)
+
+
+def _resume(
+    path: str | Path, state: dict[str, Any], settings: dict[str, Any]
+) -> list[dict[str, float]]:
+    content = files.load(path)
+    differing = [name for name in settings if content["settings"].get(name) != settings[name]]
+    if differing:
+        name = differing[0]
+        raise ValueError(
+            f"{path} was written with {name}={content['settings'].get(name)!r}, this run has "
+            f"{settings[name]!r}; use the same settings, or another checkpoint file"
+        )
+    for name, part in state.items():
+        part.load_state_dict(content[name])
+    return content["history"]

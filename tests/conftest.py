@@ -1,0 +1,29 @@
+"""One environment for all tests: a thread per process, no network, no bars, a cache of its own."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+# Before torch starts its threads: two of them collapse when another process is busy.
+for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[name] = "1"
+os.environ.setdefault("KDLIB_OFFLINE", "1")
+os.environ["KDLIB_QUIET"] = "1"
+os.environ["KDLIB_STRICT"] = "1"
+
+# xdist's workers inherit the folder from the process that starts them, so a bank that one
+# worker trained serves all.
+OWNER = "PYTEST_XDIST_WORKER" not in os.environ
+if OWNER:
+    os.environ["KDLIB_CACHE"] = tempfile.mkdtemp(prefix="kdlib-tests-")
+CACHE = Path(os.environ["KDLIB_CACHE"])
+
+import torch  # noqa: E402
+
+torch.set_num_threads(1)
+
+
+def pytest_unconfigure() -> None:
+    if OWNER:
+        shutil.rmtree(CACHE, ignore_errors=True)

@@ -1,0 +1,98 @@
+"""Every notebook with other parameters, and every exercise with its solution."""
+
+import json
+import os
+from pathlib import Path
+
+import nbformat
+import pytest
+from pipeline import NOTEBOOKS, build, checked, exercises, name, present
+
+from kdlib import headless
+from kdlib.headless.parameters import Value
+
+pytestmark = [pytest.mark.headless, pytest.mark.timeout(900)]
+every = pytest.mark.parametrize("path", present(), ids=name)
+
+
+@pytest.fixture(autouse=True)
+def reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader's own run: claims that other parameters don't reproduce do not stop it."""
+    monkeypatch.delenv("KDLIB_STRICT", raising=False)
+
+
+def other(parameter: headless.Parameter) -> Value:
+    """A value that is allowed and, where another one can be had offline, not the default."""
+    if parameter.name == "budget":
+        return "small"
+    if parameter.name == "dataset":
+        return parameter.default  # the others need files that not every machine has
+    if parameter.choices:
+        return parameter.choices[parameter.choices.index(parameter.default) - 1]
+    if parameter.type is bool:
+        return not parameter.default
+    if parameter.low is None or parameter.high is None:
+        return parameter.default
+    nudged = parameter.default + (1 if parameter.type is int else parameter.default / 4 or 0.1)
+    return parameter.parse(nudged if nudged <= parameter.high else parameter.low)
+
+
+def test_other_values_are_other_and_allowed() -> None:
+    cases = [
+        headless.Parameter("T", float, 4.0, low=0.5, high=50.0),
+        headless.Parameter("T", float, 50.0, low=0.5, high=50.0),
+        headless.Parameter("alpha", float, 0.0, low=0.0, high=1.0),
+        headless.Parameter("seed", int, 1000, low=0, high=1000),
+        headless.Parameter("kind", str, "a", choices=("a", "b")),
+        headless.Parameter("budget", str, "full", choices=("full", "small")),
+        headless.Parameter("quick", bool, True),
+    ]
+    for parameter in cases:
+        assert other(parameter) != parameter.default
+        assert parameter.parse(other(parameter)) == other(parameter)
+
+
+@every
+def test_it_runs_with_other_parameters_and_records_its_claims(path: Path, tmp_path: Path) -> None:
+    declared = headless.declared(path)
+    given = {key: other(parameter) for key, parameter in declared.items()}
+    given = {key: value for key, value in given.items() if value != declared[key].default}
+    assert given.get("budget") == "small"
+
+    result = headless.run(path, given, tmp_path, threads=1)
+
+    assert result.ok, result.error
+    record = json.loads((tmp_path / f"{Path(result.file).stem}.json").read_text(encoding="utf-8"))
+    stored = headless.harvest(nbformat.read(path, as_version=4))
+    assert [claim["id"] for claim in record["claims"]] == [claim["id"] for claim in stored]
+    assert record["parameters"] == {key: given.get(key, declared[key].default) for key in declared}
+    assert record["seconds"] > 0 and record["versions"]["torch"]
+
+
+@every
+def test_its_solutions_satisfy_its_checkers(path: Path, tmp_path: Path) -> None:
+    source = NOTEBOOKS / "source" / f"{path.stem}.py"
+    notebook = build.solved(source)
+    done = headless.execute(
+        notebook,
+        tmp_path / path.name,
+        name=f"{path.stem}, solved",
+        folder=NOTEBOOKS,
+        parameters={"budget": "small"},
+        env={"OMP_NUM_THREADS": "1"},
+    )
+    lines = checked(done)
+    assert len(lines) >= exercises(notebook), f"exercises checked: {sorted(lines)}"
+    assert set(lines) == set(checked(nbformat.read(path, as_version=4)))
+    assert all(line.startswith("✓") for line in lines.values()), "\n".join(lines.values())
+
+
+@pytest.mark.skipif(not os.environ.get("KDLIB_DATA"), reason="full MNIST is where KDLIB_DATA is")
+@every
+def test_it_runs_on_full_mnist(path: Path, tmp_path: Path) -> None:
+    dataset = headless.declared(path).get("dataset")
+    if dataset is None or "mnist" not in dataset.choices:
+        pytest.skip("this notebook has no choice of data")
+    given = {"dataset": "mnist", "budget": "small"}
+    result = headless.run(path, given, tmp_path, threads=1)
+    assert result.ok, result.error

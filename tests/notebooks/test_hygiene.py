@@ -1,0 +1,169 @@
+"""What every stored notebook keeps to: few, short cells; nothing of the machine it was built on."""
+
+import re
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+
+import nbformat
+import pytest
+from nbformat import NotebookNode
+from pipeline import EXPECTED, NOTEBOOKS, build, checked, exercises, name, present, said
+
+from kdlib import headless
+
+LARGEST = 300_000  # bytes
+LONGEST = 20  # lines of a code cell
+HOMES = "home|Users|root|tmp|var|opt|mnt|private"
+ABSOLUTE = re.compile(rf"(?<![\w./:<\\])(?:/(?:{HOMES})/|[A-Z]:\\)\w")
+INSTALL = re.compile(r"^\s*[!%]\s*(?:pip|conda|uv)\b", re.MULTILINE)
+TORCHVISION = re.compile(r"^\s*(?:import|from)\s+torchvision\b", re.MULTILINE)
+
+
+def read(path: Path) -> NotebookNode:
+    return nbformat.read(path, as_version=4)
+
+
+def code(notebook: NotebookNode) -> list[NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def lines(cell: NotebookNode) -> list[str]:
+    return [line for line in cell.source.splitlines() if line.strip()]
+
+
+every = pytest.mark.parametrize("path", present(), ids=name)
+
+
+def test_the_notebooks_of_the_course_are_there() -> None:
+    assert [path.stem for path in present()] == EXPECTED
+
+
+def test_sources_notebooks_and_results_are_in_step() -> None:
+    faults = list(build.out_of_step(NOTEBOOKS, build.sources(NOTEBOOKS)))
+    assert not faults, "\n".join(faults)
+
+
+@every
+def test_it_declares_parameters_with_a_seed_and_a_budget(path: Path) -> None:
+    parameters = headless.declared(path)
+    assert parameters["seed"].type is int and parameters["seed"].low == 0
+    assert set(parameters["budget"].choices) == {"full", "small"}
+    for parameter in parameters.values():
+        bounded = parameter.type is bool or parameter.choices or parameter.low is not None
+        assert bounded, f"{parameter.name} declares no range and no choices"
+
+
+@every
+def test_it_opens_with_any_python_3_kernel(path: Path) -> None:
+    metadata = read(path).metadata
+    assert metadata.kernelspec.name == "python3"
+    assert set(metadata) == {"kernelspec", "language_info"}
+
+
+@every
+def test_it_installs_nothing_and_takes_torchvision_through_the_guard(path: Path) -> None:
+    for cell in code(read(path)):
+        assert not INSTALL.search(cell.source), cell.source
+        assert not TORCHVISION.search(cell.source), f"use kdlib.vision: {cell.source}"
+
+
+@every
+def test_it_was_run_whole_in_order_without_error_or_warning(path: Path) -> None:
+    cells = [cell for cell in code(read(path)) if cell.source.strip()]
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    for cell in cells:
+        for output in cell.outputs:
+            assert output.output_type != "error", cell.source
+            assert output.get("name") != "stderr", cell.source
+
+
+@every
+def test_it_is_small(path: Path) -> None:
+    size = path.stat().st_size
+    assert size <= LARGEST, f"{size:,} bytes: fewer or smaller pictures"
+
+
+@every
+def test_its_cells_are_short(path: Path) -> None:
+    cells = [cell for cell in code(read(path)) if lines(cell)]
+    for cell in cells:
+        assert len(lines(cell)) <= LONGEST, f"{len(lines(cell))} lines:\n{cell.source}"
+    plain = [[line for line in lines(cell) if line.strip()[0] != "#"] for cell in cells]
+    typical = median(map(len, plain))
+    assert typical <= 5, f"the median code cell has {typical} lines"
+
+
+@every
+def test_prose_stands_between_its_code_cells(path: Path) -> None:
+    kinds = [cell.cell_type for cell in read(path).cells]
+    for number, three in enumerate(zip(kinds, kinds[1:], kinds[2:], strict=False)):
+        assert three != ("code", "code", "code"), f"cells {number} to {number + 2} are all code"
+
+
+@every
+def test_no_line_ends_with_a_semicolon(path: Path) -> None:
+    for cell in code(read(path)):
+        assert not re.search(r";\s*$", cell.source, re.MULTILINE), cell.source
+
+
+@every
+def test_it_names_no_place_on_a_machine(path: Path) -> None:
+    notebook = read(path)
+    for text in [*(cell.source for cell in notebook.cells), said(notebook)]:
+        found = ABSOLUTE.search(text)
+        assert not found, text[found.start() : found.start() + 80]
+
+
+@every
+def test_its_pictures_have_alt_text(path: Path) -> None:
+    for cell in read(path).cells:
+        if cell.cell_type == "markdown":
+            assert "![](" not in cell.source, cell.source
+            for image in re.findall(r"<img\b[^>]*>", cell.source):
+                assert re.search(r"\balt=['\"]\S", image), image
+        for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}):
+                alt = output.metadata.get("image/png", {}).get("alt", "")
+                assert len(alt.split()) >= 4, f"alt text {alt!r} of the picture of:\n{cell.source}"
+
+
+@every
+def test_it_keeps_no_widget_view_and_a_text_for_each_output(path: Path) -> None:
+    for cell in code(read(path)):
+        for output in cell.outputs:
+            if "data" in output:
+                assert not any("widget" in kind for kind in output.data), cell.source
+                assert "text/plain" in output.data, cell.source
+
+
+@every
+def test_it_makes_claims_under_its_number_and_they_hold(path: Path) -> None:
+    claims = headless.harvest(read(path))
+    assert claims, "a notebook that claims nothing teaches nothing"
+    number = path.stem[:2]
+    for claim in claims:
+        assert claim["holds"], claim
+        assert re.fullmatch(rf"{number}\.\d+", claim["id"]), claim["id"]
+        assert claim.get("measured") not in (None, "", {}), f"{claim['id']} measured nothing"
+    ids = [claim["id"] for claim in claims]
+    assert len(set(ids)) == len(ids), ids
+    order = [int(claim_id.split(".")[1]) for claim_id in ids]
+    assert all(first < second for first, second in pairwise(order)), ids
+
+
+@every
+def test_its_stubs_are_not_accepted_by_their_own_checkers(path: Path) -> None:
+    notebook = read(path)
+    lines = checked(notebook)
+    assert len(lines) >= exercises(notebook), f"exercises checked: {sorted(lines)}"
+    assert not any(line.startswith("✓") for line in lines.values()), f"solved by a stub: {lines}"
+    solutions = [cell for cell in notebook.cells if "<summary>Solution</summary>" in cell.source]
+    assert len(solutions) == exercises(notebook)
+
+
+@every
+def test_every_folded_part_is_closed(path: Path) -> None:
+    for cell in read(path).cells:
+        if cell.cell_type == "markdown":
+            assert cell.source.count("<details") == cell.source.count("</details>"), cell.source

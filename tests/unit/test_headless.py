@@ -1,0 +1,351 @@
+"""Headless runs: bad input is one sentence, a failure leaves nothing half-written."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from pipeline import ROOT
+
+from kdlib import headless
+from kdlib.__main__ import main
+
+DECLARATIONS = """\
+T: float = 4.0  # 0.5..50
+seed: int = 0  # 0..1000
+dataset: str = "mnist5k"  # mnist5k | mnist | fashion
+quick: bool = False"""
+
+CLAIM = """\
+from IPython.display import display
+claim = {"id": "04.1", "text": "T is warm", "holds": T > 1, "measured": {"T": T}, "published": "2"}
+display({"text/plain": "✓ 04.1 T is warm"}, raw=True, metadata={"kdlib": claim})"""
+
+
+def write(folder: Path, *code: str, stem: str = "04_temperature", tagged: bool = True) -> Path:
+    tags = {"tags": ["parameters"]} if tagged else {}
+    cells = [new_markdown_cell("# How soft?"), new_code_cell(DECLARATIONS, metadata=tags)]
+    path = folder / f"{stem}.ipynb"
+    nbformat.write(new_notebook(cells=cells + [new_code_cell(text) for text in code]), path)
+    return path
+
+
+@pytest.fixture
+def course(tmp_path: Path) -> Path:
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    write(folder, CLAIM)
+    write(folder, stem="05_features")
+    return folder
+
+
+def test_declarations_are_read_with_their_types_and_ranges(course: Path) -> None:
+    found = headless.declared(course / "04_temperature.ipynb")
+    assert list(found) == ["T", "seed", "dataset", "quick"]
+    assert found["T"] == headless.Parameter("T", float, 4.0, low=0.5, high=50.0)
+    assert found["dataset"].choices == ("mnist5k", "mnist", "fashion")
+    assert found["T"].parse("8") == 8.0 and isinstance(found["T"].parse(8), float)
+    assert found["seed"].parse(" 3 ") == 3
+    assert found["quick"].parse("yes") is True and found["quick"].parse(False) is False
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["T = 4.0", "T: tensor = 4.0", "import torch", "T: float = x", "T: float = 90.0  # 0.5..50"],
+)
+def test_a_declaration_that_cannot_be_read_is_an_error(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "09_bad.ipynb"
+    cell = new_code_cell(line, metadata={"tags": ["parameters"]})
+    nbformat.write(new_notebook(cells=[cell]), path)
+    with pytest.raises(ValueError, match="09_bad: the parameters cell has"):
+        headless.declared(path)
+
+
+@pytest.mark.parametrize("name", ["04", "04_temperature", "04_temperature.ipynb"])
+def test_a_notebook_is_found_by_number_or_name(course: Path, name: str) -> None:
+    assert headless.find(name, course) == course / "04_temperature.ipynb"
+    assert headless.find(course / "05_features.ipynb") == course / "05_features.ipynb"
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["run", "04", "-p", "temp=8"], "has no parameter 'temp': the closest is 'T'"),
+        (["run", "04", "-p", "Seed=8"], "the closest is 'seed'"),
+        (["run", "04", "-p", "T=warm"], "T='warm' has the wrong type: expected a float in 0.5..50"),
+        (["run", "04", "-p", "T=nan"], "wrong type"),
+        (["run", "04", "-p", "seed=1.5"], "expected an int in 0..1000"),
+        (["run", "04", "-p", "quick=maybe"], "expected a bool"),
+        (["run", "04", "-p", "T=0.1"], "T=0.1 is not allowed: expected a float in 0.5..50"),
+        (["run", "04", "-p", "dataset=mnits"], "expected one of mnist5k, mnist, fashion"),
+        (["run", "04", "-p", "T"], "'T' is not a setting"),
+        (["run", "04", "-p", "T=1", "-p", "T=2"], "T is given twice"),
+        (["run", "4_temprature"], "no notebook '4_temprature': the closest is '04_temperature'"),
+        (["run", "06_bare"], "has no cell tagged 'parameters'"),
+        (["run"], "run needs names of notebooks"),
+        (["run", "04", "--timeout", "0"], "not a positive number of seconds"),
+        (["sweep", "04"], "sweep needs a grid"),
+        (["sweep", "04", "-g", "seed=5:0"], "names no value"),
+        (["sweep", "04", "-g", "seed=0:x"], "wrong type"),
+        (["sweep", "04", "-g", "T=1,400"], "T=400 is not allowed"),
+        (["sweep", "04", "-g", "temp=1"], "the closest is 'T'"),
+        (["swap"], "invalid choice"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_2(
+    course: Path, capsys: pytest.CaptureFixture[str], words: list[str], sentence: str
+) -> None:
+    write(course, stem="06_bare", tagged=False)
+    out = course.parent / "runs"
+    tail = ["--notebooks", str(course), "--out", str(out)] if words != ["swap"] else []
+    try:
+        status = main([*words, *tail])
+    except SystemExit as exit:  # argparse's own way out
+        status = exit.code
+    printed = capsys.readouterr()
+    assert status == 2
+    assert sentence in printed.err
+    assert len(printed.err.strip().splitlines()) == 1 and printed.out == ""
+    assert not out.exists(), "something started before the input was checked"
+
+
+def test_one_bad_name_stops_a_run_of_all_before_the_first(
+    course: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(course, stem="06_bare", tagged=False)
+    out = course.parent / "runs"
+    status = main(["run", "--all", "--notebooks", str(course), "--out", str(out)])
+    assert status == 2 and not out.exists()
+    assert "06_bare" in capsys.readouterr().err
+
+
+def test_a_run_writes_notebook_and_record_and_is_not_repeated(
+    course: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = course.parent / "new" / "runs"
+    words = ["run", "04", "-p", "T=8", "--notebooks", str(course), "--out", str(out)]
+    assert main(words) == 0
+    assert sorted(path.name for path in out.iterdir()) == [
+        "04_temperature__T=8.ipynb",
+        "04_temperature__T=8.json",
+    ]
+    record = json.loads((out / "04_temperature__T=8.json").read_text(encoding="utf-8"))
+    assert record["status"] == "ok" and record["seconds"] > 0
+    assert record["parameters"]["T"] == 8.0 and record["parameters"]["dataset"] == "mnist5k"
+    assert record["claims"][0] == {
+        "id": "04.1",
+        "text": "T is warm",
+        "holds": True,
+        "measured": {"T": 8.0},
+        "published": "2",
+    }
+    assert {"python", "torch", "numpy"} <= set(record["versions"])
+    assert "1 of 1 hold" in capsys.readouterr().out
+
+    written = (out / "04_temperature__T=8.ipynb").stat().st_mtime_ns
+    assert main(words) == 0
+    assert "finished before" in capsys.readouterr().err
+    assert (out / "04_temperature__T=8.ipynb").stat().st_mtime_ns == written
+
+    write(course, CLAIM, "1 + 1")  # another notebook under the same name: not finished
+    result = headless.run("04", {"T": 8}, out, folder=course)
+    assert result.ok and not result.skipped
+
+
+def test_the_kernel_is_this_interpreter_quiet_and_as_strict_as_the_user(
+    course: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KDLIB_STRICT", raising=False)
+    monkeypatch.delenv("KDLIB_QUIET", raising=False)
+    checks = [
+        "import os, sys",
+        f"assert sys.executable == {sys.executable!r}",
+        "assert os.environ['KDLIB_QUIET'] == '1' and 'KDLIB_STRICT' not in os.environ",
+        "assert os.environ['OMP_NUM_THREADS'] == '3'",
+        f"assert os.getcwd() == {str(course)!r}",
+        "import kdlib",
+    ]
+    write(course, "\n".join(checks))
+    assert headless.run("04", {}, course.parent / "runs", folder=course, threads=3).ok
+
+
+def test_a_user_kernel_of_the_same_name_is_not_taken(
+    course: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = course.parent / "share" / "kernels" / "python3"
+    kernel.mkdir(parents=True)
+    broken = {"argv": ["no-such-python"], "display_name": "mine", "language": "python"}
+    (kernel / "kernel.json").write_text(json.dumps(broken))
+    monkeypatch.setenv("JUPYTER_PATH", str(course.parent / "share"))
+    assert headless.run("05", {}, course.parent / "runs", folder=course).ok
+
+
+def test_a_failed_notebook_is_kept_apart_and_named(
+    course: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(course, CLAIM, "# the reason\nraise RuntimeError('no teacher')")
+    out = course.parent / "runs"
+    assert main(["run", "04", "--notebooks", str(course), "--out", str(out)]) == 1
+    assert sorted(path.name for path in out.iterdir()) == [
+        "04_temperature-failed.ipynb",
+        "04_temperature-failed.json",
+    ]
+    record = json.loads((out / "04_temperature-failed.json").read_text(encoding="utf-8"))
+    assert record["status"] == "failed"
+    assert "stopped in cell In [3] (# the reason): RuntimeError: no teacher" in record["error"]
+    assert "no teacher" in capsys.readouterr().err
+
+    write(course, CLAIM)
+    assert headless.run("04", {}, out, folder=course).ok
+    assert not list(out.glob("*-failed*")), "the failure is mended, its traces go"
+
+
+def test_a_cell_that_takes_too_long_is_stopped_and_named(course: Path) -> None:
+    write(course, "import time\ntime.sleep(60)")
+    result = headless.run("04", {}, course.parent / "runs", folder=course, timeout=1)
+    assert not result.ok
+    assert (
+        result.error == "04_temperature stopped in code cell 2 of 2 (import time): it took over 1 s"
+    )
+    assert not (course.parent / "runs" / "04_temperature.ipynb").exists()
+
+
+def test_a_kernel_that_dies_is_a_sentence(course: Path) -> None:
+    write(course, "import os\nos._exit(1)")
+    result = headless.run("04", {}, course.parent / "runs", folder=course)
+    assert not result.ok and result.error is not None
+    assert "code cell 2 of 2 (import os): its kernel died" in result.error
+
+
+def test_an_interrupt_leaves_nothing_and_exits_130(
+    course: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(notebook: object, target: Path, **how: object) -> None:
+        target.write_text("half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kdlib.headless.runs.execute", interrupted)
+    out = course.parent / "runs"
+    assert main(["run", "04", "--notebooks", str(course), "--out", str(out)]) == 130
+    assert list(out.iterdir()) == []
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_a_full_disk_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "result.json"
+    headless.write_atomically(path, "old")
+
+    def full(*names: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(OSError, match="No space"):
+        headless.write_atomically(path, "new")
+    assert [file.name for file in tmp_path.iterdir()] == ["result.json"]
+    assert path.read_text() == "old"
+
+
+def test_names_say_the_parameters_and_stay_safe() -> None:
+    from kdlib.headless.runs import run_name
+
+    given = {"T": 8.0, "dataset": "mnist"}
+    assert run_name("04_temperature", given) == "04_temperature__T=8__dataset=mnist"
+    odd = run_name("04", {"tap": "a/b"})
+    assert "/" not in odd and odd != run_name("04", {"tap": "a-b"}) != run_name(
+        "04", {"tap": "a:b"}
+    )
+
+
+def test_a_sweep_is_the_product_and_one_failure_loses_no_other(
+    course: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(course, CLAIM, "assert not (T == 20 and seed == 1), 'too hot'")
+    out = course.parent / "runs"
+    grid = ["-g", "T=1,20,20", "-g", "seed=0:2"]
+    words = ["sweep", "04", *grid, "--notebooks", str(course), "--out", str(out)]
+    assert main([*words, "--workers", "2"]) == 1
+    assert "3 of 4 runs finished" in capsys.readouterr().out
+    assert (out / "04_temperature__T=20__seed=1-failed.ipynb").exists()
+    assert not (out / "04_temperature__T=20__seed=1.ipynb").exists()
+
+    rows = list(csv.DictReader((out / "sweep.csv").open(encoding="utf-8")))
+    assert [(row["T"], row["seed"], row["status"]) for row in rows] == [
+        ("1.0", "0", "ok"),
+        ("1.0", "1", "ok"),
+        ("20.0", "0", "ok"),
+        ("20.0", "1", "failed"),
+    ]
+    assert [row["04.1"] for row in rows] == ["False", "False", "True", ""]
+    assert rows[2]["04.1 T"] == "20.0" and "too hot" in rows[3]["error"]
+    records = json.loads((out / "sweep.json").read_text(encoding="utf-8"))
+    assert [record["claims"][0]["holds"] for record in records[:3]] == [False, False, True]
+
+
+def test_a_sweep_takes_any_executor_and_skips_what_is_finished(course: Path) -> None:
+    out = course.parent / "runs"
+    with ThreadPoolExecutor(2) as executor:
+        first = headless.sweep("04", {"T": [2, 3.0]}, out, executor=executor, folder=course)
+        again = headless.sweep("04", {"T": "2,3"}, out, executor=executor, folder=course)
+        assert executor.submit(int, "1").result() == 1, "the caller's executor stays open"
+    assert [result.parameters["T"] for result in first] == [2.0, 3.0]
+    assert all(result.ok for result in first) and not any(result.skipped for result in first)
+    assert all(result.skipped for result in again)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no process group to interrupt")
+def test_ctrl_c_ends_a_sweep_at_once_and_leaves_nothing(course: Path) -> None:
+    write(course, "import time\ntime.sleep(60)")
+    out = course.parent / "runs"
+    words = ["sweep", "04", "-g", "seed=0:6", "--workers", "2", "--out", str(out)]
+    sweeping = subprocess.Popen(
+        [sys.executable, "-m", "kdlib", *words, "--notebooks", str(course)],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while len(list(out.glob(".running-*"))) < 2 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        os.killpg(sweeping.pid, signal.SIGINT)
+        said = sweeping.communicate(timeout=30)[1]
+    finally:
+        if sweeping.poll() is None:
+            os.killpg(sweeping.pid, signal.SIGKILL)
+    assert sweeping.returncode == 130
+    assert said == "interrupted; what was finished is kept\n"
+    assert list(out.iterdir()) == []
+
+
+def test_the_doctor_names_a_pair_that_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    from kdlib import doctor
+
+    assert doctor.agreement("ipywidgets", "jupyterlab_widgets").mark == "✓"
+    monkeypatch.setattr("importlib.metadata.version", lambda package: "1.0.0")
+    line = doctor.agreement("ipywidgets", "jupyterlab_widgets")
+    assert line.broken and "it wants" in str(line) and "→" in str(line)
+
+
+def test_the_doctor_goes_on_after_a_failed_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    from kdlib import data, doctor
+
+    def broken(name: str) -> str:
+        return f"{name} is truncated" if name == "digits" else "ok"
+
+    monkeypatch.setattr(data, "verify", broken)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: 1 / 0)
+    lines = list(doctor.report())
+    assert [line.what for line in lines if line.broken] == [
+        "data digits: digits is truncated",
+        "disk: ZeroDivisionError: division by zero",
+    ]
+    assert any(line.what.startswith("memory") for line in lines)
