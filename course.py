@@ -75,6 +75,7 @@ def there(name):
         return False
 print(json.dumps({
     "python": "%d.%d" % sys.version_info[:2],
+    "prefix": sys.prefix,
     "purelib": sysconfig.get_path("purelib"),
     "pip": there("pip._internal.cli.main"),
     "versions": {name: version(name) for name in sys.argv[1:]},
@@ -231,6 +232,8 @@ def examine(root: Path, groups: tuple[str, ...]) -> Condition:
         broken = "was left half-made"
     elif not probed:
         broken = "has a Python that does not run"
+    elif not os.path.samefile(probed["prefix"], venv):
+        broken = "has a Python that installs elsewhere"  # without pyvenv.cfg: into the system
     elif probed["python"] != stamp.get("python"):
         broken = f"was made for Python {stamp.get('python')} and now finds {probed['python']}"
     elif not probed["pip"]:
@@ -253,6 +256,7 @@ def create(venv: Path) -> None:
     The base Python makes it: we may be running in the very `.venv` that is made anew.
     """
     if venv.is_dir() and not venv.is_symlink():
+        venv.joinpath(STAMP).unlink(missing_ok=True)  # first, should the removal be interrupted
         shutil.rmtree(venv)
     else:
         venv.unlink(missing_ok=True)
@@ -464,6 +468,7 @@ def choose(argv: list[str]) -> int:
 
 
 def main(argv: list[str]) -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that pip does not outlive us
     try:
         return choose(argv)
     except Trouble as trouble:

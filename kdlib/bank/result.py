@@ -12,6 +12,7 @@ import pandas as pd
 from torch import Tensor, nn
 
 from kdlib import metrics
+from kdlib.objectives import Objective
 
 
 @dataclass
@@ -144,7 +145,7 @@ def _partial(
 
 def arguments(function: Any) -> list[str]:
     """The axes that a function asks for: its parameters without a default."""
-    if not callable(function) or isinstance(function, nn.Module):
+    if not callable(function) or isinstance(function, nn.Module | Objective):
         return []
     parameters = inspect.signature(function).parameters.items()
     return [name for name, parameter in parameters if parameter.default is parameter.empty]

@@ -31,6 +31,7 @@ class FakeMachine:
         self.installs: list[list[str]] = []
         self.pip_works = True
         self.python_runs = True
+        self.prefix = self.venv
         self.pip_log: str | None = None  # what pip says when it fails
         self.rejects = ""  # an option with which pip fails
 
@@ -42,6 +43,7 @@ class FakeMachine:
             course.interpreter(target).parent.mkdir(parents=True)
             course.interpreter(target).write_text("a Python")
             self.pip_works = self.python_runs = True
+            self.prefix = self.venv
             return 0, ""
         if command[1:4] == ["-m", "pip", "install"]:
             return self.pip(command)
@@ -66,6 +68,7 @@ class FakeMachine:
             return 127, "cannot execute"
         answer = {
             "python": self.python,
+            "prefix": str(self.prefix),
             "purelib": str(self.venv / "site-packages"),
             "pip": self.pip_works,
             "versions": {name: self.versions.get(name) for name in names},
@@ -167,6 +170,10 @@ def stop_interpreter(machine):
     machine.python_runs = False
 
 
+def lose_config(machine):
+    machine.prefix = machine.root  # what Python answers in a .venv without its pyvenv.cfg
+
+
 def lose_stamp(machine):
     machine.venv.joinpath(course.STAMP).unlink()
 
@@ -199,6 +206,7 @@ def empty_folder(machine):
     [
         (lose_interpreter, "has no Python"),
         (stop_interpreter, "has a Python that does not run"),
+        (lose_config, "has a Python that installs elsewhere"),
         (lose_stamp, "was left half-made"),
         (garble_stamp, "was left half-made"),
         (upgrade_system_python, "was made for Python 3.9"),
@@ -248,6 +256,19 @@ def test_a_failed_addition_costs_the_environment_only_if_pip_touched_it(machine,
         again(machine, "course", "tests")
     machine.pip_log = None
     assert again(machine) == ([] if survives else ["venv", "pip"])
+
+
+def test_a_removal_that_is_interrupted_leaves_no_stamp(machine, monkeypatch):
+    again(machine)
+    break_pip(machine)
+
+    def interrupted(venv):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(course.shutil, "rmtree", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        again(machine)
+    assert course.read_stamp(machine.venv) == {}
 
 
 def test_two_set_ups_do_not_meet(tmp_path):
