@@ -26,6 +26,7 @@ HERE = Path(__file__).parent
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 # One thread: floating-point sums keep their order, so a rebuild changes no number.
 STRICT = {"KDLIB_STRICT": "1", "KDLIB_QUIET": "1", "OMP_NUM_THREADS": "1"}
+_README_TABLE = re.compile(r"(<!-- results:[^>]*-->)\n.*?(<!-- /results -->)", re.DOTALL)
 STUB = "...  # your code here"
 _SOLUTION = re.compile(
     r"^(?P<indent>[ \t]*)# SOLUTION[ \t]*\n(?P<body>.*?)^(?P=indent)# END[ \t]*(?=\n|\Z)",
@@ -50,7 +51,8 @@ def main(argv: list[str] | None = None, here: Path = HERE) -> int:
             print(f"▶ {source.stem}", flush=True)
             claims = build(source, here, timeout=arguments.timeout)
             print(f"✓ {source.stem} · {len(claims)} claims hold", flush=True)
-        write_atomically(here.parent / "RESULTS.md", results(here))
+        for name, text in generated(here).items():
+            write_atomically(here.parent / name, text)
     except NotebookFailed as failure:
         print(f"✗ {failure}; the old notebook is kept", file=sys.stderr)
         return 1
@@ -144,9 +146,40 @@ def out_of_step(here: Path, chosen: Iterable[Path]) -> Iterator[str]:
     for notebook in sorted(here.glob("*.ipynb")):
         if notebook.stem not in stems:
             yield f"{notebook.name} has no source; write one, or delete it"
-    table = here.parent / "RESULTS.md"
-    if not table.exists() or table.read_text(encoding="utf-8") != results(here):
-        yield f"RESULTS.md is not what the notebooks measured; {rebuild}"
+    for name, text in generated(here).items():
+        page = here.parent / name
+        if not page.exists() or page.read_text(encoding="utf-8") != text:
+            yield f"{name} is not what the notebooks measured; {rebuild}"
+
+
+def generated(here: Path) -> dict[str, str]:
+    """The pages that claims are written into: RESULTS.md, and the README's short table."""
+    pages = {"RESULTS.md": results(here)}
+    readme = here.parent / "README.md"
+    if readme.exists():
+        pages["README.md"] = _README_TABLE.sub(
+            lambda match: f"{match[1]}\n{_short_table(here)}{match[2]}",
+            readme.read_text(encoding="utf-8"),
+        )
+    return pages
+
+
+def _short_table(here: Path) -> str:
+    """The claims that stand beside a published value."""
+    claims = [
+        claim
+        for path in sorted(here.glob("[0-9][0-9]_*.ipynb"))
+        for claim in harvest(nbformat.read(path, as_version=4))
+        if claim.get("published")
+    ]
+    return "| | claim | measured | published |\n|---|---|---|---|\n" + "".join(map(_row, claims))
+
+
+def _row(claim: dict[str, Any]) -> str:
+    return (
+        f"| {claim['id']} | {_cell(claim['text'])} | {_measured(claim.get('measured'))} "
+        f"| {_cell(claim.get('published') or '')} |\n"
+    )
 
 
 def results(here: Path) -> str:
@@ -154,20 +187,16 @@ def results(here: Path) -> str:
     parts = [
         "# Results\n\n"
         "Generated from the claims in the executed notebooks by `python3 course.py build`; do not\n"
-        "edit. A claim that does not hold stops the build. Square brackets are 95 % intervals;\n"
+        "edit. A claim that does not hold stops the build. Brackets hold 95 % intervals;\n"
         "*published* is what the cited source reports, on its own data and networks.\n"
     ]
     for path in sorted(here.glob("[0-9][0-9]_*.ipynb")):
         notebook = nbformat.read(path, as_version=4)
-        rows = [
-            f"| {claim['id']} | {_cell(claim['text'])} | {_measured(claim.get('measured'))} "
-            f"| {_cell(claim.get('published') or '')} |"
-            for claim in harvest(notebook)
-        ]
+        rows = [_row(claim) for claim in harvest(notebook)]
         if rows:
             head = f"## [{_title(notebook, path)}](notebooks/{path.name})\n\n"
             columns = "| | claim | measured | published |\n|---|---|---|---|\n"
-            parts.append(head + columns + "\n".join(rows) + "\n")
+            parts.append(head + columns + "".join(rows))
     return "\n".join(parts)
 
 

@@ -44,6 +44,7 @@ def soft_targets(z_s: Tensor, z_t: Tensor, T: float | Tensor, *, where: Where = 
 
 def reverse_kl(z_s: Tensor, z_t: Tensor, T: float | Tensor, *, where: Where = None) -> Tensor:
     """T² · KL(q_T || p_T): the student is the first argument, so it seeks modes."""
+    check_same_classes(z_s, z_t)  # before they change places, so that the message has them right
     return soft_targets(z_t, z_s, T, where=where)
 
 

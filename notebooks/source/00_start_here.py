@@ -169,6 +169,9 @@ claim(
     },
 )
 
+# %% [markdown]
+# What did you expect?
+
 # %% tags=["nbval-ignore-output"]
 guess.recall(
     "less than half" if ratio < 0.5 else "about three quarters" if ratio < 0.9 else "all of them"

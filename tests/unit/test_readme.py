@@ -1,0 +1,29 @@
+"""The README keeps its promises: its example runs, its links lead somewhere."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    example = re.search(r"```python\n(.*?)```", README, re.DOTALL)
+    assert example is not None
+    names: dict = {}
+    exec(compile(example[1], "README.md", "exec"), names)
+    assert names["bank"].shape == (2, 2, 3)
+    assert names["bank"].errors("validation").max() < 20
+    assert "error %" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("link", re.findall(r"\]\((?!https?://|#)([^)]+)\)", README))
+def test_links_lead_somewhere(link: str) -> None:
+    assert (ROOT / link).exists(), f"README links to {link}, which is not there"
+
+
+def test_ci_runs_the_test_command_of_the_readme() -> None:
+    assert "python3 course.py test" in README
+    assert "python3 course.py test" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
