@@ -255,6 +255,9 @@ def create(venv: Path) -> None:
 
     The base Python makes it: we may be running in the very `.venv` that is made anew.
     """
+    base = getattr(sys, "_base_executable", None) or sys.executable
+    if venv in Path(base).parents:  # without its pyvenv.cfg, `.venv` takes itself for the base
+        base = os.path.realpath(base)
     if venv.is_dir() and not venv.is_symlink():
         venv.joinpath(STAMP).unlink(missing_ok=True)  # first, should the removal be interrupted
         shutil.rmtree(venv)
@@ -263,7 +266,6 @@ def create(venv: Path) -> None:
     mend = f"on Debian or Ubuntu run `sudo apt install python3.{sys.version_info[1]}-venv`"
     if not (importlib.util.find_spec("venv") and importlib.util.find_spec("ensurepip")):
         raise Trouble(f"This Python ({sys.executable}) came without its venv module: {mend}.")
-    base = getattr(sys, "_base_executable", None) or sys.executable
     code, output = capture([base, "-m", "venv", str(venv)], env=environment(venv))
     if code:
         tail = " ".join(output.split())[-300:]

@@ -61,24 +61,25 @@ def examples() -> list[Explorer]:
     return [ThreePanels(), bank, softened]
 
 
-def milliseconds(explorer: Explorer, repeats: int = 60) -> list[float]:
-    states = list(explorer._controls.states())
-    taken = []
+def milliseconds(explorer: Explorer, repeats: int = 60) -> tuple[list[float], list[float]]:
+    """By the clock, and by the processor: on a busy machine only the second is the explorer's."""
+    states = list(explorer.states())
+    clock, processor = [], []
     for k in range(repeats):
         now, before = states[(k + 1) % len(states)], states[k % len(states)]
-        start = time.perf_counter()
+        start, start_busy = time.perf_counter(), time.thread_time()
         explorer.draw(now, before)
-        taken.append(1000 * (time.perf_counter() - start))
-    return taken
+        clock.append(1000 * (time.perf_counter() - start))
+        processor.append(1000 * (time.thread_time() - start_busy))
+    return clock, processor
 
 
 if __name__ == "__main__":
     for explorer in examples():
-        taken = milliseconds(explorer)
-        middle, high = statistics.median(taken), statistics.quantiles(taken, n=20)[-1]
+        clock, processor = (statistics.median(taken) for taken in milliseconds(explorer))
         size = len(explorer.draw(explorer.state)) / 1000
-        word = "within" if middle <= BUDGET else "over"
+        word = "within" if processor <= BUDGET else "over"
         print(
-            f"{type(explorer).__name__:15} median {middle:5.1f} ms, 95 % {high:5.1f} ms, "
-            f"{size:4.0f} kB: {word} {BUDGET:g} ms"
+            f"{type(explorer).__name__:15} median {clock:5.1f} ms, of which {processor:5.1f} ms "
+            f"on the processor ({word} {BUDGET:g} ms); picture {size:3.0f} kB"
         )

@@ -149,8 +149,9 @@ def observe(network: nn.Module, x: Tensor, taps: Iterable[str] = ()) -> Observat
     or returns no tensor.
     """
     features: dict[str, Tensor] = {}
+    taps = tuple(dict.fromkeys(taps))
     with contextlib.ExitStack() as hooks:
-        for tap in dict.fromkeys(taps):
+        for tap in taps:
             hooks.callback(_listen(network, tap, features).remove)
         logits = network(x)
     silent = [tap for tap in taps if tap not in features]

@@ -143,14 +143,15 @@ class Examples:
 
     def per_class(self, count: int, *, seed: int = 0) -> "Examples":
         """`count` examples of each class, drawn at random."""
-        scarce = torch.bincount(self.y[self.y >= 0]).min() if (self.y >= 0).any() else 0
+        labelled = self.y[self.y >= 0]
+        scarce = torch.unique(labelled, return_counts=True)[1].min() if len(labelled) else 0
         if not 1 <= count <= scarce:
             raise ValueError(
                 f"{count} examples per class were asked for; the rarest class has {int(scarce)}: "
                 f"expected 1 to {int(scarce)}"
             )
         rank, order = self._rank_within_class(seed)
-        return self[order[rank < count]]
+        return self[order[(rank < count) & (self.y[order] >= 0)]]
 
     def split(self, *sizes: int, seed: int = 0) -> tuple["Examples", ...]:
         """Disjoint parts of these sizes, each with every class in proportion (stratified)."""

@@ -77,7 +77,7 @@ def load(name: str, *, size: int | None = None) -> Splits:
         train, validation = _examples(train_x, train_y, name).split(55_000, 5_000)
         splits = (train, validation, _examples(test_x, test_y, name))
     else:
-        near = difflib.get_close_matches(name, names(), 1)
+        near = difflib.get_close_matches(name.lower(), names(), 1)
         hint = f"did you mean {near[0]!r}?" if near else "choose one of these."
         raise ValueError(f"data set {name!r} is unknown; there are {', '.join(names())}: {hint}")
     parts = ("train", "validation", "test")

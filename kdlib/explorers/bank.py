@@ -99,7 +99,7 @@ class BankExplorer(Explorer):
         axis.set_ylim(float(values.min()) - room, float(values.max()) + room)
         _scale(axis, self._x, self._along)
         error_axis(axis, self._n)
-        self._now = axis.axvline(self._x[0], color="#D0D0D0", linewidth=1, animated=True)
+        self._now = axis.axvline(self._x[0], color="#D0D0D0", linewidth=1, zorder=1, animated=True)
         self._lines: dict[bool, Any] = {}
         self._marks: dict[bool, Any] = {}
         for ghost in (True, False):
@@ -110,16 +110,16 @@ class BankExplorer(Explorer):
         self._dots = axis.plot(
             [], [], MARKERS["taught"], markersize=3.4, markeredgewidth=0, **faint
         )[0]
-        self._bounds = axis.add_collection(
-            LineCollection([], linewidths=1.2, **self.look("taught")), autolim=False
-        )
+        self._bounds = LineCollection([], linewidths=1.2, **self.look("taught"))
+        axis.add_collection(self._bounds, autolim=False)
         if self._alone is None:
             return
         left, right = axis.get_xlim()
         look = self.look("alone")
         self._alone_line = axis.plot([left, right], [0, 0], linestyle=DASHES["alone"], **look)[0]
-        band = {**look, "alpha": 0.13, "linewidth": 0}
-        self._alone_band = axis.add_patch(Rectangle((left, 0), right - left, 0, **band))
+        band = {**look, "alpha": 0.13, "linewidth": 0, "zorder": 1}
+        self._alone_band = Rectangle((left, 0), right - left, 0, **band)
+        axis.add_patch(self._alone_band)
         style = {**self.look("alone", text=True), "ha": "right", "va": "bottom", "fontsize": 8.5}
         self._alone_text = axis.text(right, 0, "the student alone", **style)
 
@@ -134,7 +134,9 @@ class BankExplorer(Explorer):
             axis.set_ylim(float(values.min()) - room, float(values.max()) + room)
         _scale(axis, self._x, self._along)
         axis.set_ylabel(self._second_name)
-        self._second_now = axis.axvline(self._x[0], color="#D0D0D0", linewidth=1, animated=True)
+        self._second_now = axis.axvline(
+            self._x[0], color="#D0D0D0", linewidth=1, zorder=1, animated=True
+        )
         self._curves: dict[bool, dict[str, Any]] = {True: {}, False: {}}
         for k, label in enumerate(self._second):
             role = SECOND[k]
@@ -161,11 +163,8 @@ class BankExplorer(Explorer):
         if self._second:
             self._second_now.set_xdata(now)
         self._dots.set_data(np.repeat(self._x, seeds.shape[1]), seeds.ravel())
-        self._bounds.set_segments(
-            []
-            if np.isnan(low).any()
-            else np.stack([self._x, low, self._x, high], 1).reshape(-1, 2, 2)
-        )
+        ends = np.stack([self._x, low, self._x, high], axis=1).reshape(-1, 2, 2)  # (x, 2 ends, xy)
+        self._bounds.set_segments([] if np.isnan(low).any() else list(ends))
         if self._alone is not None:
             middle, under, over = interval(self._alone[self._here(state)])
             self._alone_line.set_ydata([middle, middle])

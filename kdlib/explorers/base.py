@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
@@ -109,6 +109,10 @@ class Explorer(ipywidgets.VBox):
             self._holding = False
         self._show(asked)
 
+    def states(self) -> Iterator[State]:
+        """Every state there is, the last control moving fastest."""
+        return self._controls.states()
+
     def draw(self, state: Mapping[str, Any], previous: Mapping[str, Any] | None = None) -> bytes:
         """Draw a state, with another as its grey ghost if given, and return the PNG."""
         now = self._controls.state(state)
@@ -122,7 +126,7 @@ class Explorer(ipywidgets.VBox):
         (the browser would not notice the change). At the first and the last state the quick
         redraw is compared with a whole one: they differ if something that moves is not animated.
         """
-        states = list(self._controls.states())
+        states = list(self.states())
         pictures: set[bytes] = set()
         for k, state in enumerate(states):
             where = Controls.sentence(state)

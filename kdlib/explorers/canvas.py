@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
@@ -44,7 +45,7 @@ class Canvas:
             self.figure = Figure(figsize=size, dpi=DPI, layout=layout)
             self._agg = FigureCanvasAgg(self.figure)
             setup(self.figure)
-            text = {"va": "top", "fontsize": 10, "color": TEXT}
+            text: dict[str, Any] = {"va": "top", "fontsize": 10, "color": TEXT}
             up = 1 - 8 / height
             self.figure.text(8 / width, up, title, fontweight="bold", **text)
             self._heading = self.figure.text(1 - 8 / width, up, "", ha="right", **text)
@@ -53,23 +54,22 @@ class Canvas:
             self._agg.draw()
             self.figure.set_layout_engine("none")  # fixed axes: nothing shifts under the reader
         moving = [artist for artist in self.figure.findobj() if artist.get_animated()]
-        moving.sort(key=lambda artist: artist.get_zorder())
-        self._ghosts: list[Artist] = [a for a in moving if a.get_gid() == GHOST_MARK]
-        self._live: list[Artist] = [a for a in moving if a.get_gid() != GHOST_MARK]
+        self._moving: list[Artist] = sorted(moving, key=lambda artist: artist.get_zorder())
         self.refresh()
 
     def refresh(self) -> None:
         """Draw the still part again and keep it."""
         self._agg.draw()
-        self._background = self._agg.copy_from_bbox(self.figure.bbox)  # type: ignore[attr-defined]
+        self._background = self._agg.copy_from_bbox(self.figure.bbox)
 
     def paint(self, heading: str, *, ghost: bool) -> None:
-        """Draw the moving artists where they stand now, the ghosts beneath and only if asked."""
-        self._agg.restore_region(self._background)  # type: ignore[attr-defined]
+        """Draw the moving artists where they stand now, in their z order, ghosts only if asked."""
+        self._agg.restore_region(self._background)
         self._heading.set_text(heading)
         renderer = self._agg.get_renderer()
-        for artist in (*self._ghosts, *self._live) if ghost else self._live:
-            artist.draw(renderer)
+        for artist in self._moving:
+            if ghost or artist.get_gid() != GHOST_MARK:
+                artist.draw(renderer)
 
     def pixels(self) -> np.ndarray:
         """(height, width, 3) uint8, a copy."""
@@ -97,7 +97,7 @@ def quick_png(rgba: np.ndarray) -> bytes:
     rows[0, 1:] = flat[0]
     np.subtract(flat[1:], flat[:-1], out=rows[1:, 1:])
     header = struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0)  # 8 bits, RGBA
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows, 1)), (b"IEND", b""))
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 1)), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
         for kind, data in chunks

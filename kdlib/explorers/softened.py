@@ -113,9 +113,7 @@ class SoftenedLogits(Explorer):
         probabilities = self.probabilities(state)
         first, *others = np.argsort(-probabilities)[:3]
         label = int(self._labels[state["image"]])
-        known = {True: " (the label)", False: f" (the label is {self._name(label)})"}[
-            first == label
-        ]
+        known = " (the label)" if first == label else f" (the label is {self._name(label)})"
         rest = " and ".join(f"{_percent(probabilities[k])} to {self._names[k]}" for k in others)
         positive = probabilities[probabilities > 0]
         entropy = -(positive * np.log(positive)).sum()

@@ -150,7 +150,7 @@ def bars(
         axis.bar(classes + shift, table, 0.92 * width, color=COLOURS[role])
         said = (labels or {}).get(role, role)
         spot = (1.0, 1.0 - 0.09 * k)
-        style = {"ha": "right", "va": "top", "fontsize": 8.5, "color": INKS[role]}
+        style: dict[str, Any] = {"ha": "right", "va": "top", "fontsize": 8.5, "color": INKS[role]}
         axis.text(*spot, said, transform=axis.transAxes, **style)
     axis.set_xticks(classes, ticks)
     axis.tick_params(axis="x", length=0)
@@ -203,10 +203,10 @@ def reliability(
     lowest = max(0.0, float(np.floor(10 * min(sure.min(), right.min())) / 10) - 0.02)
     axis.set(xlim=(lowest, 1.02), ylim=(lowest, 1.02), xlabel="confidence", ylabel="accuracy")
     if label:
-        ink = {"color": INKS[role], "fontsize": 8.5, "ha": "right", "va": "bottom"}
+        ink: dict[str, Any] = {"color": INKS[role], "fontsize": 8.5, "ha": "right", "va": "bottom"}
         axis.text(0.98, 0.12, label, transform=axis.transAxes, **ink)
     if low is not None:
-        note = {"color": QUIET, "fontsize": 8.5, "ha": "right", "va": "bottom"}
+        note: dict[str, Any] = {"color": QUIET, "fontsize": 8.5, "ha": "right", "va": "bottom"}
         axis.text(0.98, 0.04, "grey: perfectly calibrated", transform=axis.transAxes, **note)
 
 

@@ -43,7 +43,8 @@ QUIET = "#666666"
 WIDEST = 7.0  # inches; a page of JupyterLab and of a printed paper both hold it
 DPI = 110
 
-STYLE: dict[str, Any] = {
+# Any: matplotlib's stubs want each key as a literal.
+STYLE: Any = {
     "font.family": "DejaVu Sans",  # ships with matplotlib, so a page looks the same everywhere
     "font.size": 9,
     "text.color": TEXT,

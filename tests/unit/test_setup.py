@@ -271,6 +271,18 @@ def test_a_removal_that_is_interrupted_leaves_no_stamp(machine, monkeypatch):
     assert course.read_stamp(machine.venv) == {}
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a venv's Python is no link there")
+def test_the_environments_own_python_can_make_it_anew(tmp_path, monkeypatch):
+    python = course.interpreter(tmp_path / ".venv")
+    python.parent.mkdir(parents=True)
+    python.symlink_to(sys.executable)
+    started = []
+    monkeypatch.setattr(course.sys, "_base_executable", str(python))
+    monkeypatch.setattr(course, "capture", lambda command, env: started.append(command) or (0, ""))
+    course.create(tmp_path / ".venv")
+    assert Path(started[0][0]).exists()
+
+
 def test_two_set_ups_do_not_meet(tmp_path):
     with course.alone(tmp_path), tmp_path.joinpath(".venv.lock").open("a") as second:
         assert not course.try_lock(second)
