@@ -422,7 +422,8 @@ def command_for(word: str, extra: list[str]) -> tuple[list[str], Path | None]:
         as_root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
         return ["-m", "jupyterlab", str(ROOT / "notebooks"), *as_root, *extra], None
     if word == "test":
-        return ["-m", "pytest", *extra], ROOT
+        # Two processes of one thread each: what the smallest machine that we plan for has.
+        return ["-m", "pytest", "-n", "2", "--dist", "worksteal", *extra], ROOT
     if word == "build":
         return [str(ROOT / "notebooks" / "build.py"), *extra], ROOT
     return ["-m", "kdlib", word, *extra], None

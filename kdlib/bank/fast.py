@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from kdlib.bank.engines import Group, Trained
-from kdlib.data import Examples
+from kdlib.data import Batch, Examples
+from kdlib.losses.arguments import check_same_classes
 from kdlib.models import MLP
 from kdlib.objectives import HardLabels, LearnedTemperature, Objective, SoftTargets, Symbol
 from kdlib.objectives.symbols import leaves, value
@@ -25,8 +26,8 @@ from kdlib.training.loop import adamw, epoch_seed, one_cycle
 def matches(objective: Objective, network: Any, examples: Examples) -> bool:
     """Whether these students can take the fast path."""
     plain_terms = all(
-        type(term) is HardLabels
-        or (type(term) is SoftTargets and Symbol("progress") not in leaves(term.T))
+        type(term) in (HardLabels, SoftTargets)
+        and not any(Symbol("progress") in leaves(number) for _, number in term.hyperparameters())
         for _, term in objective.terms
     )
     learned = any(isinstance(symbol, LearnedTemperature) for symbol in objective.symbols())
@@ -91,7 +92,7 @@ class Stack:
 
 @dataclass
 class _Target:
-    """One term: its weight, T (S,), and targets: tables (distinct T, N, classes), row per student.
+    """One term: its weight, T (S,), and targets: tables (distinct, N, classes), row per student.
 
     `mask` (N,): which examples it concerns. Entropies make the loss a KL instead of a CE.
     """
@@ -112,7 +113,8 @@ def fast(group: Group) -> Trained:
     stack = Stack(networks, settings.precision)  # type: ignore[arg-type]
     whole = examples.batch()
     inputs = stack.normalise(whole.x).flatten(1)  # (N, C, H, W) -> (N, C·H·W)
-    targets = [_target(group, weight, term, whole) for weight, term in group.objective.terms]
+    classes = stack.shapes[-1][-1]
+    targets = [_target(group, w, term, whole, classes) for w, term in group.objective.terms]
     steps = sum(1 for _ in examples.batches(settings.batch))
     optimizer = adamw([stack.flat], settings.lr, settings.weight_decay)
     scheduler = one_cycle(optimizer, settings.lr, settings.epochs * steps, settings.schedule)
@@ -142,25 +144,23 @@ def fast(group: Group) -> Trained:
     return Trained(weights, torch.stack(losses, 1).float(), answer)
 
 
-def _target(group: Group, weight: Any, term: Any, whole: Any) -> _Target:
-    students, dtype = len(group.seeds), whole.x.dtype
-    if isinstance(term, HardLabels):
-        z_t, T = None, torch.ones(students, dtype=dtype)
-    else:
-        z_t = ask(term.teacher, whole, (), group.tables).logits.to(dtype)
-        T = torch.as_tensor(value(term.T, group.bindings), dtype=dtype).expand(students)
-    distinct, row = T.unique(return_inverse=True)
-    if z_t is None:
-        mask = whole.y >= 0
-        classes = group.build().sizes[-1]  # type: ignore[union-attr, index]
+def _target(group: Group, weight: Any, term: Any, whole: Batch, classes: int) -> _Target:
+    dtype = whole.x.dtype
+    hard = isinstance(term, HardLabels)
+    number = value(term.smoothing if hard else term.T, group.bindings)
+    numbers = torch.as_tensor(number, dtype=dtype).expand(len(group.seeds))
+    distinct, row = numbers.unique(return_inverse=True)
+    if hard:
         one_hot = torch.nn.functional.one_hot(whole.y.clamp(min=0), classes).to(dtype)
-        tables = ((1 - term.smoothing) * one_hot + term.smoothing / classes)[None]
-        entropy = torch.zeros(1, len(whole), dtype=dtype)
-    else:
-        mask = torch.ones(len(whole), dtype=torch.bool)
-        tables = torch.stack([(z_t / t).softmax(-1) for t in distinct])
-        entropy = -torch.special.xlogy(tables, tables).sum(-1)
-    return _Target(weight, T, tables, row, mask, entropy)
+        tables = torch.stack([(1 - share) * one_hot + share / classes for share in distinct])
+        entropy = torch.zeros(len(distinct), len(whole), dtype=dtype)
+        return _Target(weight, torch.ones_like(numbers), tables, row, whole.y >= 0, entropy)
+    z_t = ask(term.teacher, whole, (), group.tables).logits.to(dtype)
+    check_same_classes(z_t.new_empty(len(whole), classes), z_t)
+    tables = torch.stack([(z_t / t).softmax(-1) for t in distinct])
+    entropy = -torch.special.xlogy(tables, tables).sum(-1)
+    everywhere = torch.ones(len(whole), dtype=torch.bool)
+    return _Target(weight, numbers, tables, row, everywhere, entropy)
 
 
 def _logit_gradient(

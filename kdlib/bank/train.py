@@ -81,6 +81,12 @@ def train_bank(
         groups.append(_group(objective, student, examples, axes, symbolic, seeds, state, settings))
     chosen = [engine if engine != "auto" else _choose(group) for _, group in groups]
     for (_, group), one in zip(groups, chosen, strict=True):
+        if one == "fast" and not matches(group.objective, group.build(), group.examples):
+            raise ValueError(
+                f"the fast engine trains mlp(…) students without dropout under HardLabels and "
+                f"SoftTargets, not {type(group.build()).__name__} under {group.objective}; "
+                "use engine='auto'"
+            )
         group.settings = replace(group.settings, precision=_precision(precision, one))
     key = _key(axes, seeds, groups, chosen, evaluate)
     shape = (*(len(values) for values in axes.values()), len(seeds))

@@ -220,12 +220,8 @@ class Explorer(ipywidgets.VBox):
         buttons = [self._button(name, aim) for name, aim in self.situations.items()]
         if buttons:
             rows.insert(0, ipywidgets.HBox(buttons, layout={"flex_flow": "row wrap"}))
-        self.picture = ipywidgets.Image(
-            format="png",
-            width=WIDTH,
-            height=height,
-            tooltip=f"{self.title}: the sentence beneath says what it shows",
-        )
+        # no tooltip: ipywidgets 8.1's ImageView fails on one
+        self.picture = ipywidgets.Image(format="png", width=WIDTH, height=height)
         self._formula = ipywidgets.HTML()
         self.readout = ipywidgets.HTML()
         self.picture.add_class("kdlib-picture")

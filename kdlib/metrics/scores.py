@@ -101,6 +101,10 @@ def _sorted_confidence(logits: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _means(values: Tensor, bins: int) -> Tensor:
+    if not 1 <= bins <= len(values):
+        raise ValueError(
+            f"{len(values)} answers in {bins} bins; expected a number of bins from 1 to {len(values)}"
+        )
     return torch.stack([chunk.mean() for chunk in values.tensor_split(bins)])
 
 
@@ -133,9 +137,9 @@ def multiply_adds(network: nn.Module, x: Tensor) -> int:
     counts: list[int] = []
 
     def count(module: nn.Module, inputs: Any, output: Tensor) -> None:
-        weight = module.weight
-        positions = output.numel() // (len(output) * weight.shape[0])
-        counts.append(positions * weight.numel())
+        assert isinstance(module, nn.Linear | nn.Conv2d)
+        positions = output.numel() // (len(output) * module.weight.shape[0])
+        counts.append(positions * module.weight.numel())
 
     hooks = [
         module.register_forward_hook(count)

@@ -67,6 +67,8 @@ class Objective:
         return isinstance(other, Objective) and self.terms == other.terms
 
     def __hash__(self) -> int:
+        if len(self.terms) == 1 and self.terms[0][0] == 1:  # equal to the term itself
+            return hash(self.terms[0][1])
         return hash(self.terms)
 
     def __str__(self) -> str:
@@ -103,10 +105,13 @@ class Objective:
         return tuple(dict.fromkeys(tap for _, term in self.terms for tap in term.student_taps()))
 
     def key(self) -> str:
-        """The formula, and a hash of what each teacher says and each tensor holds."""
-        tensors = (t for _, term in self.terms for t in term.tensors())
-        digest = hashlib.sha256(b"".join(t.cpu().numpy().tobytes() for t in tensors)).hexdigest()
-        return " | ".join([str(self), digest, *(teacher_key(t) for t in self.teachers())])
+        """The formula with all digits, and a hash of what teachers say and tensors hold."""
+        digest = hashlib.sha256(repr([number for _, number in self.numbers()]).encode())
+        for _, term in self.terms:
+            for tensor in term.tensors():
+                digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        said = [teacher_key(teacher) for teacher in self.teachers()]
+        return " | ".join([str(self), digest.hexdigest(), *said])
 
     def check(self, examples: Examples, bindings: Mapping[Any, Any] | None = None) -> None:
         """Raises ValueError where examples, weights or hyperparameters cannot be trained on."""

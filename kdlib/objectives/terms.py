@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from kdlib import losses
 from kdlib.data import Examples
 from kdlib.losses.arguments import check_fraction, check_temperature
+from kdlib.objectives import symbols
 from kdlib.objectives.algebra import Step, Term
 from kdlib.objectives.symbols import Number
 from kdlib.objectives.teachers import Teacher
@@ -19,15 +20,16 @@ from kdlib.objectives.teachers import Teacher
 class HardLabels(Term):
     """Cross-entropy with the labels of those examples that have one."""
 
-    smoothing: float = 0.0
+    smoothing: Number = 0.0
 
     def __str__(self) -> str:
-        return f"HardLabels(smoothing={self.smoothing:g})" if self.smoothing else "HardLabels()"
+        plain = self.smoothing == 0
+        return "HardLabels()" if plain else f"HardLabels(smoothing={symbols.show(self.smoothing)})"
 
     __repr__ = __str__
 
     def validate(self, examples: Examples, values: Mapping[str, Any]) -> None:
-        check_fraction("smoothing", self.smoothing)
+        check_fraction("smoothing", values["smoothing"])
         if not bool((examples.y >= 0).any()):
             raise ValueError(
                 f"{examples!r} has no labels, which HardLabels needs; "
@@ -35,7 +37,8 @@ class HardLabels(Term):
             )
 
     def loss(self, step: Step, owned: nn.Module | None) -> Tensor:
-        return losses.hard_labels(step.observation.logits, step.batch.y, smoothing=self.smoothing)
+        smoothing = step.value(self.smoothing)
+        return losses.hard_labels(step.observation.logits, step.batch.y, smoothing=smoothing)
 
 
 class _Taught(Term):
@@ -245,10 +248,13 @@ class Regularizer(Term):
     towards: nn.Module | None = None
 
     def teachers(self) -> list[Teacher]:
-        return []
+        return []  # its weights are held, its answers are never asked for
+
+    def tensors(self) -> list[Tensor]:
+        return [] if self.towards is None else list(self.towards.parameters())
 
     def loss(self, step: Step, owned: nn.Module | None) -> Tensor:
-        towards = dict(self.towards.named_parameters()) if self.towards else None
+        towards = {} if self.towards is None else dict(self.towards.named_parameters())
         return losses.regularizer(dict(step.student.named_parameters()), towards)
 
     def __str__(self) -> str:

@@ -236,6 +236,8 @@ def _resume(
     path: str | Path, state: dict[str, Any], settings: dict[str, Any]
 ) -> list[dict[str, float]]:
     content = files.load(path)
+    if not isinstance(content, dict) or "settings" not in content:
+        raise ValueError(f"{path} is no checkpoint of a run; choose another checkpoint file")
     differing = [name for name in settings if content["settings"].get(name) != settings[name]]
     if differing:
         name = differing[0]

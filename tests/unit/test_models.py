@@ -1,7 +1,5 @@
 """Networks, and looking inside any of them."""
 
-import copy
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -78,14 +76,9 @@ def test_normalisation_is_a_buffer_that_travels_with_the_weights() -> None:
 def test_initialise_depends_on_the_seed_alone(build) -> None:
     torch.manual_seed(3)
     expected = torch.rand(1)
-    torch.manual_seed(3)
     a, b, c = (fingerprint(initialise(build(), seed)) for seed in (0, 0, 1))
     assert a == b != c
-    torch.manual_seed(3)
-    initialise(build_now := build(), 0)
-    del build_now
-    torch.manual_seed(3)
-    network = copy.deepcopy(build())
+    network = build()
     torch.manual_seed(3)
     initialise(network, 5)
     assert torch.equal(torch.rand(1), expected)  # outside randomness goes on untouched
@@ -166,7 +159,7 @@ def test_hooks_are_gone_afterwards_even_after_an_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tap", "near"), [("stag1", "stage1"), ("embeding", "embedding"), ("stage1.O", "stage1.0")]
+    ("tap", "near"), [("stag1", "stage1"), ("embeding", "embedding"), ("stage1.00", "stage1.0")]
 )
 def test_an_unknown_tap_names_the_nearest(tap: str, near: str) -> None:
     with pytest.raises(ValueError, match=f"no module of MLP; the nearest name is '{near}'"):
@@ -207,10 +200,6 @@ def test_a_tap_that_returns_a_tuple() -> None:
 
 @pytest.mark.parametrize("taps", [["unused"], iter(["unused"])], ids=["list", "iterator"])
 def test_a_tap_that_never_runs(taps) -> None:
-    network = mlp(64, 5, 10)
-    network.head.register_module("unused", nn.Identity())
-    network.register_module("stage9", nn.Sequential())
-
     class Skips(nn.Module):
         def __init__(self) -> None:
             super().__init__()

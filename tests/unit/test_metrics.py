@@ -1,0 +1,236 @@
+"""Scores by hand and by scikit-learn; intervals by what they cover."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from sklearn import metrics as peer
+from torch import Tensor, nn
+
+from kdlib import metrics
+from kdlib.metrics import Interval
+from kdlib.models import cnn, mlp
+
+
+def answers(count: int = 400, classes: int = 5, seed: int = 0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.randint(classes, (count,), generator=generator)
+    z = torch.randn(count, classes, generator=generator, dtype=torch.float64)
+    return z + 2 * nn.functional.one_hot(y, classes), y
+
+
+# ---- scores --------------------------------------------------------------------------------------
+
+
+def test_scores_by_hand() -> None:
+    z = torch.tensor([[2.0, 0.0], [0.0, 2.0], [2.0, 0.0], [2.0, 0.0]])
+    y = torch.tensor([0, 1, 1, 0])
+    assert metrics.wrong(z, y).tolist() == [False, False, True, False]
+    assert metrics.accuracy(z, y) == 0.75 and metrics.error_percent(z, y) == 25
+    assert metrics.confusion(z, y).tolist() == [[2, 0], [1, 1]]
+    high, low = math.log(1 + math.exp(-2)), 2 + math.log(1 + math.exp(-2))
+    assert float(metrics.nll(z, y)) == pytest.approx((3 * high + low) / 4)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_scores_agree_with_scikit_learn(seed: int) -> None:
+    z, y = answers(seed=seed)
+    guess = z.argmax(-1)
+    assert metrics.macro_f1(z, y) == pytest.approx(peer.f1_score(y, guess, average="macro"))
+    assert np.array_equal(metrics.confusion(z, y), peer.confusion_matrix(y, guess))
+    assert float(metrics.nll(z, y)) == pytest.approx(peer.log_loss(y, z.softmax(-1)))
+    assert float(metrics.accuracy(z, y)) == pytest.approx(peer.accuracy_score(y, guess))
+
+
+def test_macro_f1_leaves_out_classes_that_do_not_occur() -> None:
+    z = torch.eye(3)[[0, 0, 1, 1]]
+    assert metrics.macro_f1(z, torch.tensor([0, 0, 1, 1])) == 1.0
+
+
+def test_many_students_are_scored_at_once() -> None:
+    (z0, y), (z1, _) = answers(seed=0), answers(seed=1)
+    both = torch.stack([z0, z1])
+    for score in (metrics.wrong, metrics.accuracy, metrics.error_percent, metrics.nll):
+        together = score(both, y)
+        torch.testing.assert_close(together, torch.stack([score(z0, y), score(z1, y)]))
+
+
+def test_unlabelled_examples_are_not_scored() -> None:
+    z, y = answers()
+    y[:3] = -1
+    for score in (metrics.wrong, metrics.accuracy, metrics.calibration_error):
+        with pytest.raises(ValueError, match=r"3 of 400 examples have no label"):
+            score(z, y)
+    with pytest.raises(ValueError, match=r"400 answers for 399 labels"):
+        metrics.wrong(z, y[1:])
+
+
+def test_calibration_by_hand() -> None:
+    """Four answers that claim 0.75, of which two are right; four that claim 0.5 + , all right."""
+    sure = torch.tensor([[math.log(3), 0.0]]).repeat(4, 1)
+    unsure = torch.tensor([[0.01, 0.0]]).repeat(4, 1)
+    z = torch.cat([sure, unsure])
+    y = torch.tensor([0, 0, 1, 1, 0, 0, 0, 0])
+    confidence, right = metrics.reliability(z, y, bins=2)
+    half = 1 / (1 + math.exp(-0.01))
+    torch.testing.assert_close(confidence.tolist(), [half, 0.75], rtol=1e-6, atol=1e-6)
+    assert right.tolist() == [1.0, 0.5]
+    expected = (abs(half - 1) + 0.25) / 2
+    assert metrics.calibration_error(z, y, bins=2) == pytest.approx(expected, abs=1e-6)
+    with pytest.raises(ValueError, match=r"8 answers in 15 bins; expected .* from 1 to 8"):
+        metrics.calibration_error(z, y)
+
+
+def test_a_calibrated_network_lies_in_its_own_band_and_a_sharpened_one_does_not() -> None:
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(1000, 5, generator=generator)
+    inside = 0
+    for _ in range(20):
+        y = torch.multinomial(z.softmax(-1), 1, generator=generator)[:, 0]
+        low, high = metrics.calibration_null(z, draws=200)
+        inside += low <= metrics.calibration_error(z, y) <= high
+    assert inside >= 16
+    assert metrics.calibration_error(4 * z, y) > metrics.calibration_null(4 * z, draws=200)[1]
+
+
+def test_abstaining_helps_where_confidence_means_something() -> None:
+    z, y = answers(2000)
+    threshold, answered, errors = metrics.coverage_error(z, y)
+    assert answered[-1] == 1 and float(errors[-1]) == pytest.approx(
+        float(metrics.error_percent(z, y))
+    )
+    assert (threshold.diff() <= 0).all() and errors[999] < errors[-1] - 5
+    first = z.softmax(-1).amax(-1).argmax()
+    assert (errors[0] == 0) == (z[first].argmax() == y[first])
+
+
+def test_agreement_and_inherited_errors_by_hand() -> None:
+    y = torch.tensor([0, 0, 0, 1])
+    teacher = torch.eye(3)[[0, 1, 2, 1]]  # wrong on images 1 and 2
+    student = torch.eye(3)[[1, 1, 1, 1]]  # shares the first error, makes another on the second
+    assert metrics.agreement(student, teacher) == 0.5
+    assert metrics.inherited_errors(student, teacher, y) == 0.5
+    assert metrics.inherited_errors(student, torch.eye(3)[y], y) == 0
+
+
+def test_dark_knowledge_is_the_mean_of_the_wrong_classes() -> None:
+    z, y = answers(100, 4)
+    matrix = metrics.dark_knowledge(z, y, T=3)
+    torch.testing.assert_close(matrix.sum(-1), torch.ones(4, dtype=torch.float64))
+    assert matrix.diagonal().abs().max() == 0
+    p = (z[y == 1] / 3).softmax(-1).mean(0)
+    p[1] = 0
+    torch.testing.assert_close(matrix[1], p / p.sum())
+
+
+def test_multiply_adds_by_hand() -> None:
+    x = torch.zeros(2, 1, 8, 8)
+    assert metrics.multiply_adds(mlp(64, 5, 10), x) == 64 * 5 + 5 * 10
+    by_hand = 64 * 9 * 2 + 16 * 9 * 2 * 4 + 4 * 9 * 4 * 8 + 8 * 10
+    network = cnn(2)
+    assert metrics.multiply_adds(network, x) == by_hand
+    assert network.training and not any(m._forward_hooks for m in network.modules())
+
+
+# ---- intervals -----------------------------------------------------------------------------------
+
+
+def test_mean_interval_is_students_t() -> None:
+    values = [1.0, 2.0, 4.0, 5.0, 9.0]
+    interval = metrics.mean_interval(values)
+    low, high = stats.t.interval(0.95, 4, np.mean(values), stats.sem(values))
+    assert (interval.mean, interval.low, interval.high) == pytest.approx((4.2, low, high))
+    alone = metrics.mean_interval([3.0])
+    assert alone.mean == 3 and math.isnan(alone.low) and not alone.excludes()
+    with pytest.raises(ValueError, match="no values to average"):
+        metrics.mean_interval([])
+
+
+def test_intervals_read_well_and_tell_what_they_exclude() -> None:
+    interval = Interval(1.234, 0.5, 2.0)
+    assert str(interval) == "1.2 (0.5 to 2.0)" and f"{interval:.2f}" == "1.23 (0.50 to 2.00)"
+    assert interval.excludes() and not interval.excludes(1) and interval.excludes(2.1)
+
+
+def test_bootstrap_covers_the_truth_over_images_and_seeds() -> None:
+    """Seeds differ by 1, images by 2: the interval must hold both, and cover 19 times in 20."""
+    generator = torch.Generator().manual_seed(0)
+    covered, tries = 0, 60
+    for draw in range(tries):
+        seeds = torch.randn(8, 1, generator=generator)
+        images = 2 * torch.randn(1, 60, generator=generator)
+        interval = metrics.bootstrap(seeds + images, draws=300, seed=draw)
+        covered += interval.low <= 0 <= interval.high
+    assert covered / tries > 0.8
+    wide = metrics.bootstrap(seeds + images)
+    only_images = metrics.bootstrap((seeds + images).mean(0))
+    assert wide.high - wide.low > 1.1 * (only_images.high - only_images.low)
+
+
+def test_bootstrap_is_reproducible_and_needs_images() -> None:
+    values = torch.rand(3, 50, generator=torch.Generator().manual_seed(0))
+    assert metrics.bootstrap(values) == metrics.bootstrap(values)
+    assert metrics.bootstrap(values).mean == pytest.approx(float(values.mean()))
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    metrics.bootstrap(values)
+    assert torch.equal(torch.rand(1), expected)
+    with pytest.raises(ValueError, match="no images to resample"):
+        metrics.bootstrap(values[:, :0])
+
+
+def test_a_paired_difference_is_narrower_than_an_unpaired_one() -> None:
+    generator = torch.Generator().manual_seed(0)
+    hard = torch.rand(1, 1000, generator=generator) < 0.1
+    a = hard.expand(5, -1).clone()
+    b = a.clone()
+    b[:, hard[0].nonzero()[:20, 0]] = False  # b solves twenty of the hard ones
+    interval = metrics.difference(a, b)
+    assert interval.mean == pytest.approx(2.0) and interval.excludes()
+    assert interval.high - interval.low < 2.5
+    assert metrics.difference(a, a) == Interval(0.0, 0.0, 0.0)
+    with pytest.raises(ValueError, match="the same seeds and the same images"):
+        metrics.difference(a, b[:3])
+
+
+def test_holm_by_hand() -> None:
+    p = {"a": 0.04, "b": 0.001, "c": 0.02, "d": 0.03}
+    assert metrics.holm(p) == {"a": False, "b": True, "c": False, "d": False}
+    assert metrics.holm({"a": 0.01, "b": 0.04, "c": 0.02}) == {"a": True, "b": True, "c": True}
+    assert list(metrics.holm(p)) == list(p) and metrics.holm({}) == {}
+
+
+def test_rank_correlation_is_spearmans() -> None:
+    a, b = [1.0, 2, 3, 4, 5, 6], [2.0, 1, 4, 4, 6, 9]
+    interval = metrics.rank_correlation(a, b, draws=200)
+    assert interval.mean == pytest.approx(stats.spearmanr(a, b).statistic)
+    assert interval.low < interval.mean <= interval.high <= 1 + 1e-12
+    with pytest.raises(ValueError, match=r"3 and 3 values; expected .* at least 4"):
+        metrics.rank_correlation(a[:3], b[:3])
+
+
+def test_one_standard_error_takes_the_simplest_that_is_as_good() -> None:
+    scores = {1.0: [9, 9, 9], 4.0: [6.2, 6.4, 6.6], 8.0: [5.0, 6.0, 7.0], 20.0: [6.3, 6.1, 6.2]}
+    assert metrics.one_standard_error(scores) == 4.0  # 6.4 is within 6.0 ± 0.58
+    assert metrics.one_standard_error({2.0: [3.0]}) == 2.0
+    with pytest.raises(ValueError, match="no settings to choose from"):
+        metrics.one_standard_error({})
+
+
+# ---- mistakes that real projects ship ------------------------------------------------------------
+
+
+def test_mistake_one_seed() -> None:
+    """One seed has no interval over seeds, and resolves nothing."""
+    assert not metrics.mean_interval([5.0]).excludes(0)
+
+
+def test_mistake_scores_in_train_mode() -> None:
+    """Counting must neither use nor move BatchNorm's statistics."""
+    network = cnn(2)
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    metrics.multiply_adds(network, torch.rand(4, 1, 8, 8))
+    assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
