@@ -61,10 +61,15 @@ def has_bf16(device: str | torch.device = "cpu") -> bool:
     return False
 
 
+def check_precision(precision: str) -> None:
+    """Raises ValueError for a precision that there is not."""
+    if precision not in ("auto", "fp32", "bf16"):
+        raise ValueError(f"precision={precision!r}: expected 'fp32', 'bf16' or 'auto'")
+
+
 def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager:
     """A context in which matrix products run in the given precision ("fp32" or "bf16")."""
-    if precision not in ("fp32", "bf16"):
-        raise ValueError(f"precision={precision!r}: expected 'fp32', 'bf16' or 'auto'")
+    check_precision(precision)
     if precision == "fp32":
         return contextlib.nullcontext()
     return torch.autocast(device.type, torch.bfloat16)
@@ -72,6 +77,7 @@ def autocast(precision: str, device: torch.device) -> contextlib.AbstractContext
 
 def resolve_precision(precision: str, network: nn.Module, device: torch.device) -> str:
     """ "auto" is bf16 for convolutional networks where the hardware has it, else fp32."""
+    check_precision(precision)
     if precision != "auto":
         return precision
     convolutional = any(isinstance(module, nn.Conv2d) for module in network.modules())

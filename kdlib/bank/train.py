@@ -1,11 +1,9 @@
 """`train_bank`: one expression, a grid, seeds; every student of the grid, trained and kept."""
 
 import copy
-import hashlib
 import itertools
 import json
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -14,15 +12,15 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-import kdlib
+from kdlib.bank.axes import check_axes, structural_axes
+from kdlib.bank.cache import bank_key, keep, read
 from kdlib.bank.engines import Group, Settings, Trained, reference, sequential
 from kdlib.bank.fast import fast, matches
 from kdlib.bank.result import Bank, arguments
 from kdlib.data import Examples, cache_root
-from kdlib.device import has_bf16
-from kdlib.models import fingerprint, initialise
+from kdlib.device import check_precision, has_bf16
 from kdlib.objectives import HardLabels, Objective, Symbol, TeacherTable, tabulate
-from kdlib.training import files, quiet
+from kdlib.training import quiet
 from kdlib.training.loop import check_settings
 
 ENGINES: dict[str, Callable[[Group], Trained]] = {
@@ -71,8 +69,8 @@ def train_bank(
     seeds = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     objective = HardLabels() if objective is None else objective
     settings = Settings(epochs, lr, batch, order_seed, weight_decay, schedule, precision)
-    _check_axes(axes, seeds, objective, student, examples, engine)
-    structural = _structural(axes, student, examples)
+    check_axes(axes, seeds, objective, student, examples, engine, ENGINES)
+    structural = structural_axes(axes, student, examples)
     symbolic = [name for name in axes if name not in structural]
 
     groups = []
@@ -88,14 +86,14 @@ def train_bank(
                 "use engine='auto'"
             )
         group.settings = replace(group.settings, precision=_precision(precision, one))
-    key = _key(axes, seeds, groups, chosen, evaluate)
+    key = bank_key(axes, seeds, groups, chosen, evaluate)
     shape = (*(len(values) for values in axes.values()), len(seeds))
     path = cache_root() / "banks" / f"{key}.pt"
-    known = _cached(path) if cache else None
+    known = read(path) if cache else None
     if known is None:
         known = _train(axes, symbolic, seeds, groups, chosen, evaluate)
         if cache:
-            _keep(path, known)
+            keep(path, known)
     return Bank(
         axes,
         seeds,
@@ -158,8 +156,7 @@ def _choose(group: Group) -> str:
 
 
 def _precision(precision: str, engine: str) -> str:
-    if precision not in ("auto", "fp32", "bf16"):
-        raise ValueError(f"precision={precision!r}: expected 'fp32', 'bf16' or 'auto'")
+    check_precision(precision)
     if precision == "bf16" and engine == "reference":
         raise ValueError("the reference engine runs in fp32; use precision='auto' or 'fp32'")
     if precision == "auto":
@@ -220,65 +217,3 @@ def _tables(group: Group, known: dict[nn.Module, TeacherTable]) -> dict[nn.Modul
 
 def _cell_key(cell: dict[str, Any]) -> str:
     return json.dumps({name: cell[name] for name in sorted(cell)}, default=str)
-
-
-def _structural(axes: dict[str, list[Any]], student: Any, examples: Any) -> list[str]:
-    asked = {*arguments(student), *arguments(examples), *Settings.__dataclass_fields__}
-    return [
-        name
-        for name, values in axes.items()
-        if name in asked or not all(isinstance(value, int | float) for value in values)
-    ]
-
-
-def _check_axes(
-    axes: dict[str, list[Any]], seeds: list[int], objective: Any, student: Any, examples: Any,
-    engine: str,
-) -> None:  # fmt: skip
-    if engine not in ("auto", *ENGINES):
-        raise ValueError(f"engine={engine!r}: expected 'auto', {', '.join(map(repr, ENGINES))}")
-    if not seeds:
-        raise ValueError("no seeds to train; give seeds=5, or a list such as range(5, 15)")
-    wanted = dict.fromkeys((*arguments(objective), *arguments(student), *arguments(examples)))
-    for name, values in axes.items():
-        if not values:
-            raise ValueError(f"axis {name!r} has no values; give at least one")
-        if name not in wanted and name not in Settings.__dataclass_fields__:
-            raise ValueError(
-                f"axis {name!r} is asked for by neither objective, student nor examples "
-                f"(they ask for {', '.join(wanted) or 'nothing'}); use it, or leave it out"
-            )
-    missing = [name for name in wanted if name not in axes]
-    if missing:
-        raise ValueError(f"{missing[0]!r} is asked for but is no axis of the grid; add its values")
-
-
-def _key(
-    axes: dict[str, list[Any]], seeds: list[int], groups: list[tuple[dict[str, Any], Group]],
-    chosen: list[str], evaluate: Mapping[str, Examples],
-) -> str:  # fmt: skip
-    """A hash of all that decides the result, teachers' weights and versions included."""
-    parts: list[Any] = [kdlib.__version__, torch.__version__, axes, seeds, chosen]
-    parts += [[split, one.fingerprint] for split, one in evaluate.items()]
-    for state, group in groups:
-        network = initialise(group.build(), 0)
-        parts += [state, group.objective.key(), group.examples.fingerprint]
-        parts += [fingerprint(network), asdict(group.settings)]
-    return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:32]
-
-
-def _cached(path: Any) -> dict[str, Any] | None:
-    if not path.exists():
-        return None
-    try:
-        return files.load(path) | {"cached": True}
-    except OSError as error:
-        warnings.warn(f"{error}; the bank is trained anew", stacklevel=3)
-        return None
-
-
-def _keep(path: Any, known: dict[str, Any]) -> None:
-    try:
-        files.save(path, known)
-    except OSError as error:
-        warnings.warn(f"{error}; the bank is used without being kept", stacklevel=3)

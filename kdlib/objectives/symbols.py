@@ -96,7 +96,7 @@ class Operation(Scalar):
 
     def __str__(self) -> str:
         rank = _OPERATIONS[self.sign][0]
-        left = _bracketed(self.left, rank)
+        left = _bracketed(self.left, rank + (self.sign == "**"))
         right = _bracketed(self.right, rank + (self.sign in "-/"))
         return f"{left}{self.sign}{right}" if rank == 3 else f"{left} {self.sign} {right}"
 

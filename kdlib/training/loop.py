@@ -81,11 +81,11 @@ def fit(
     check_settings(epochs=epochs, lr=lr, batch=batch, schedule=schedule)
     objective.check(examples)
     _check_teachers(objective, target)
+    precision = resolve_precision(precision, student, target)
     if seed is not None:
         initialise(student, seed)
     student.to(target)
     examples = examples.to(target)
-    precision = resolve_precision(precision, student, target)
     if any(isinstance(module, nn.Conv2d) for module in student.modules()):
         student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 

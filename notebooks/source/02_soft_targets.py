@@ -1,0 +1,900 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # What does a teacher know that labels don't?
+#
+# **Which wrong answers are nearly right: its soft targets say how alike the classes are, and a student learns more from them than from labels.**
+#
+# *25 minutes to read · about 40 s of processor time · needs notebook 01 (teacher, test set, intervals).*
+#
+# Choose **Run ▸ Run All Cells** first: sliders and buttons wake up then. On Binder's shared processor it may take three times as long.
+#
+# After this page you will be able to
+#
+# 1. write the loss of soft targets and its gradient by hand, and say why $T^2$ stands in front;
+# 2. show, with controls, which part of the teacher's answers helps a student;
+# 3. teach a student with two hundred labels, a teacher, and images that nobody labelled.
+
+# %% [markdown]
+# ## Parameters
+#
+# `T` is the temperature and `alpha` the weight of the soft targets. `labels` is the number of labelled images per class in the table of controls. Change one, run all cells, and see what still holds.
+
+# %% tags=["parameters"]
+T: float = 8.0  # 0.5..50
+alpha: float = 0.9  # 0..1
+labels: int = 40  # 5..80
+width: int = 100  # 4..400
+dataset: str = "mnist5k"  # mnist5k | digits | mnist | fashion
+seed: int = 0  # 0..1000
+budget: str = "full"  # full | small
+
+# %%
+import torch
+from IPython.display import Markdown, display
+from torch.nn import functional as F
+
+from kdlib import losses, metrics
+from kdlib.bank import train_bank
+from kdlib.checks import Prediction, claim, lesson02
+from kdlib.data import jitter, load
+from kdlib.explorers import GradientArrows
+from kdlib.figures import bars, digits, error_axis, figure, lines_with_dots, matrix, seed_dots, show
+from kdlib.models import cnn, initialise, mlp, predict
+from kdlib.objectives import HardLabels, SoftTargets, tabulate
+from kdlib.training import fit
+
+# %% [markdown]
+# ## Recap
+#
+# A network answers an image with *logits* $z$, one number per class. Softmax turns them into probabilities. A *teacher* is a good network, a *student* a smaller one. "Alone" means that the student learns from labels; "taught" means that it also learns from the teacher's answers.
+#
+# From a large data set we take 3,500 training images, so that the page stays quick. The test set stays whole.
+
+# %%
+train, validation, test = load(dataset)
+(train,) = train.split(min(len(train), 3500))
+held_out = {"validation": validation, "test": test}
+
+# %% [markdown]
+# The teacher is a small convolutional network. It sees each image shifted by up to two pixels. We ask it once about every training image, and keep its logits in a table.
+
+# %%
+full = budget == "full"
+run = fit(cnn(16), train, epochs=8 if full else 1, lr=2e-2, seed=seed, augment=jitter(2))
+teacher = run.network
+table = tabulate(teacher, train)
+
+# %% tags=["nbval-ignore-output"]
+agrees = (table.logits.argmax(1) == train.y).double().mean()
+display(
+    Markdown(
+        f"The teacher errs on **{run.error(test):.1f} %** of {len(test):,} test images. On its own "
+        f"{len(train):,} training images its first answer is the label in {100 * agrees:.1f} % of "
+        "cases."
+    )
+)
+
+# %% [markdown]
+# ## The naive way: copy the first answer
+#
+# Why not let the student learn the teacher's first answer? Look at the sentence above. On training images the first answer *is* the label, nearly always. There is nothing new in it. What is new must be in the rest of the answer.
+#
+# ## The rest of the answer
+#
+# Here are training images on which the teacher is right, but least sure.
+
+# %%
+probability = table.logits.softmax(1)
+right = table.logits.argmax(1) == train.y
+sure = torch.where(right, probability.amax(1), 2.0)
+unsure = sure.argsort()[:10]
+second = probability[unsure].topk(2).indices[:, 1]
+
+# %%
+titles = [f"a {a}; or a {b}?" for a, b in zip(train.y[unsure], second, strict=True)]
+show(
+    digits(train.x[unsure], titles, columns=5, roles=["teacher"] * len(titles)),
+    "The teacher's second thoughts make sense",
+    "Ten training images with their label, and the class that the teacher finds second best.",
+)
+
+# %% [markdown]
+# A label says "4". The teacher says "4, and if not, a 9, but surely no 0". Hinton and his colleagues called this *dark knowledge*.
+#
+# **In words:** for all images of one label, average what the teacher gives to the *other* classes.
+#
+# $$D_{ab} = \frac{\bar p_b^{\,(a)}}{1 - \bar p_a^{\,(a)}} \quad (a \neq b), \qquad \bar p^{\,(a)} = \text{mean of } p \text{ over the images labelled } a$$
+
+# %%
+one_hot = F.one_hot(train.y, 10).double()
+mean = one_hot.T @ table.logits.double().softmax(1)  # (10, N) @ (N, 10) -> (10, 10)
+mean = mean.fill_diagonal_(0)
+dark = mean / mean.sum(1, keepdim=True)
+torch.testing.assert_close(dark, metrics.dark_knowledge(table.logits, train.y))
+
+# %%
+picture, axis = figure(3.7, width=5.2)
+matrix(axis, 100 * dark, blank_diagonal=True, across="what else it might be", down="label")
+show(
+    picture,
+    "Dark knowledge: where the teacher's doubt goes, in %",
+    "Each row shares out the probability that the teacher does not give to the label: "
+    "dark cells are pairs of classes that look alike, and most cells are empty.",
+)
+
+# %%
+claim(
+    "02.1",
+    "If a 4 were not a 4, the teacher would call it a 9; and if a 9 were not a 9, a 4",
+    dark[4].argmax() == 9 and dark[9].argmax() == 4,
+    measured={"4 → 9": float(dark[4, 9]), "9 → 4": float(dark[9, 4]), "by chance": 1 / 9},
+)
+
+# %% [markdown]
+# ## Temperature brings it to light
+#
+# The doubts are tiny: a trained teacher is nearly certain. **In words:** divide the logits by $T$ before softmax, and small probabilities grow.
+#
+# $$p_T = \mathrm{softmax}(z_t / T), \qquad q_T = \mathrm{softmax}(z_s / T)$$
+
+
+# %%
+def soften(z, T):
+    """softmax(z / T): (batch, classes) -> (batch, classes), rows sum to 1."""
+    scaled = z / T
+    powers = (scaled - scaled.amax(1, keepdim=True)).exp()  # the largest first: no overflow
+    return powers / powers.sum(1, keepdim=True)
+
+
+torch.testing.assert_close(soften(table.logits, T), (table.logits / T).softmax(1))
+
+# %%
+usual = sure.argsort()[len(train) // 2]  # of middling certainty: more typical than the ten above
+picture, axes = figure(2.3, panels=2, sharey=True)
+for axis, heat in zip(axes, (1.0, T), strict=True):
+    p = soften(table.logits[usual : usual + 1], heat)[0]
+    bars(axis, {"teacher": p}, truth=int(train.y[usual]), labels={"teacher": "p_T"})
+    axis.set_title(f"T = {heat:g}")
+show(
+    picture,
+    "One ordinary image: at T = 1 the answer is a label, softened it is a ranking",
+    "The same teacher's logits for the same image at two temperatures; the bold class is the label.",
+)
+
+# %% [markdown]
+# ## The loss by hand
+#
+# **In words:** measure with KL how far the student's softened answer is from the teacher's, average over the images, and multiply by $T^2$ (we shall see why).
+#
+# $$\mathcal L_\text{soft} = T^2 \cdot \mathrm{KL}(p_T \,\|\, q_T) = T^2 \cdot \frac{1}{\text{batch}} \sum_{\text{images}} \sum_c p_T(c) \, \log \frac{p_T(c)}{q_T(c)}$$
+
+
+# %%
+def soft_targets(z_s, z_t, T):
+    """Logits (batch, classes) of student and teacher -> one number."""
+    p, q = soften(z_t, T), soften(z_s, T)
+    kl = (p * (p.log() - q.log())).sum(1)  # (batch, classes) -> (batch,)
+    return T**2 * kl.mean()
+
+
+# %% [markdown]
+# To try it we need a student's logits. Ours is a young one, after a single epoch. We take the first 64 training images, in 64-bit precision, and compare with `kdlib.losses.soft_targets`.
+
+# %%
+pixels = train.x[0].numel()
+young = fit(mlp(pixels, width, 10), train, epochs=1, lr=1e-3, seed=seed).network
+z_s = predict(young, train[:64]).double().requires_grad_()
+z_t = table.logits[:64].double()
+loss = soft_targets(z_s, z_t, T)
+torch.testing.assert_close(loss, losses.soft_targets(z_s, z_t, T))
+
+# %% [markdown]
+# ### Its gradient
+#
+# Softmax and logarithm cancel when we differentiate, and something very simple is left: student minus teacher.
+#
+# $$\frac{\partial \mathcal L_\text{soft}}{\partial z_s} = \frac{T\,(q_T - p_T)}{\text{batch}}$$
+#
+# We check it twice: against autograd, and by nudging each logit a little ("finite differences").
+
+# %%
+by_hand = T * (soften(z_s, T) - soften(z_t, T)) / len(z_s)
+(by_autograd,) = torch.autograd.grad(loss, z_s)
+torch.testing.assert_close(by_hand, by_autograd)
+
+
+# %%
+def nudged(i, c, step=1e-5):
+    """How fast the loss changes when logit c of image i moves."""
+    nudge = torch.zeros_like(z_s)
+    nudge[i, c] = step
+    up, down = (soft_targets(z_s + way * nudge, z_t, T) for way in (1, -1))
+    return (up - down) / (2 * step)
+
+
+by_nudging = torch.stack([nudged(i, c) for i in range(4) for c in range(10)]).view(4, 10)
+torch.testing.assert_close(by_hand[:4], by_nudging, rtol=1e-5, atol=1e-8)
+
+# %% tags=["nbval-ignore-output"]
+claim(
+    "02.2",
+    "The gradient of the soft targets' loss is T (q_T - p_T) / batch",
+    torch.allclose(by_hand, by_autograd) and torch.allclose(by_hand[:4], by_nudging, rtol=1e-4),
+    measured={
+        "largest difference from autograd": float((by_hand - by_autograd).abs().max()),
+        "from finite differences": float((by_hand[:4] - by_nudging).abs().max()),
+    },
+    published="Hinton, Vinyals & Dean 2015, equation 2 (there without the factor T²)",
+)
+
+# %% [markdown]
+# ### Drag the student to the teacher
+#
+# One image at a time. The bars are $p_T$ and $q_T$. The arrows are `alpha · T · (q_T − p_T)`: an arrow that points up marks a logit that is too high and will fall. Drag `step` from the young student's logits $z_s$ to the teacher's $z_t$, and watch the arrows vanish. Then change `T`: which classes speak at T = 1, and which at T = 8?
+
+# %%
+shown = unsure[:6]
+GradientArrows(
+    predict(young, train[shown]), table.logits[shown], train.x[shown], alpha=alpha or 0.9
+)
+
+# %% [markdown]
+# ## Why T²?
+#
+# Softening has a price. $\mathrm{KL}(p_T \| q_T)$ alone has the gradient $(q_T - p_T)/T$. And at high $T$ the two softened answers come close, so that their difference shrinks as $1/T$ as well. Together that is $1/T^2$. The factor $T^2$ makes up for it.
+#
+# We measure it: the mean length of an image's gradient, over the 64 images, with and without $T^2$.
+
+# %%
+temperatures = torch.tensor([0.5, 1, 2, 4, 8, 20, 50], dtype=torch.float64)
+with torch.no_grad():
+    pulls = [t * (soften(z_s, t) - soften(z_t, t)).norm(dim=1).mean() for t in temperatures]
+with_square = torch.stack(pulls)
+without = with_square / temperatures**2
+label_pull = (soften(z_s, 1.0) - F.one_hot(train.y[:64], 10)).norm(dim=1).mean().item()
+
+# %%
+picture, axis = figure(2.9, width=6.2)
+lines_with_dots(axis, temperatures, with_square[:, None], "taught", "with T²", log=True)
+lines_with_dots(axis, temperatures, without[:, None], "alone", "without T²", log=True)
+axis.axhline(label_pull, color="#CC79A7", linestyle=":")
+axis.text(0.5, 1.15 * label_pull, "hard labels", color="#A04A7B", fontsize=8.5)
+axis.set(yscale="log", xlabel="T", ylabel="mean length of the gradient")
+show(
+    picture,
+    "Without T² the teacher's voice dies away as 1 / T²",
+    "With T² the soft targets pull about as hard as labels at every temperature above 2; without "
+    "it, at high temperatures, hardly at all.",
+)
+
+# %%
+change = {name: float(g[3] / g[5]) for name, g in (("with", with_square), ("without", without))}
+claim(
+    "02.3",
+    "From T = 4 to T = 20 the gradient without T² shrinks more than tenfold, with T² less than 2.5-fold",
+    change["without"] > 10 and 0.4 < change["with"] < 2.5,
+    measured={"without T², shrinks by a factor of": change["without"], "with T²": change["with"]},
+)
+
+# %% [markdown]
+# So `alpha` keeps its meaning when `T` changes. That is all that $T^2$ does, and it is why forgetting it hurts (below).
+#
+# The whole objective has the labels too:
+#
+# $$\mathcal L = (1 - \texttt{alpha}) \cdot \mathrm{CE}(y, q_1) + \texttt{alpha} \cdot T^2 \cdot \mathrm{KL}(p_T \,\|\, q_T)$$
+
+
+# %%
+def taught_by(answers, T=T):
+    """The objective on this page; `answers` is a teacher, or a table of what one said."""
+    return (1 - alpha) * HardLabels() + alpha * SoftTargets(answers, T)
+
+
+taught_by(table)
+
+# %% [markdown]
+# ## Is it the similarity that helps?
+#
+# A student taught gets many things at once: more numbers per image, gentler targets, a bigger loss, a second opinion on wrong labels. Any of them could be what helps. So we take things away, one at a time. Few labels show it best: the student has `labels` images per class (40 unless you changed it), and the teacher answers *these same images* only.
+
+# %%
+prediction = Prediction(
+    "We shuffle the teacher's wrong classes within each image: as sure as before, but no longer "
+    "about the classes that look alike. Compared with the student alone, that student is",
+    ["better", "about the same", "worse"],
+)
+prediction
+
+# %% [markdown]
+# | the student … | learns from | has | lacks |
+# |---|---|---|---|
+# | alone | labels | | |
+# | alone, longer | labels, three times the epochs | time | |
+# | alone, loss doubled | labels, loss × 2 | a bigger loss | |
+# | alone, smoothed | labels with smoothing 0.1 | gentle targets | |
+# | teacher's labels | the teacher's first answers | second opinion | all else |
+# | permuted | soft targets, wrong classes shuffled within each image | confidence | similarity |
+# | class means | the mean soft target of the image's class | similarity of classes | what is special about the image |
+# | taught | soft targets | everything | |
+#
+# A teacher who is *certain* of its first answer is a table too: logits so far apart that softmax gives 0 and 1.
+
+# %%
+shuffle = torch.Generator().manual_seed(seed)
+permuted = losses.permute_wrong_classes(table.logits, generator=shuffle)
+class_means = losses.class_mean_logits(table.logits, train.y, T)
+certain = 100.0 * F.one_hot(table.logits.argmax(1), 10)
+first_answers = table.answering(certain, "first answers")
+
+# %%
+methods = {
+    "alone": HardLabels(),
+    "alone, loss doubled": 2 * HardLabels(),
+    "alone, smoothed": HardLabels(smoothing=0.1),
+    "teacher's labels": taught_by(first_answers, T=1.0),
+    "permuted": taught_by(table.answering(permuted, "permuted")),
+    "class means": taught_by(table.answering(class_means, "class means")),
+    "taught": taught_by(table),
+}
+
+# %% [markdown]
+# Each student is trained on ten draws of labelled images, with new initial weights for each; the same ten for every student, so that we can compare in pairs.
+
+
+# %%
+def few(draw):
+    """`labels` labelled images of each class."""
+    return train.per_class(labels, seed=draw)
+
+
+# T and `labels` were chosen on draws 0 to 5: here are fresh ones.
+draws = [1000 * seed + 6 + k for k in range(10 if full else 2)]
+student = mlp(pixels, width, 10)
+common = {"student": student, "evaluate": held_out, "precision": "auto", "seeds": [seed]}
+epochs = 40 if full else 3
+
+# %%
+grid = {"method": list(methods), "draw": draws}
+controls = train_bank(
+    lambda method: methods[method], examples=few, grid=grid, epochs=epochs, **common
+)
+longer = train_bank(examples=few, grid={"draw": draws}, epochs=3 * epochs, **common)
+
+# %% [markdown]
+# Which test images does each get wrong? One row per draw. Then the differences, paired by draw and by image, with the interval of notebook 01. The last column is Holm's correction, for we look at seven comparisons at once.
+
+# %%
+wrong = {name: controls.select(method=name).wrong()[:, 0] for name in methods}  # (draws, images)
+wrong["alone, longer"] = longer.wrong()[:, 0]
+others = [name for name in wrong if name != "taught"]
+gap = {name: metrics.difference(wrong[name], wrong["taught"]) for name in others}
+
+
+# %%
+def p_value(interval):
+    """Two-sided, from a 95 % interval (which is 3.92 standard errors wide)."""
+    error = (interval.high - interval.low) / 3.92
+    return float(torch.special.erfc(torch.tensor(abs(interval.mean) / error / 2**0.5)))
+
+
+resolved = metrics.holm({name: p_value(gap[name]) for name in others})
+
+# %% tags=["nbval-ignore-output"]
+rows = ["| the student … | test error % | minus the student taught | after Holm |", "|---|---|---|---|"]
+for name in sorted(wrong, key=lambda name: -wrong[name].double().mean()):
+    error = metrics.bootstrap(100 * wrong[name].double())
+    against = [f"{gap[name]:.1f}", "resolved" if resolved[name] else "not resolved"]
+    against = against if name in gap else ["", ""]
+    rows.append(f"| {name} | {error:.1f} | {' | '.join(against)} |")
+display(Markdown("\n".join(rows)))
+
+# %%
+role = {"teacher's labels": "label", "permuted": "extra", "class means": "taught"}
+order = sorted(others, key=lambda name: -gap[name].mean)
+picture, axis = figure(3.0)
+for k, name in enumerate(order):
+    per_draw = 100 * (wrong[name].double() - wrong["taught"].double()).mean(1)
+    seed_dots(axis, k, per_draw, role.get(name, "alone"))
+axis.axhline(0, color="#009E73")
+axis.set_xticks(range(len(order)), [name.replace(" ", "\n", 1) for name in order])
+axis.set_ylabel("error %, minus the student taught")
+show(
+    picture,
+    "Take the similarity away, and the gain is gone and more",
+    "Each dot is one draw of labelled images, above zero where the student taught is better. The "
+    "intervals here are over draws; those of the table are over draws and test images.",
+)
+
+# %% [markdown]
+# **Which control shows it?** *Permuted.* It has the confidence, the gentle targets, the size of loss of the real teacher. It lacks only the similarity, and it is the worst of all: telling a student that a 4 looks like a 0 is harmful. *Class means* has the similarity of classes and nothing else, and comes close to the student taught. Smoothing spreads its doubt evenly, so it knows no similarity. More time and a bigger loss do not make up for it either.
+
+# %%
+shuffled = metrics.difference(wrong["permuted"], wrong["alone"])
+verdict = "worse" if shuffled.low > 0 else "better" if shuffled.high < 0 else "about the same"
+prediction.recall(verdict)
+
+# %%
+claim(
+    "02.4",
+    "With the same confidence but without the similarity, a student is worse than alone",
+    shuffled.low > 0,
+    measured={"permuted, minus alone (points)": f"{shuffled:.1f}"},
+)
+
+# %%
+claim(
+    "02.5",
+    "Neither more time, nor a bigger loss, nor the teacher's first answers do what soft targets do",
+    min(gap[name].low for name in ("alone", "alone, loss doubled", "teacher's labels")) > 0
+    and gap["alone, longer"].mean > 0.8,
+    measured={f"{name}, minus taught": f"{gap[name]:.1f}" for name in others},
+    published="Hinton et al. 2015, table 5, speech with 3 % of the data: 44.5 % of frames right "
+    "with hard labels, 57.0 % with soft targets, 58.9 % with all data",
+)
+
+# %% [markdown]
+# <details><summary>Going deeper: permuted doubts also add noise. Is that fair?</summary>
+#
+# The shuffled classes differ from image to image, so besides losing the similarity this student must fit noise, and at high $T$ the noise is loud. *Class means* and *smoothed* have no such noise, and they tell the rest of the story: similarity of classes, without anything else, gives most of the gain; even doubt, without similarity, gives less. What the *individual* image adds ("this 4 is drawn like a 9") is the step from class means to taught. See in the table whether these test images resolve it. With `dataset="mnist"` there are ten times as many.
+# </details>
+#
+# ### How was T chosen?
+#
+# On the validation images, never on the test images, with draws that the table does not use.
+
+# %%
+heats = [1.0, 2.0, 4.0, 8.0, 20.0]
+spare = [1000 * seed + 100 + k for k in range(3 if full else 2)]
+chosen = {"examples": few, "grid": {"T": heats, "draw": spare}, "epochs": epochs}
+sweep = train_bank(lambda T: taught_by(table, T), **chosen, **common)
+
+# %%
+picture, axis = figure(2.5, width=5.6)
+errors = sweep.errors("validation")[..., 0]  # (T, draws)
+lines_with_dots(axis, heats, errors, "taught", "taught", log=True)
+axis.set_xlabel("T")
+error_axis(axis, len(validation))
+show(
+    picture,
+    "Above T = 2 the choice matters little here",
+    "Validation error of students taught at five temperatures, a dot per draw. Notebook 04 asks "
+    "the question of T with many more students.",
+)
+
+# %% [markdown]
+# ## Two hundred labels and a teacher
+#
+# Now the situation in which distillation earns its living. Twenty labels per class. All other images have *no* label. They are a **transfer set**: the teacher, trained on everything, answers them. In code, an image without a label has `y = -1`; `HardLabels` passes over it, `SoftTargets` doesn't mind.
+
+
+# %%
+def two_hundred(draw):
+    """20 labels per class; the other images stay, without a label."""
+    labelled = torch.isin(train.ids, train.per_class(20, seed=draw).ids)
+    return train.labelled_as(torch.where(labelled, train.y, -1))
+
+
+two_hundred(seed)
+
+# %% [markdown]
+# The fair comparison needs two more students: one who gets only the teacher's *first* answers for the transfer set, and one with all labels and no teacher.
+
+# %%
+first_draws, transfer_epochs = draws[:5], 15 if full else 2
+means = {"soft targets": methods["taught"], "first answers": methods["teacher's labels"]}
+grid = {"method": list(means), "draw": first_draws}
+transfer = train_bank(
+    lambda method: means[method],
+    examples=two_hundred, grid=grid, epochs=transfer_epochs, **common,
+)  # fmt: skip
+
+# %%
+small = {"examples": lambda draw: train.per_class(20, seed=draw), "grid": {"draw": first_draws}}
+alone_200 = train_bank(epochs=2 * epochs, **small, **common)
+everyone = {"examples": train, "epochs": transfer_epochs, **common, "seeds": range(seed, seed + 5)}
+alone_all = train_bank(**everyone)
+taught_all = train_bank(taught_by(table), **everyone)
+
+# %%
+few_alone, few_taught = alone_200.wrong()[:, 0], transfer.wrong()[0, :, 0]
+people = {
+    "200 labels,\nalone": ("alone", few_alone),
+    "200 labels,\nteacher's\nfirst answers": ("label", transfer.wrong()[1, :, 0]),
+    "200 labels,\nsoft targets": ("taught", few_taught),
+    "all labels,\nalone": ("alone", alone_all.wrong()),
+    "all labels,\nsoft targets": ("taught", taught_all.wrong()),
+}
+
+# %%
+picture, axis = figure(3.0)
+for k, (who, missed) in enumerate(people.values()):
+    seed_dots(axis, k, 100 * missed.double().mean(1), who)
+axis.set_xticks(range(len(people)), people)
+axis.set_ylim(0)
+error_axis(axis, len(test))
+show(
+    picture,
+    "With a teacher, two hundred labels do the work of all",
+    "Test error, a dot per draw or seed. The transfer set closes nearly the whole gap between few "
+    "labels and all of them.",
+)
+
+# %%
+halved = metrics.bootstrap(100 * (few_taught.double() - few_alone.double() / 2))
+claim(
+    "02.6",
+    "Two hundred labels and a teacher beat two hundred labels alone by half the errors",
+    halved.high < 0,
+    measured={
+        "alone, error %": metrics.bootstrap(100 * few_alone.double()),
+        "with a teacher, error %": metrics.bootstrap(100 * few_taught.double()),
+    },
+)
+
+# %% tags=["nbval-ignore-output"]
+soft_gain = metrics.difference(people["200 labels,\nteacher's\nfirst answers"][1], few_taught)
+all_gain = metrics.difference(alone_all.wrong(), taught_all.wrong())
+word = {True: "resolved", False: f"not resolved by {len(test):,} images"}
+display(
+    Markdown(
+        "**Honestly.** Most of this gain is the teacher's *labels*: first answers alone bring it "
+        f"too. Soft targets are better by {soft_gain:.1f} points ({word[soft_gain.excludes()]}). "
+        f"With all labels, the student taught gains {all_gain:.1f} points on the student alone "
+        f"({word[all_gain.excludes()]})."
+    )
+)
+
+# %%
+claim(
+    "02.7",
+    "With all labels, a teacher brings this student less than two points, if anything",
+    all_gain.high < 2,
+    measured={"alone, minus taught (points)": f"{all_gain:.1f}"},
+    published="Hinton et al. 2015, all 60,000 MNIST images, 800-800 units: "
+    "1.46 % alone, 0.74 % taught at T = 20",
+)
+
+# %% [markdown]
+# Why so little here, and half the errors in the paper? Their student was large and had patience. Notebook 04 varies both.
+#
+# ## It learns the teacher's errors, too
+#
+# A teacher's wrong answer is a lesson like any other. But a student alone makes some of these very errors as well: bad handwriting is hard for all. So count both: of the test images that the teacher gets wrong, how often does the student give *the same wrong answer*?
+
+# %%
+answers = predict(teacher, test)
+teacher_wrong = metrics.wrong(answers, test.y)
+followers = {"alone": alone_all, "taught": taught_all}
+same = {
+    name: (bank.logits["test"].argmax(-1) == answers.argmax(-1))[:, teacher_wrong]
+    for name, bank in followers.items()
+}  # (seeds, the teacher's errors)
+
+# %% tags=["nbval-ignore-output"]
+share = {name: float(metrics.inherited_errors(
+    bank.logits["test"], answers, test.y).mean()) for name, bank in followers.items()}  # fmt: skip
+more = metrics.bootstrap(100 * (same["taught"].double() - same["alone"].double()))
+display(
+    Markdown(
+        f"The teacher makes {int(teacher_wrong.sum())} errors. The student alone makes "
+        f"**{100 * share['alone']:.0f} %** of them anyway: that is the base rate. The student "
+        f"taught makes **{100 * share['taught']:.0f} %**: {more:.0f} points more "
+        f"({'resolved' if more.excludes() else 'not resolved'} with so few errors)."
+    )
+)
+
+# %%
+claim(
+    "02.8",
+    "A student repeats some of its teacher's errors without ever having met the teacher",
+    share["alone"] > 0.1,
+    measured={
+        "share repeated alone": share["alone"],
+        "share repeated taught": share["taught"],
+        "taught, minus alone (points)": f"{more:.0f}",
+    },
+)
+
+# %% [markdown]
+# ## Numbers can be taught as well
+#
+# Not every answer is a class. Turn each digit by an angle between −45° and 45°, and ask for the digit *and* the angle. The network gets 12 outputs: ten logits, and $(\cos, \sin)$ of the angle. The teacher's two numbers are targets as they are: they have no softmax, so they need no $T$.
+#
+# $$\mathcal L = T^2 \cdot \mathrm{KL}(p_T \,\|\, q_T) + \texttt{lam} \cdot \lVert (\cos, \sin)_s - (\cos, \sin)_t \rVert^2$$
+
+
+# %%
+def turned(examples, seed):
+    """Images (N, 1, 14, 14), turned; directions (N, 2) = (cos, sin)."""
+    generator = torch.Generator().manual_seed(seed)
+    angle = (torch.rand(len(examples), generator=generator) - 0.5) * torch.pi / 2
+    cos, sin, zero = angle.cos(), angle.sin(), torch.zeros(len(examples))
+    turn = torch.stack([cos, -sin, zero, sin, cos, zero], 1).view(-1, 2, 3)  # (N, 6) -> (N, 2, 3)
+    grid = F.affine_grid(turn, [len(examples), 1, 14, 14], align_corners=False)
+    return F.grid_sample(examples.batch().x, grid, align_corners=False), torch.stack([cos, sin], 1)
+
+
+x, direction = turned(train, seed)
+x_test, direction_test = turned(test, seed + 1)
+
+
+# %%
+def fit_mixed(network, loss, images, steps, seed=seed):
+    """The loop by hand: loss(outputs (128, 12), indices (128,)) on random batches of x."""
+    initialise(network, seed).train()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=steps + 1)
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(steps):
+        i = images[torch.randint(len(images), (128,), generator=generator)]
+        optimizer.zero_grad()
+        loss(network(x[i]), i).backward()
+        optimizer.step()
+        schedule.step()
+    return network.eval()
+
+
+# %% [markdown]
+# The truth teaches the teacher (all images) and the student alone (400 images). The teacher teaches the student taught, class and angle together, on all images and without a single label.
+
+# %%
+lam = 10.0  # brings the two terms to about the same size
+
+
+def from_truth(out, i):
+    return F.cross_entropy(out[:, :10], train.y[i]) + lam * F.mse_loss(out[:, 10:], direction[i])
+
+
+def from_teacher(out, i):
+    soft = soft_targets(out[:, :10], told[i, :10], T=2.0)
+    return soft + lam * F.mse_loss(out[:, 10:], told[i, 10:])
+
+
+# %%
+everything, steps = torch.arange(len(train)), 250 if full else 10
+mixed_teacher = fit_mixed(cnn(16, 12), from_truth, everything, steps)
+told = predict(mixed_teacher, x)  # (N, 12)
+some = torch.isin(train.ids, few(draws[0]).ids).nonzero()[:, 0]
+pupils = {"alone": (from_truth, some), "taught": (from_teacher, everything)}
+said = {name: torch.stack([predict(fit_mixed(mlp(196, width, 12), *how, steps, s), x_test)
+    for s in range(seed, seed + (5 if full else 2))]) for name, how in pupils.items()}  # fmt: skip
+
+
+# %%
+def missed_and_off(out):
+    """Wrong classes (…, N), and how far off the angle is in degrees (…, N)."""
+    apart = torch.atan2(out[..., 11], out[..., 10]) - torch.atan2(*direction_test.T.flip(0))
+    return metrics.wrong(out[..., :10], test.y).double(), apart.rad2deg().abs().double()
+
+
+scores = {name: missed_and_off(out) for name, out in said.items()}
+gains = [metrics.bootstrap(a - b) for a, b in zip(scores["alone"], scores["taught"], strict=True)]
+
+# %% tags=["nbval-ignore-output"]
+rows = ["| | error % | angle off by, degrees |", "|---|---|---|"]
+for name, pair in {"teacher": missed_and_off(predict(mixed_teacher, x_test)), **scores}.items():
+    error, off = metrics.bootstrap(100 * pair[0]), metrics.bootstrap(pair[1])
+    rows.append(f"| {name} | {error:.1f} | {off:.1f} |")
+display(Markdown("\n".join(rows)))
+
+# %%
+claim(
+    "02.9",
+    "Class and angle are learned together from a teacher, without a label: both errors fall",
+    gains[0].low > 0 and gains[1].low > 0,
+    measured={
+        "error % saved": f"{metrics.bootstrap(100 * (scores['alone'][0] - scores['taught'][0])):.1f}",
+        "degrees saved": f"{gains[1]:.1f}",
+    },
+)
+
+# %% [markdown]
+# ## What can go wrong
+#
+# Three mistakes that real projects have shipped. Each looks harmless, and each has a *fingerprint*: what the loss says when student and teacher agree (it must be 0), how long its gradient is, and where it points.
+
+
+# %%
+def no_square(z_s, z_t, T):
+    return soft_targets(z_s, z_t, T) / T**2
+
+
+def mean_over_all(z_s, z_t, T):  # what F.kl_div(..., reduction="mean") does
+    kl = F.kl_div((z_s / T).log_softmax(1), (z_t / T).softmax(1), reduction="none")
+    return T**2 * kl.mean()
+
+
+def no_logarithm(z_s, z_t, T):
+    kl = F.kl_div((z_s / T).softmax(1), (z_t / T).softmax(1), reduction="batchmean")
+    return T**2 * kl
+
+
+# %%
+def fingerprint(loss):
+    """The loss where both agree; its gradient's length and cosine beside the right one."""
+    (slope,) = torch.autograd.grad(loss(z_s, z_t, T), z_s)
+    length = float(slope.norm() / by_autograd.norm())
+    cosine = F.cosine_similarity(slope.flatten(), by_autograd.flatten(), 0)
+    return float(loss(z_t, z_t, T).detach()), length, float(cosine)
+
+
+suspects = {
+    "right": soft_targets,
+    "T² missing": no_square,
+    'reduction="mean"': mean_over_all,
+    "probabilities for log-probabilities": no_logarithm,
+}
+prints = {name: fingerprint(loss) for name, loss in suspects.items()}
+
+# %% tags=["nbval-ignore-output"]
+rows = ["| the loss | where both agree | gradient's length | its cosine |", "|---|---|---|---|"]
+for name, (agreed, length, cosine) in prints.items():
+    rows.append(f"| {name} | {agreed + 0.0:.2f} | {length:.4f} × | {cosine:.2f} |")
+display(Markdown("\n".join(rows)))
+
+# %% [markdown]
+# The first two point the right way, but whisper: `alpha` no longer means what it says, and the labels drown the teacher. The third isn't zero where it should be, can even be negative, and points elsewhere. **A check for your own code:** feed the teacher's logits as the student's. The loss must be 0, and so must its gradient.
+#
+# What do the whispers cost? A whisper is a smaller weight, so we can train these students as they are.
+
+# %%
+whispers = {
+    "T² missing": (1 - alpha) * HardLabels() + alpha / T**2 * SoftTargets(table, T),
+    'reduction="mean"': (1 - alpha) * HardLabels() + alpha / 10 * SoftTargets(table, T),
+}
+grid = {"method": list(whispers), "draw": draws}
+broken = train_bank(
+    lambda method: whispers[method], examples=few, grid=grid, epochs=epochs, **common
+)
+
+# %% tags=["nbval-ignore-output"]
+pieces = []
+for name in whispers:
+    missed = broken.select(method=name).wrong()[:, 0]
+    gain = metrics.difference(wrong["alone"], missed)
+    pieces.append(f"**{name}**: {gain:.1f} points better than the student alone")
+right_gain = metrics.difference(wrong["alone"], wrong["taught"])
+display(Markdown(f"{'; '.join(pieces)}; **the right loss**: {right_gain:.1f} points."))
+
+# %%
+claim(
+    "02.10",
+    "Without T² the gradient is T² times too short; with probabilities for log-probabilities the "
+    "loss is not zero where student and teacher agree",
+    abs(prints["T² missing"][1] * T**2 - 1) < 1e-6
+    and abs(prints["probabilities for log-probabilities"][0]) > 0.1,
+    measured={name: f"length × {p[1]:.4f}, agreed {p[0] + 0.0:.2f}" for name, p in prints.items()},
+)
+
+# %% [markdown]
+# ## Exercises
+#
+# ### 5 minutes: the gradient
+#
+# Write the gradient of `soft_targets` with respect to the student's logits, without autograd.
+
+# %% tags=["exercise"]
+def gradient(z_s, z_t, T):
+    """Logits (batch, classes) -> gradient (batch, classes)."""
+    # SOLUTION
+    q, p = (z_s / T).softmax(1), (z_t / T).softmax(1)
+    return T * (q - p) / len(z_s)
+    # END
+
+
+# %%
+lesson02.gradient(gradient)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Two softened answers, one difference.
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# The loss has $T^2$ in front, the chain rule gives $1/T$, and the mean over the batch one more factor.
+# </details>
+#
+# ### 15 minutes: a teacher who knows nothing
+#
+# Label smoothing can be seen as distillation from an ignorant teacher: one who gives `1 - smoothing` to the label and shares the rest evenly among all classes. Write this teacher: logits whose softmax is the smoothed label. Then no similarity can come from smoothing, because this teacher has none to give.
+
+# %% tags=["exercise"]
+def ignorant_teacher(y, classes, smoothing):
+    """Labels (batch,) -> logits (batch, classes)."""
+    # SOLUTION
+    one_hot = F.one_hot(y, classes).float()
+    return ((1 - smoothing) * one_hot + smoothing / classes).log()
+    # END
+
+
+# %%
+lesson02.ignorant_teacher(ignorant_teacher)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Write down the probabilities first. Which function does softmax undo?
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `F.one_hot(y, classes)` gives 1 to the label; multiply, add, take the logarithm.
+# </details>
+#
+# ### Debugging: three mistakes in one line
+#
+# This loss trains without an error message. Feed it the teacher's logits twice, look at its size at two temperatures and for two numbers of classes, and mend it.
+#
+# ```python
+# def loss(z_s, z_t, T):
+#     return F.kl_div((z_s / T).softmax(1), (z_t / T).softmax(1), reduction="none").mean()
+# ```
+
+# %% tags=["exercise"]
+def mended(z_s, z_t, T):
+    """Logits (batch, classes) -> T² · KL(p_T || q_T), one number."""
+    # SOLUTION
+    log_q, p = (z_s / T).log_softmax(1), (z_t / T).softmax(1)
+    return T**2 * F.kl_div(log_q, p, reduction="batchmean")
+    # END
+
+
+# %%
+lesson02.mended_loss(mended)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Read what `F.kl_div` wants as its first argument. `log_softmax` is not the same as `softmax`.
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# The mean over *all* entries divides by the number of classes too. And where is the factor that makes up for $1/T^2$?
+# </details>
+#
+# ## Summary
+#
+# 1. A teacher knows which wrong answers are nearly right. Temperature makes that visible; $T^2$ keeps its pull as strong as the labels'.
+# 2. With few labels soft targets help, and it is the *similarity* that helps: shuffle it, and the student is worse than alone.
+# 3. A teacher turns images without labels into lessons. Much of that is its first answers, and its errors come along.
+#
+# ## Recall
+#
+# <details><summary>What is the gradient of T² · KL(p_T || q_T) with respect to the student's logits?</summary>
+#
+# $T\,(q_T - p_T)$, divided by the number of images: student minus teacher.
+# </details>
+#
+# <details><summary>You double T and forget T². What happens to the teacher's share of the gradient?</summary>
+#
+# At high T it falls to about a quarter, as if alpha had been turned down.
+# </details>
+#
+# <details><summary>Which control keeps the teacher's confidence but destroys similarity? What does label smoothing lack?</summary>
+#
+# Wrong-class probabilities permuted within each image. Smoothing has doubt without similarity: its teacher knows nothing.
+# </details>
+#
+# <details><summary>A student repeats a third of the teacher's errors. Did it inherit them?</summary>
+#
+# Only what goes beyond the base rate: the share that a student alone repeats as well.
+# </details>
+#
+# ## Reading
+#
+# - Hinton, Vinyals & Dean (2015), *Distilling the Knowledge in a Neural Network*: nine pages; sections 2 and 3 are this page, table 5 is "few labels".
+# - Yuan et al. (2020), *Revisiting Knowledge Distillation via Label Smoothing Regularization*: the other side, that much of the gain is mere softness. Compare with our table.
+# - Müller, Kornblith & Hinton (2019), *When Does Label Smoothing Help?*: why a smoothed teacher has less dark knowledge to give.
+# - Stanton et al. (2021), *Does Knowledge Distillation Really Work?*: how rarely a student truly says what its teacher says.
+#
+# Next: notebook 03 asks whether a student can learn a class that it never saw.

@@ -1,0 +1,489 @@
+"""One loop for all: equal to the loop by hand, and safe against what happens to long runs."""
+
+import copy
+import errno
+import pickle
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kdlib.bank import train_bank
+from kdlib.data import Examples, jitter
+from kdlib.models import MLP, cnn, fingerprint, initialise, mlp
+from kdlib.objectives import (
+    HardLabels,
+    LearnedTemperature,
+    SoftTargets,
+    Variational,
+    progress,
+    tabulate,
+)
+from kdlib.training import files, fit, load, save
+from kdlib.training.loop import epoch_seed
+
+
+def bigger(examples: Examples, size: int = 8) -> Examples:
+    x = F.interpolate(examples.x.float(), size)
+    return Examples(x.to(torch.uint8), examples.y, name=examples.name)
+
+
+def same(a: nn.Module, b: nn.Module) -> bool:
+    return all(torch.equal(x, b.state_dict()[name]) for name, x in a.state_dict().items())
+
+
+# ---- the loop ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("schedule", ["one-cycle", "constant"])
+def test_fit_equals_the_loop_by_hand(teacher: MLP, train: Examples, schedule: str) -> None:
+    T, alpha, lr, epochs, size = 3.0, 0.7, 1e-2, 3, 50
+    by_hand = initialise(mlp(16, 8, 4), 1)
+    x, y = train.x.float() / 255, train.y
+    optimizer = torch.optim.AdamW(by_hand.parameters(), lr, weight_decay=0.1)
+    steps = -(-len(x) // size)
+    total_steps = epochs * steps + 1
+    cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps, cycle_momentum=False)
+    if schedule == "constant":
+        optimizer.param_groups[0]["lr"] = lr
+    mean = []
+    for epoch in range(epochs):
+        total = 0.0
+        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(epoch_seed(5, epoch)))
+        for index in order.tensor_split(steps):
+            z_s, z_t = by_hand(x[index]), teacher(x[index]).detach()
+            soft = F.kl_div(
+                (z_s / T).log_softmax(-1), (z_t / T).softmax(-1), reduction="batchmean"
+            )
+            loss = (1 - alpha) * F.cross_entropy(z_s, y[index]) + alpha * T**2 * soft
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            if schedule == "one-cycle":
+                cycle.step()
+            total += loss.item() / steps
+        mean.append(total)
+    objective = (1 - alpha) * HardLabels() + alpha * SoftTargets(teacher, T)
+    run = fit(
+        mlp(16, 8, 4), train, objective, epochs=epochs, lr=lr, batch=size, seed=1, order_seed=5,
+        weight_decay=0.1, schedule=schedule,
+    )  # fmt: skip
+    for name, tensor in run.network.state_dict().items():
+        torch.testing.assert_close(tensor, by_hand.state_dict()[name], rtol=1e-4, atol=1e-5)
+    assert [row["loss"] for row in run.history] == pytest.approx(mean, rel=1e-4)
+
+
+def test_history_has_a_row_per_epoch(teacher: MLP, train: Examples, test: Examples) -> None:
+    objective = HardLabels() + SoftTargets(teacher, 4)
+    run = fit(mlp(16, 8, 4), train, objective, epochs=3, batch=16, seed=0, validate=test)
+    frame = run.to_frame()
+    assert list(frame) == ["epoch", "loss", "HardLabels", "SoftTargets", "validation error %"]
+    assert frame["epoch"].tolist() == [1, 2, 3] and frame["loss"].iloc[-1] < frame["loss"].iloc[0]
+    torch.testing.assert_close(
+        torch.tensor(frame["loss"]), torch.tensor(frame["HardLabels"] + frame["SoftTargets"])
+    )
+    assert frame["validation error %"].iloc[-1] == pytest.approx(run.error(test))
+    assert run.error(test) < 40 and run.logits(test).shape == (len(test), 4)
+
+
+def test_fit_learns_with_every_kind_of_help(teacher: MLP, train: Examples, test: Examples) -> None:
+    """A student taught on images without labels gets close to its teacher."""
+    run = fit(mlp(16, 16, 4), train.unlabelled(), SoftTargets(teacher, 2), epochs=8, batch=32, seed=0)
+    agreement = (run.logits(test).argmax(-1) == teacher(test.batch().x).argmax(-1)).float().mean()
+    assert agreement > 0.9
+
+
+def test_seeds_decide_everything_and_touch_nothing_outside(train: Examples) -> None:
+    student = mlp(16, 8, 4, dropout=0.2)
+
+    def go(**seeds: int) -> str:
+        fit(student, train, epochs=1, batch=64, augment=jitter(1), **seeds)
+        return fingerprint(student)
+
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    first = go(seed=0, order_seed=0)
+    assert torch.equal(torch.rand(3), expected)
+    torch.manual_seed(123)
+    assert go(seed=0, order_seed=0) == first
+    assert len({first, go(seed=1, order_seed=0), go(seed=0, order_seed=1)}) == 3
+
+
+def test_without_a_seed_training_goes_on_from_the_weights(train: Examples) -> None:
+    student = initialise(mlp(16, 8, 4), 3)
+    start = copy.deepcopy(student)
+    fit(student, train, epochs=1, batch=320, lr=1e-6, schedule="constant")
+    moved = max((a - b).abs().max() for a, b in zip(student.parameters(), start.parameters(), strict=True))
+    assert 0 < moved < 1e-5
+
+
+def test_a_constant_schedule_keeps_the_rate(train: Examples) -> None:
+    """AdamW's first step is ± lr long."""
+    moved = {}
+    for schedule in ("constant", "one-cycle"):
+        student = initialise(mlp(16, 8, 4), 0)
+        start = copy.deepcopy(student)
+        fit(student, train, epochs=1, batch=320, lr=1e-3, schedule=schedule)
+        moved[schedule] = float((student.head.bias - start.head.bias).abs().max())
+    assert moved["constant"] == pytest.approx(1e-3, rel=1e-2)
+    assert moved["one-cycle"] < 0.9e-3
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32", "auto"])
+def test_precisions(train: Examples, test: Examples, precision: str) -> None:
+    student = cnn(4, 4)
+    run = fit(student, bigger(train), epochs=4, batch=32, seed=0, precision=precision)
+    assert run.error(bigger(test)) < 25 and run.precision in ("bf16", "fp32")
+    assert all(p.dtype == torch.float32 for p in student.parameters())
+    if precision != "auto":
+        assert run.precision == precision
+
+
+def test_bf16_and_fp32_differ_but_agree(train: Examples, test: Examples) -> None:
+    runs = [fit(mlp(16, 16, 4), train, epochs=4, batch=32, seed=0, precision=p) for p in ("bf16", "fp32")]
+    assert not same(runs[0].network, runs[1].network)
+    assert abs(runs[0].error(test) - runs[1].error(test)) < 5
+
+
+def test_images_are_augmented_and_the_teacher_sees_the_very_view(train: Examples) -> None:
+    """Student and teacher are asked about the same pictures, and no picture is one of the set."""
+    seen: dict[str, list[Tensor]] = {"student": [], "teacher": []}
+    student, teacher = mlp(16, 8, 4), initialise(mlp(16, 8, 4), 1)
+    for name, network in (("student", student), ("teacher", teacher)):
+        network.register_forward_pre_hook(lambda m, x, name=name: seen[name].append(x[0].clone()))
+    fit(student, train[:32], SoftTargets(teacher, 2), epochs=2, batch=16, augment=lambda x, g: 1 - x)
+    built = len(seen["student"]) - 4  # the first call shows the objective the shapes
+    assert torch.equal(torch.cat(seen["student"][built:]), torch.cat(seen["teacher"]))
+    assert not set(train.ids.tolist()) & set(
+        Examples((torch.cat(seen["teacher"]) * 255).round().to(torch.uint8), torch.zeros(64).long()).ids.tolist()
+    )
+
+
+def test_a_tabulated_teacher_is_asked_once_per_image(train: Examples) -> None:
+    teacher, asked = initialise(mlp(16, 8, 4), 1), []
+    teacher.register_forward_pre_hook(lambda m, x: asked.append(len(x[0])))
+    fit(mlp(16, 8, 4), train, SoftTargets(teacher, 2), epochs=3, batch=16)
+    assert sum(asked) == len(train)
+
+
+# ---- accidents -----------------------------------------------------------------------------------
+
+
+class Interrupting:
+    """An augmentation that leaves images as they are and interrupts at its n-th call."""
+
+    def __init__(self, at: int) -> None:
+        self.at, self.calls = at, 0
+
+    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        self.calls += 1
+        if self.calls == self.at:
+            raise KeyboardInterrupt
+        return x + 0.01 * torch.rand(x.shape, generator=generator)
+
+
+def test_an_interrupt_keeps_what_was_reached(train: Examples) -> None:
+    student = initialise(mlp(16, 8, 4), 0)
+    start = copy.deepcopy(student)
+    run = fit(student, train, epochs=9, batch=64, augment=Interrupting(13))
+    assert run.interrupted and len(run.history) == 2  # 5 batches an epoch: the third was under way
+    assert run.network is student and not student.training and not same(student, start)
+    assert not fit(student, train, epochs=1, batch=64, augment=Interrupting(13)).interrupted
+
+
+RUNS = {
+    "labels": lambda teacher: (lambda: mlp(16, 8, 4), HardLabels()),
+    "dropout": lambda teacher: (lambda: mlp(16, 8, 4, dropout=0.3), SoftTargets(teacher, 2)),
+    "owned": lambda teacher: (
+        lambda: mlp(16, 8, 4),
+        SoftTargets(teacher, LearnedTemperature())
+        + 0.1 * Variational(teacher, ("stage1", "stage1"))
+        + progress * HardLabels(),
+    ),
+    "batchnorm": lambda teacher: (lambda: nn.Sequential(nn.Upsample(8), cnn(2, 4)), HardLabels()),
+}
+
+
+@pytest.mark.parametrize("kind", RUNS)
+@pytest.mark.parametrize("at", [6, 13])
+def test_a_resumed_run_is_bit_equal(
+    teacher: MLP, train: Examples, test: Examples, tmp_path: Path, kind: str, at: int
+) -> None:
+    build, objective = RUNS[kind](teacher)
+
+    def go(augment: Interrupting, checkpoint: Path | None):
+        return fit(
+            build(), train, objective, epochs=4, batch=64, seed=2, order_seed=3, validate=test,
+            augment=augment, checkpoint=checkpoint,
+        )  # fmt: skip
+
+    whole = go(Interrupting(0), None)
+    path = tmp_path / "run.pt"
+    first = go(Interrupting(at), path)
+    assert first.interrupted and len(first.history) == (at - 1) // 5
+    resumed = Interrupting(0)
+    second = go(resumed, path)
+    assert resumed.calls == 20 - 5 * len(first.history)  # no epoch is done twice
+    assert same(second.network, whole.network) and second.history == whole.history
+    finished = Interrupting(1)
+    assert same(go(finished, path).network, whole.network) and finished.calls == 0
+
+
+@pytest.mark.parametrize("damage", ["truncated", "corrupted", "empty", "foreign", "text"])
+def test_a_damaged_checkpoint_is_told(train: Examples, tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "run.pt"
+    fit(mlp(16, 8, 4), train, epochs=1, seed=0, checkpoint=path)
+    content = bytearray(path.read_bytes())
+    if damage == "foreign":
+        torch.save({"weights": torch.zeros(3)}, path)
+    else:
+        middle = len(content) // 2
+        content[middle] ^= 255
+        changed = {"truncated": content[:middle], "corrupted": content, "empty": b"", "text": b"hi"}
+        path.write_bytes(changed[damage])
+    with pytest.raises(OSError, match=r"run.pt is damaged.* delete it and train again"):
+        fit(mlp(16, 8, 4), train, epochs=1, seed=0, checkpoint=path)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_flipped_byte_is_ever_read_as_sound(tmp_path: Path, seed: int) -> None:
+    path, content = tmp_path / "x.pt", {"w": torch.arange(50.0), "n": 3, "s": "text"}
+    save(path, content)
+    sound = path.read_bytes()
+    places = torch.randint(len(sound), (20,), generator=torch.Generator().manual_seed(seed))
+    for place in places.tolist():
+        changed = bytearray(sound)
+        changed[place] ^= 16
+        path.write_bytes(changed)
+        try:
+            read = load(path)
+        except OSError:
+            continue
+        assert read["n"] == 3 and torch.equal(read["w"], content["w"])  # a byte nobody reads
+
+
+def test_a_checkpoint_of_other_settings(train: Examples, teacher: MLP, tmp_path: Path) -> None:
+    path = tmp_path / "run.pt"
+    fit(mlp(16, 8, 4), train, epochs=2, seed=0, checkpoint=path)
+    for name, change in (
+        ("lr", {"lr": 0.1}), ("epochs", {"epochs": 3}), ("batch", {"batch": 5}),
+        ("order_seed", {"order_seed": 4}), ("start", {"seed": 1}), ("weight_decay", {"weight_decay": 1.0}),
+        ("schedule", {"schedule": "constant"}), ("augmented", {"augment": jitter(1)}),
+    ):  # fmt: skip
+        settings = {"epochs": 2, "seed": 0} | change
+        with pytest.raises(ValueError, match=f"run.pt was written with {name}=.*use the same sett"):
+            fit(mlp(16, 8, 4), train, checkpoint=path, **settings)
+    with pytest.raises(ValueError, match="was written with examples="):
+        fit(mlp(16, 8, 4), train[:300], epochs=2, seed=0, checkpoint=path)
+    with pytest.raises(ValueError, match="was written with objective="):
+        fit(mlp(16, 8, 4), train, SoftTargets(teacher, 4), epochs=2, seed=0, checkpoint=path)
+    save(path, {"weights": torch.zeros(2)})
+    with pytest.raises(ValueError, match="is no checkpoint of a run"):
+        fit(mlp(16, 8, 4), train, epochs=2, seed=0, checkpoint=path)
+
+
+def full_disk(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    def refuse(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def refuse_in_pytorch(content: object, file: object) -> None:
+        if hasattr(file, "fileno") and "Bytes" not in type(file).__name__:
+            raise RuntimeError("[enforce fail at inline_container.cc] . unexpected pos 64 vs 0")
+        save_really(content, file)
+
+    save_really = torch.save
+    if where == "pytorch":
+        monkeypatch.setattr(torch, "save", refuse_in_pytorch)
+    else:
+        monkeypatch.setattr(f"kdlib.training.files.os.{where}", refuse)
+
+
+@pytest.mark.parametrize("where", ["fsync", "replace", "pytorch"])
+def test_a_full_disk_leaves_the_old_file_and_the_run_alive(
+    train: Examples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    path = tmp_path / "run.pt"
+    fit(mlp(16, 8, 4), train, epochs=3, batch=64, seed=0, checkpoint=path, augment=Interrupting(8))
+    old = path.read_bytes()
+    full_disk(monkeypatch, where)
+    with pytest.warns(UserWarning, match=r"run.pt could not be saved .*untouched.*training goes on"):
+        run = fit(
+            mlp(16, 8, 4), train, epochs=3, batch=64, seed=0, checkpoint=path, augment=Interrupting(0)
+        )
+    assert len(run.history) == 3 and path.read_bytes() == old
+    assert [file.name for file in tmp_path.iterdir()] == ["run.pt"]
+    with pytest.raises(OSError, match="could not be saved .*free some space"):
+        save(path, {"x": 1})
+
+
+def test_files_are_whole_verified_and_run_no_code(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "x.pt"
+    content = {"t": torch.arange(5.0), "n": [1, 2.5, "three", None], "d": {"x": True}}
+    save(path, content)
+    read = load(path)
+    assert torch.equal(read.pop("t"), content["t"])
+    assert read == {"n": [1, 2.5, "three", None], "d": {"x": True}}
+    with pytest.raises(FileNotFoundError, match="y.pt does not exist; check the name"):
+        load(tmp_path / "y.pt")
+
+    class Evil:
+        def __reduce__(self) -> tuple:
+            return (Path.touch, (tmp_path / "touched",))
+
+    (tmp_path / "evil.pt").write_bytes(pickle.dumps({"payload": Evil(), "sha256": ""}))
+    with pytest.raises(OSError, match="damaged or not one of ours"):
+        load(tmp_path / "evil.pt")
+    assert not (tmp_path / "touched").exists()
+    with pytest.raises(OSError, match="could not be saved"):
+        save(path / "under_a_file.pt", {})
+    assert files.load is load
+
+
+# ---- bad input -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"epochs": 0}, "epochs=0"),
+        ({"batch": 0}, "batch=0"),
+        ({"lr": 0.0}, "lr=0.0: expected .* a learning rate above 0"),
+        ({"lr": float("nan")}, "lr=nan"),
+        ({"schedule": "cosine"}, "schedule='cosine': expected 'one-cycle' or 'constant'"),
+        ({"precision": "fp16"}, "precision='fp16': expected 'fp32', 'bf16' or 'auto'"),
+        ({"device": "cuda:77"}, "device 'cuda:77' cannot be used here"),
+        ({"device": "gpu"}, "device 'gpu' cannot be used here"),
+    ],
+)
+def test_settings_are_checked_before_anything_happens(
+    train: Examples, settings: dict, said: str
+) -> None:
+    student = mlp(16, 8, 4)
+    before = fingerprint(student)
+    with pytest.raises(ValueError, match=said):
+        fit(student, train, seed=0, **settings)
+    assert fingerprint(student) == before
+
+
+def test_examples_are_checked_before_anything_happens(teacher: MLP, train: Examples) -> None:
+    student = mlp(16, 8, 4)
+    before = fingerprint(student)
+    for examples, said in ((train[:0], "holds no examples"), (train.unlabelled(), "has no labels")):
+        with pytest.raises(ValueError, match=said):
+            fit(student, examples, seed=0)
+    with pytest.raises(ValueError, match="4 classes and the teacher with 9"):
+        fit(mlp(16, 8, 4), train, SoftTargets(mlp(16, 8, 9), 4), seed=0)
+    assert fingerprint(student) == before
+
+
+def test_a_teacher_on_another_device(teacher: MLP, train: Examples) -> None:
+    elsewhere = copy.deepcopy(teacher).to("meta")
+    with pytest.raises(ValueError, match=r"teacher is on meta and the student .*teacher.to\('cpu'\)"):
+        fit(mlp(16, 8, 4), train, SoftTargets(elsewhere, 4))
+    table = tabulate(teacher, train).to(torch.device("meta"))
+    with pytest.raises(ValueError, match="teacher is on meta"):
+        fit(mlp(16, 8, 4), train, SoftTargets(table, 4))
+
+
+# ---- a learned temperature -----------------------------------------------------------------------
+
+
+def test_descent_on_temperature_slides_to_a_bound_and_its_adversary_the_other_way(
+    teacher: MLP, train: Examples
+) -> None:
+    ends = {}
+    for adversarial in (True, False):
+        warm = LearnedTemperature(1, 9, adversarial=adversarial)
+        run = fit(
+            mlp(16, 8, 4), train, SoftTargets(teacher, warm), epochs=20, batch=32, lr=0.05, seed=0
+        )
+        track = run.to_frame()[str(warm)]
+        assert track.between(1, 9).all()
+        ends[adversarial] = track.iloc[-1]
+    assert ends[False] < 1.5 < 5 < ends[True]
+
+
+# ---- mistakes that real projects ship ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", [True, False])
+@pytest.mark.parametrize("augment", [None, jitter(1)])
+def test_mistake_the_teacher_changes(train: Examples, mode: bool, augment) -> None:
+    """Mode, buffers and weights of the teacher are as they were; BatchNorm and dropout included."""
+    teacher = nn.Sequential(
+        nn.Upsample(8), initialise(cnn(2, 16), 0), nn.Dropout(0.5), nn.Linear(16, 4)
+    ).train(mode)
+    teacher[1].stage1.train(not mode)
+    before, modes = copy.deepcopy(teacher), [m.training for m in teacher.modules()]
+    fit(mlp(16, 8, 4), train, SoftTargets(teacher, 4), epochs=2, seed=0, augment=augment)
+    assert same(teacher, before) and [m.training for m in teacher.modules()] == modes
+    assert all(p.grad is None and p.requires_grad for p in teacher.parameters())
+
+
+def test_mistake_the_student_stays_in_eval_after_validation(
+    train: Examples, test: Examples
+) -> None:
+    student, modes = mlp(16, 8, 4, dropout=0.2), []
+    student.register_forward_hook(lambda m, i, o: modes.append((m.training, o.requires_grad)))
+    run = fit(student, train, epochs=3, batch=320, validate=test)
+    training = [mode for mode, graded in modes if graded]
+    assert training == [True] * 3
+    assert [mode for mode, graded in modes if not graded] == [False] * (len(modes) - 3)
+    assert len(modes) >= 6 and not run.network.training
+    assert not any(module.training for module in run.network.modules())
+
+
+def test_mistake_milestones_that_are_never_reached(train: Examples) -> None:
+    """The one cycle ends with the run, however short: the last step is nearly none."""
+    for epochs in (1, 3):
+        rates: list[float] = []
+
+        class Watched(torch.optim.AdamW):
+            def step(self, closure=None, rates=rates):
+                rates.append(self.param_groups[0]["lr"])
+                return super().step(closure)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch.optim, "AdamW", Watched)
+            fit(mlp(16, 8, 4), train, epochs=epochs, batch=16, lr=1.0)
+        assert len(rates) == 20 * epochs and max(rates) == pytest.approx(1.0, rel=0.1)
+        assert rates[-1] < 0.03 and rates[0] == pytest.approx(1 / 25)
+
+
+def test_mistake_a_baseline_trained_differently(teacher: MLP, train: Examples) -> None:
+    """The student alone is the taught one with alpha = 0: same seeds, same batches, same result."""
+    alone = fit(mlp(16, 8, 4), train, HardLabels(), epochs=2, batch=32, seed=0)
+    weightless = 1.0 * HardLabels() + 0.0 * SoftTargets(teacher, 4)
+    beside = fit(mlp(16, 8, 4), train, weightless, epochs=2, batch=32, seed=0)
+    for name, tensor in alone.network.state_dict().items():
+        torch.testing.assert_close(tensor, beside.network.state_dict()[name])
+
+
+def test_mistake_every_metric_logged_at_the_same_step(train: Examples, test: Examples) -> None:
+    run = fit(mlp(16, 8, 4), train, epochs=3, batch=64, seed=0, validate=test)
+    frame = run.to_frame()
+    assert frame["epoch"].is_unique and frame["loss"].is_unique
+
+
+def test_mistake_a_fresh_layer_in_a_trained_network(train: Examples) -> None:
+    """Training with seed=None keeps what was learned; a seed is said to start afresh."""
+    student = mlp(16, 16, 4)
+    fit(student, train, epochs=4, batch=32, seed=0)
+    kept = fit(copy.deepcopy(student), train, epochs=1, batch=320, lr=1e-5).history[0]["loss"]
+    fresh = fit(copy.deepcopy(student), train, epochs=1, batch=320, lr=1e-5, seed=9).history[0]["loss"]
+    assert kept < 0.6 * fresh
+
+
+def test_fit_warns_of_nothing(teacher: MLP, train: Examples) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        objective = HardLabels() + SoftTargets(teacher, LearnedTemperature())
+        fit(mlp(16, 8, 4), train, objective, epochs=2, seed=0)
+        train_bank(
+            HardLabels() + SoftTargets(teacher, 4), student=mlp(16, 8, 4), examples=train,
+            evaluate={}, epochs=1, seeds=2, engine="reference", cache=False,
+        )  # fmt: skip
