@@ -47,7 +47,8 @@ def _rebuild(rebuild: Any, *arguments: Any) -> Any:
 
 
 def _reduce_through_the_guard(dataset: Any, protocol: Any) -> Any:
-    rebuild, arguments, *rest = object.__reduce_ex__(dataset, protocol)
+    reduced: Any = object.__reduce_ex__(dataset, protocol)  # a tuple, for all but globals
+    rebuild, arguments, *rest = reduced
     return (_rebuild, (rebuild, *arguments), *rest)
 
 

@@ -70,7 +70,7 @@ def reference(group: Group) -> Trained:
         for i, seed in enumerate(group.seeds)
     ]
     base = learners[0].train()
-    params, buffers = stack_module_state(learners)  # type: ignore[arg-type]
+    params, buffers = stack_module_state(learners)
     steps = sum(1 for _ in examples.batches(settings.batch))
     optimizer = adamw(list(params.values()), settings.lr, settings.weight_decay)
     scheduler = one_cycle(optimizer, settings.lr, settings.epochs * steps, settings.schedule)

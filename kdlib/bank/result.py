@@ -121,10 +121,11 @@ class Bank:
     def network(self, **state: Any) -> nn.Module:
         """One student as a network, in eval mode; name a value for each axis, and the seed."""
         index = self.index(**state)
-        if any(isinstance(i, slice) for i in index):
+        place = [i for i in index if isinstance(i, int)]
+        if len(place) < len(index):
             missing = [n for n in (*self.axes, "seed") if n not in state]
             raise ValueError(f"several students fit {state}; name {', '.join(missing)} as well")
-        flat = int(np.ravel_multi_index(index, self.shape))  # type: ignore[call-overload]
+        flat = int(np.ravel_multi_index(place, self.shape))
         built = _partial(self.student, state)
         network = copy.deepcopy(built)
         assert isinstance(network, nn.Module)

@@ -101,8 +101,8 @@ bias_for_share = Exercise(
         Property(
             "it may be negative, for a class that is answered too often",
             lambda f: _hits(f, 0.02, 0) and float(f(_answers()[0], 0, 0.02)) < 0,
-            "Too common a class must be lowered: do not start the search at 0, nor clamp; and leave "
-            "its own logit out of the largest other one, or no margin is below 0.",
+            "Too common a class must be lowered: do not start the search at 0, nor clamp; and "
+            "leave its own logit out of the largest other one, or no margin is below 0.",
         ),
         Property(
             "any other class and other images will do",

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -40,7 +40,7 @@ class Examples:
 
     x: Tensor
     y: Tensor
-    domain: Tensor | None = None
+    domain: Tensor = None  # type: ignore[assignment]  # zeros where none is given
     name: str = ""
 
     def __post_init__(self) -> None:
@@ -54,7 +54,7 @@ class Examples:
                 f"labels have shape {tuple(self.y.shape)} for {len(self.x)} images; "
                 f"expected ({len(self.x)},): one class index each, -1 where there is no label"
             )
-        if self.domain is None:
+        if cast(Any, self.domain) is None:
             object.__setattr__(self, "domain", torch.zeros_like(self.y))
 
     def __len__(self) -> int:
@@ -117,8 +117,8 @@ class Examples:
         return self._with(y=y)
 
     def _with(self, **changes: Any) -> "Examples":
-        parts = {"x": self.x, "y": self.y, "domain": self.domain, "name": self.name} | changes
-        changed = Examples(**parts)
+        parts = {"x": self.x, "y": self.y, "domain": self.domain, "name": self.name}
+        changed = Examples(**{**parts, **changes})
         if "ids" in self.__dict__ and "x" not in changes:
             changed.__dict__["ids"] = self.ids
         return changed

@@ -103,8 +103,7 @@ def matrix(
     top = highest if highest is not None else (np.nanmax(table) if np.isfinite(table).any() else 1)
     top = top if top > 0 else 1.0
     colours = LinearSegmentedColormap.from_list(role, ["#FFFFFF", COLOURS[role_named(role)]])
-    colours.set_bad("#EFEFEF")
-    axis.imshow(table, cmap=colours, vmin=0, vmax=top, aspect="auto")
+    axis.imshow(table, cmap=colours.with_extremes(bad="#EFEFEF"), vmin=0, vmax=top, aspect="auto")
     empty = {form.format(0.0), form.format(-0.0)}
     for (row, column), value in np.ndenumerate(table):
         text = form.format(value) if np.isfinite(value) else ""

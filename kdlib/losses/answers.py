@@ -1,5 +1,7 @@
 """Losses on answers: labels, soft targets, logits and their relatives."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -155,7 +157,9 @@ def standardized(z_s: Tensor, z_t: Tensor, T: float | Tensor, *, where: Where = 
     return soft_targets(z_s, z_t, T, where=where)
 
 
-def regularizer(parameters: dict[str, Tensor], towards: dict[str, Tensor] | None = None) -> Tensor:
+def regularizer(
+    parameters: Mapping[str, Tensor], towards: Mapping[str, Tensor] | None = None
+) -> Tensor:
     """½ Σ θ², or ½ Σ (θ - θ_t)² where a tensor of that name and shape is given.
 
     L2 to zero, and L2-SP to the teacher's weights (Li, Grandvalet & Davoine 2018).
@@ -164,7 +168,7 @@ def regularizer(parameters: dict[str, Tensor], towards: dict[str, Tensor] | None
     return sum(
         (value - _same_shape(towards.get(name), value)).square().sum() / 2
         for name, value in parameters.items()
-    )
+    ) + torch.zeros(())
 
 
 def _same_shape(other: Tensor | None, value: Tensor) -> Tensor | float:

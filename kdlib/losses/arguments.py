@@ -32,8 +32,9 @@ def check_same_classes(z_s: Tensor, z_t: Tensor) -> None:
 
 
 def floats(*tensors: Tensor) -> list[Tensor]:
-    """At least float32, also under autocast (float64 stays)."""
-    return [t if t.dtype == torch.float64 else t.float() for t in tensors]
+    """At least float32, also under autocast; float64 for all where one of them is."""
+    double = any(t.dtype == torch.float64 for t in tensors)
+    return [t.to(torch.float64 if double else torch.float32) for t in tensors]
 
 
 def average(values: Tensor, where: Tensor | None) -> Tensor:

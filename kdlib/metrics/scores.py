@@ -103,7 +103,8 @@ def _sorted_confidence(logits: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
 def _means(values: Tensor, bins: int) -> Tensor:
     if not 1 <= bins <= len(values):
         raise ValueError(
-            f"{len(values)} answers in {bins} bins; expected a number of bins from 1 to {len(values)}"
+            f"{len(values)} answers in {bins} bins; "
+            f"expected a number of bins from 1 to {len(values)}"
         )
     return torch.stack([chunk.mean() for chunk in values.tensor_split(bins)])
 

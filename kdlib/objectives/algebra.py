@@ -117,7 +117,7 @@ class Objective:
         """Raises ValueError where examples, weights or hyperparameters cannot be trained on."""
         if not len(examples):
             raise ValueError(f"{examples!r} holds no examples to train on; give at least one")
-        known = {"progress": 0.0} | dict(bindings or {})
+        known: dict[Any, Any] = {"progress": 0.0, **(bindings or {})}
         unknown = [s for s in self.symbols() if isinstance(s, Symbol) and s.name not in known]
         if unknown:
             raise ValueError(
@@ -263,7 +263,7 @@ class Learner(nn.Module):
 
 
 def _product(a: Number, b: Number) -> Number:
-    return b if a == 1 and not isinstance(a, Scalar) else a if b == 1 else a * b
+    return b if a == 1 else a if b == 1 else a * b
 
 
 def _check_weight(weight: Any, term: Objective) -> None:

@@ -238,7 +238,8 @@ class Variational(_LayerPair):
     def loss(self, step: Step, owned: nn.Module | None) -> Tensor:
         assert owned is not None
         f_s, f_t = self.features(step)
-        return losses.variational(*owned(f_s), f_t)
+        mean, log_variance = owned(f_s)
+        return losses.variational(mean, log_variance, f_t)
 
 
 @dataclass(frozen=True, repr=False)

@@ -232,7 +232,9 @@ def tiny_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for part, count in (("train", 60_000), ("t10k", 12)):
         images = draw(256, size=(count, 2, 2), dtype=np.uint8)
         (folder / f"{part}-images-idx3-ubyte").write_bytes(idx(images))
-        (folder / f"{part}-labels-idx1-ubyte").write_bytes(idx(np.arange(count, dtype=np.uint8) % 10))
+        (folder / f"{part}-labels-idx1-ubyte").write_bytes(
+            idx(np.arange(count, dtype=np.uint8) % 10)
+        )
     manifest = {
         name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in sources._MNIST
     }

@@ -103,7 +103,7 @@ def test_soft_targets_vanish_when_cold_and_t_times_kl_is_the_margin(seed: int) -
 
 
 def test_p_becomes_one_hot_when_cold_so_that_t_times_gradient_is_hard() -> None:
-    z_s, z_t = logits()
+    _, z_t = logits()
     p = (z_t / 1e-3).softmax(-1)
     close(p, F.one_hot(z_t.argmax(-1), CLASSES).double(), atol=1e-9)
 
@@ -357,8 +357,12 @@ def test_losses_compute_in_float32_under_autocast(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(LOSSES))
-def test_float64_stays_float64(name: str) -> None:
-    assert LOSSES[name](*logits(), 2.0).dtype == torch.float64
+def test_float64_stays_float64_also_beside_a_float32_teacher(name: str) -> None:
+    z_s, z_t = logits()
+    z_t = z_t.float()  # as from a table
+    mixed = LOSSES[name](z_s, z_t, 3.0)
+    assert mixed.dtype == torch.float64
+    close(mixed, LOSSES[name](z_s, z_t.double(), 3.0), rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", sorted(LOSSES))
@@ -442,7 +446,7 @@ def test_regularizer_pulls_to_zero_or_to_the_teacher() -> None:
 @pytest.mark.parametrize("T", [0.0, -1.0, float("nan"), float("inf")])
 @pytest.mark.parametrize("name", sorted(WARM))
 def test_a_temperature_must_be_above_zero_and_finite(name: str, T: float) -> None:
-    with pytest.raises(ValueError, match="temperature T=.*above 0"):
+    with pytest.raises(ValueError, match=r"temperature T=.*above 0"):
         LOSSES[name](*logits(), T)
 
 

@@ -55,8 +55,9 @@ def call(objective: Objective, student: nn.Module, batch: Batch, tables=None, **
 
 def every_term(teacher: nn.Module) -> list[Objective]:
     return [
-        HardLabels(), SoftTargets(teacher, 4), ReverseKL(teacher, 4), JensenShannon(teacher, 4, 0.3),
-        TeacherLabels(teacher), LogitMSE(teacher), ProbabilityMSE(teacher, 2), Decoupled(teacher, 4),
+        HardLabels(), SoftTargets(teacher, 4), ReverseKL(teacher, 4), TeacherLabels(teacher),
+        JensenShannon(teacher, 4, 0.3), LogitMSE(teacher), ProbabilityMSE(teacher, 2),
+        Decoupled(teacher, 4),
         Dist(teacher, 2), Standardized(teacher, 2), Variational(teacher, HINT), Regularizer(),
         KernelSimilarity(teacher, HINT, torch.randn(4, 32)), Regularizer(teacher),
     ]  # fmt: skip
@@ -335,9 +336,13 @@ def test_a_teacher_answers_in_eval_mode_and_float32(train: Examples) -> None:
 
 
 def test_projectors_disturb_neither_randomness_nor_batchnorm(train: Examples) -> None:
-    images = Examples(nn.functional.interpolate(train.x[:8].float(), 8).to(torch.uint8), train.y[:8])
+    images = Examples(
+        nn.functional.interpolate(train.x[:8].float(), 8).to(torch.uint8), train.y[:8]
+    )
     student, teacher = initialise(cnn(2, 4), 0), initialise(cnn(3, 4), 1)
-    before = {k: v.clone() for n in (student, teacher) for k, v in n.state_dict(prefix=str(id(n))).items()}
+    before = {
+        k: v.clone() for n in (student, teacher) for k, v in n.state_dict(prefix=str(id(n))).items()
+    }
     torch.manual_seed(0)
     expected = torch.rand(2)
     torch.manual_seed(0)
@@ -355,7 +360,9 @@ def test_projectors_disturb_neither_randomness_nor_batchnorm(train: Examples) ->
     assert weights[0].requires_grad
 
 
-def test_a_learned_temperature_is_one_however_often_it_stands(teacher: MLP, train: Examples) -> None:
+def test_a_learned_temperature_is_one_however_often_it_stands(
+    teacher: MLP, train: Examples
+) -> None:
     warm = LearnedTemperature(2, 6)
     student, batch = mlp(16, 8, 4), train.batch(slice(0, 32))
     formula = SoftTargets(teacher, warm) + ReverseKL(teacher, warm)
@@ -428,7 +435,7 @@ def test_a_temperature_that_anneals_below_zero(teacher: MLP, train: Examples) ->
 
 
 def test_other_hyperparameters_are_checked(teacher: MLP, train: Examples) -> None:
-    with pytest.raises(ValueError, match="smoothing=1.5: expected a number from 0 to 1"):
+    with pytest.raises(ValueError, match=r"smoothing=1.5: expected a number from 0 to 1"):
         HardLabels(smoothing=1.5).check(train)
     with pytest.raises(ValueError, match="smoothing=-1"):
         HardLabels(smoothing=alpha).check(train, {"alpha": -1})
@@ -436,9 +443,7 @@ def test_other_hyperparameters_are_checked(teacher: MLP, train: Examples) -> Non
         JensenShannon(teacher, 4, beta=2).check(train)
 
 
-def test_hard_labels_need_labels_and_everyone_needs_examples(
-    teacher: MLP, train: Examples
-) -> None:
+def test_hard_labels_need_labels_and_everyone_needs_examples(teacher: MLP, train: Examples) -> None:
     nothing = train[:0]
     with pytest.raises(ValueError, match="has no labels, which HardLabels needs; use soft targets"):
         (HardLabels() + SoftTargets(teacher, 4)).check(train.unlabelled())
@@ -463,7 +468,7 @@ def test_different_class_counts(train: Examples) -> None:
 
 def test_an_unknown_layer_is_named_before_training(teacher: MLP, train: Examples) -> None:
     for layers in (("stag1", "stage1"), ("stage1", "stag1")):
-        with pytest.raises(ValueError, match="'stag1' is no module of MLP.*'stage1'"):
+        with pytest.raises(ValueError, match=r"'stag1' is no module of MLP.*'stage1'"):
             Variational(teacher, layers).build(mlp(16, 8, 4), train.batch(slice(0, 2)))
 
 

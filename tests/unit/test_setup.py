@@ -441,7 +441,11 @@ def test_help_names_every_word_and_sets_nothing_up(capsys, monkeypatch):
         (["sweep", "04", "-g", "T=1,4"], "-m kdlib sweep 04 -g T=1,4", ("course",)),
         (["doctor"], "-m kdlib doctor", ("course",)),
         (["build", "02"], "build.py 02", ("course",)),
-        (["test", "-k", "losses"], "-m pytest -n 2 --dist worksteal -k losses", ("course", "tests")),
+        (
+            ["test", "-k", "losses"],
+            "-m pytest -n 2 --dist worksteal -k losses",
+            ("course", "tests"),
+        ),
     ],
 )
 def test_each_word_hands_over_with_its_arguments_and_exit_code(monkeypatch, argv, command, groups):

@@ -90,8 +90,7 @@ def test_the_guard_declares_exactly_what_the_message_names(tmp_path: Path) -> No
     assert done.returncode == 0, done.stderr
     assert dict(zip(FAKES, done.stdout.splitlines(), strict=True)) == {
         "matched": "mended False, pickles through the guard: False |",
-        "torn": "mended True, pickles through the guard: True"
-        " | torchvision::nms torchvision::torn",
+        "torn": "mended True, pickles through the guard: True | torchvision::nms torchvision::torn",
         "stubborn": "RuntimeError: operator torchvision::stubborn does not exist"
         " | torchvision::stubborn",
         "foreign": "RuntimeError: something else |",

@@ -1,0 +1,171 @@
+"""Claims that fail the build, checkers that accept the right, predictions that stay the same."""
+
+import pytest
+import torch
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+
+from kdlib.checks import ClaimFailed, Exercise, Prediction, Property, claim
+from kdlib.metrics import Interval
+
+
+@pytest.fixture(autouse=True)
+def shell():
+    """IPython's display goes to a shell, as in a notebook."""
+    yield InteractiveShell.instance()
+    InteractiveShell.clear_instance()
+
+
+def said(**options: object) -> tuple[str, dict]:
+    """What a claim displays: its line, and the record in the output's metadata."""
+    with capture_output() as captured:
+        claim("02.1", "A teacher helps", **options)  # type: ignore[arg-type]
+    (output,) = captured.outputs
+    assert set(output.data) == {"text/plain"}
+    return output.data["text/plain"], output.metadata["kdlib"]
+
+
+# ---- claims --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("strict", ["0", "1"])
+def test_a_claim_that_holds(monkeypatch: pytest.MonkeyPatch, strict: str) -> None:
+    monkeypatch.setenv("KDLIB_STRICT", strict)
+    line, record = said(
+        condition=torch.tensor(True),
+        measured={"gain": 1.23456, "over": Interval(1, 0.5, 2), "n": 5},
+        published="74 errors (Hinton 2015)",
+    )
+    assert line == "✓ 02.1 A teacher helps"  # nothing that depends on the machine
+    assert record == {
+        "id": "02.1",
+        "text": "A teacher helps",
+        "holds": True,
+        "published": "74 errors (Hinton 2015)",
+        "measured": {"gain": "1.23", "over": "1.0 (0.5 to 2.0)", "n": "5"},
+    }
+
+
+def test_a_claim_that_does_not_hold_for_a_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KDLIB_STRICT", raising=False)
+    line, record = said(condition=False, measured={"gain": -0.5})
+    assert line == "○ 02.1 not reproduced here: measured gain -0.5"
+    assert record["holds"] is False and record["measured"] == {"gain": "-0.5"}
+    line, record = said(condition=0, measured="nothing at all")
+    assert line.endswith("measured value nothing at all")
+    assert record["measured"] == {"value": "nothing at all"}
+
+
+def test_a_claim_that_does_not_hold_in_the_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KDLIB_STRICT", "1")
+    with pytest.raises(ClaimFailed, match=r"claim 02.1 does not hold: A teacher .*gain -0.5"):
+        said(condition=False, measured={"gain": -0.5})
+    assert issubclass(ClaimFailed, AssertionError)
+
+
+@pytest.mark.parametrize(("text", "measured"), [("", {"a": 1}), ("A teacher helps", {}), ("x", "")])
+def test_a_claim_needs_a_sentence_and_a_measurement(text: str, measured: object) -> None:
+    with pytest.raises(ValueError, match=r"claim '02.1' needs a sentence and what was measured"):
+        claim("02.1", text, True, measured=measured)  # type: ignore[arg-type]
+
+
+def test_a_condition_that_is_not_one_truth_value() -> None:
+    with pytest.raises((RuntimeError, ValueError)):
+        said(condition=torch.tensor([True, False]), measured={"a": 1})
+
+
+# ---- exercises -----------------------------------------------------------------------------------
+
+SQUARE = Exercise(
+    "02.2",
+    "square a number",
+    [
+        Property("gives 9 for 3", lambda f: f(3) == 9, "Multiply."),
+        Property("keeps no sign", lambda f: f(-2) == 4, "Minus times minus."),
+        Property("takes tensors", lambda f: torch.equal(f(torch.ones(2)), torch.ones(2)), "Use *."),
+    ],
+    attempted=lambda f: f(1),
+)
+
+
+def raises(error: Exception):
+    def answer(x: object) -> object:
+        raise error
+
+    return answer
+
+
+@pytest.mark.parametrize("answer", [lambda x: x * x, lambda x: x**2, lambda x: abs(x) * abs(x)])
+def test_every_right_answer_is_accepted(answer) -> None:
+    assert SQUARE.verdict(answer) == "✓ exercise 02.2 solved: square a number"
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (lambda x: 9 if x is not None else 0, "keeps no sign\n  Hint: Minus times minus."),
+        (lambda x: 2 * x, "gives 9 for 3\n  Hint: Multiply."),
+        (lambda x: int(x) ** 2, "takes tensors (it raised "),
+        (raises(ZeroDivisionError("division by zero")), "without an error (ZeroDivisionError: div"),
+        (raises(KeyError()), "runs without an error (KeyError)"),
+        (3, "runs without an error (TypeError: "),
+    ],
+)
+def test_wrong_answers_get_the_property_and_a_hint(answer, said: str) -> None:
+    verdict = SQUARE.verdict(answer)
+    assert verdict.startswith("✗ exercise 02.2 not yet: ") and said in verdict
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [lambda x: ..., lambda x: None, raises(NotImplementedError())],
+    ids=["…", "None", "raise"],
+)
+def test_an_untouched_stub_is_not_a_wrong_answer(answer, capsys: pytest.CaptureFixture) -> None:
+    SQUARE(answer)
+    assert capsys.readouterr().out == "○ exercise 02.2 not attempted: square a number\n"
+
+
+def test_a_plain_value_is_checked_without_a_call() -> None:
+    guess = Exercise("02.3", "guess", [Property("is 4", lambda v: v == 4, "Count.")])
+    assert guess.verdict(4).startswith("✓") and guess.verdict(5).startswith("✗")
+    assert guess.verdict(...).startswith("○") and guess.verdict(None).startswith("○")
+    assert guess.verdict(0).startswith("✗") and guess.verdict(False).startswith("✗")
+
+
+# ---- predictions ---------------------------------------------------------------------------------
+
+
+def test_a_prediction_is_recalled_beside_the_measurement(capsys: pytest.CaptureFixture) -> None:
+    prediction = Prediction("Which T is best?", ["T = 1", "T = 4"])
+    assert prediction.guess is None
+    prediction.recall("T = 4")
+    prediction.choose("T = 1")
+    prediction.recall("T = 4")
+    prediction.choose("T = 4")
+    prediction.recall("T = 4")
+    assert capsys.readouterr().out.splitlines() == [
+        "○ no prediction was made · measured: T = 4",
+        "✗ you predicted: T = 1 · measured: T = 4",
+        "✓ you predicted: T = 4 · measured: the same",
+    ]
+
+
+def test_a_prediction_reads_the_same_on_every_machine() -> None:
+    prediction = Prediction("Which T is best?", ["T = 1", "T = 4"])
+    bundle = prediction._repr_mimebundle_()
+    data = bundle[0] if isinstance(bundle, tuple) else bundle
+    assert data["text/plain"] == "Prediction: Which T is best? (T = 1 / T = 4)"
+    prediction.choose("T = 4")
+    bundle = prediction._repr_mimebundle_()
+    again = bundle[0] if isinstance(bundle, tuple) else bundle
+    assert again["text/plain"] == data["text/plain"]
+
+
+def test_options_that_are_none() -> None:
+    prediction = Prediction("Which?", ["a", "b"])
+    for act in (prediction.choose, prediction.recall):
+        with pytest.raises(ValueError, match="'c' is no option; there are a, b"):
+            act("c")
+    with pytest.raises(ValueError, match="1 options for 'Which\\?'; give at least two"):
+        Prediction("Which?", ["a"])

@@ -1,0 +1,395 @@
+"""Explorers: every state is drawn, differs, and is what a whole redraw shows."""
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+
+from kdlib.explorers import BankExplorer, Explorer, SoftenedLogits
+from kdlib.explorers.canvas import quick_png
+from kdlib.figures import GHOST
+
+VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+class Lines(Explorer):
+    """The smallest explorer: a line whose height is T, in two panels."""
+
+    animated = True
+    broken_at: float | None = None
+
+    def __init__(self, **options: Any) -> None:
+        given = {"controls": {"T": [1.0, 2.0, 4.0], "alpha": [0.1, 0.9]}, "title": "Lines"}
+        super().__init__(**{**given, "height": 200, **options})
+
+    def setup(self, figure: Figure) -> None:
+        left, right = figure.subplots(1, 2)
+        for axis in (left, right):
+            axis.set(xlim=(0, 1), ylim=(0, 5))
+        looks = {ghost: self.look("taught", ghost=ghost) for ghost in (True, False)}
+        if not self.animated:
+            looks[False]["animated"] = False
+        self.lines = {g: left.plot([0, 1], [0, 0], **look)[0] for g, look in looks.items()}
+        self.words = right.text(0.5, 2, "", animated=True)
+
+    def move(self, state: dict[str, Any], ghost: bool) -> None:
+        if state["T"] == self.broken_at:
+            raise ZeroDivisionError("no student <here>")
+        self.lines[ghost].set_ydata([state["T"]] * 2)
+        self.words.set_text(f"alpha {state['alpha']}")
+
+    def sentence(self, state: dict[str, Any]) -> str:
+        return f"The line is at {state['T']:g} & stays."
+
+    def formula(self, state: dict[str, Any]) -> str:
+        return f"T = {self.symbol(str(state['T']), 'taught')}"
+
+
+def softened(**options: Any) -> SoftenedLogits:
+    logits = 3 * torch.randn(4, 10, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    return SoftenedLogits(logits, logits.argmax(1), images, **options)
+
+
+AXES = {"T": [1.0, 4.0, 20.0], "alpha": [0.5, 1.0], "width": [8, 16]}
+
+
+def bank(**options: Any) -> BankExplorer:
+    rng = np.random.default_rng(0)
+    given = {"n": 1000, "alone": 9 + rng.normal(size=(2, 5))}
+    second = {"with T²": rng.random((3, 1, 1)), "without T²": rng.random((3, 2, 2))}
+    given |= {"second": second, "second_name": "gradient norm"}
+    return BankExplorer(AXES, 7 + rng.normal(size=(3, 2, 2, 5)), **{**given, **options})
+
+
+def pixels(png: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+
+
+def shows_ghost(png: bytes) -> bool:
+    """Whether a whole line is in the ghost's grey (letters' edges have it in single pixels)."""
+    wanted = [int(GHOST[k : k + 2], 16) for k in (1, 3, 5)]
+    return int((pixels(png) == wanted).all(-1).sum()) > 150
+
+
+def redrawn(explorer: Explorer, state: dict[str, Any], previous: dict[str, Any]) -> np.ndarray:
+    """The same picture by matplotlib's own savefig: everything from scratch, nothing blitted."""
+    explorer.draw(state, previous)
+    buffer = io.BytesIO()
+    explorer._canvas.figure.savefig(buffer, dpi=100)
+    return pixels(buffer.getvalue())
+
+
+def moving_parts_last(explorer: Explorer) -> None:
+    """Blitting draws what moves over what stands; savefig does so only if z orders say it."""
+    for axis in explorer._canvas.figure.axes:
+        for still in (*axis.spines.values(), axis.xaxis, axis.yaxis):
+            still.set_zorder(0.1)
+    explorer._canvas.refresh()
+
+
+MADE = [Lines, softened, bank]
+
+
+@pytest.mark.parametrize("make", MADE)
+def test_sweep_visits_every_state(make: Any) -> None:
+    explorer = make()
+    seen: list[tuple] = []
+    draw = explorer.draw
+    explorer.draw = lambda state, previous=None: (
+        seen.append(tuple(state.values())),
+        draw(state, previous),
+    )[1]
+    count = explorer.sweep()
+    sizes = [len(slider.options) for slider in explorer._sliders.values()]
+    assert count == len(set(seen)) == len(seen) == np.prod(sizes)
+
+
+@pytest.mark.parametrize("make", MADE)
+def test_each_state_has_bytes_of_its_own(make: Any) -> None:
+    explorer = make()
+    pictures = [explorer.draw(state) for state in explorer.states()]
+    assert len(set(pictures)) == len(pictures)
+
+
+@pytest.mark.parametrize("make", MADE)
+def test_a_state_looks_the_same_however_it_is_reached(make: Any) -> None:
+    explorer = make()
+    first, *_, last = list(explorer.states())
+    fresh = explorer.draw(first)
+    explorer.draw(last, first)
+    assert explorer.draw(first) == fresh
+
+
+@pytest.mark.parametrize("make", MADE)
+def test_blitting_equals_a_whole_redraw_pixel_by_pixel(make: Any) -> None:
+    explorer = make()
+    moving_parts_last(explorer)
+    first, second, *_, last = list(explorer.states())
+    for now, before in ((last, first), (second, last)):
+        quick = pixels(explorer.draw(now, before))
+        assert (quick == redrawn(explorer, now, before)).all()
+
+
+def test_the_fast_png_holds_the_pixels() -> None:
+    rgba = np.random.default_rng(0).integers(0, 256, (7, 5, 4), dtype=np.uint8)
+    assert (np.asarray(Image.open(io.BytesIO(quick_png(rgba)))) == rgba).all()
+
+
+def test_sweep_names_the_state_that_fails() -> None:
+    explorer = Lines()
+    explorer.broken_at = 2.0
+    with pytest.raises(RuntimeError, match=r"Lines fails at T = 2, alpha = 0\.1: ZeroDivision"):
+        explorer.sweep()
+
+
+def test_sweep_catches_an_artist_that_moves_without_being_animated() -> None:
+    class Forgotten(Lines):
+        animated = False
+
+    with pytest.raises(RuntimeError, match="an artist moved that is not animated"):
+        Forgotten().sweep()
+
+
+def test_sweep_asks_for_a_sentence() -> None:
+    class Silent(Lines):
+        def sentence(self, state: dict[str, Any]) -> str:
+            return " "
+
+    with pytest.raises(RuntimeError, match="no sentence at T = 1"):
+        Silent().sweep()
+
+
+def test_set_moves_sliders_picture_formula_and_readout_with_one_redraw() -> None:
+    explorer = Lines(start={"T": 2})
+    assert explorer.state == {"T": 2.0, "alpha": 0.1}
+    before = explorer.picture.value
+    draws: list[dict] = []
+    draw = explorer.draw
+    explorer.draw = lambda *states: (draws.append(states), draw(*states))[1]
+    explorer.set(T=4, alpha=0.9)
+    assert explorer.state == {"T": 4.0, "alpha": 0.9}
+    assert [slider.value for slider in explorer._sliders.values()] == [4.0, 0.9]
+    assert len(draws) == 1 and explorer.picture.value != before
+    assert "The line is at 4 &amp; stays." in explorer.readout.value
+    assert ">4.0</b>" in explorer._formula.value
+
+
+def test_a_slider_alone_does_the_same() -> None:
+    explorer = Lines()
+    explorer._sliders["T"].value = 4.0
+    assert explorer.state == {"T": 4.0, "alpha": 0.1}
+    assert "at 4" in explorer.readout.value
+    twin = Lines()
+    twin.set(T=4)
+    assert explorer.picture.value == twin.picture.value
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ({"tau": 4}, "no control 'tau': this explorer has 'T', 'alpha'"),
+        ({"T": 3}, "no result at T = 3: T can be 1, 2, 4"),
+        ({"T": "4"}, "no result at T = 4"),
+        ({"T": True}, "no result at T = True"),
+        ({"T": float("nan")}, "no result at T = nan"),
+    ],
+)
+def test_set_refuses_what_does_not_exist(state: dict[str, Any], said: str) -> None:
+    explorer = Lines()
+    with pytest.raises(ValueError, match=said):
+        explorer.set(**state)
+    assert explorer.state == {"T": 1.0, "alpha": 0.1}
+
+
+def test_draw_wants_a_whole_state() -> None:
+    with pytest.raises(ValueError, match="lacks alpha"):
+        Lines().draw({"T": 1})
+
+
+def test_the_ghost_shows_the_previous_state_and_nothing_before_the_first_move() -> None:
+    explorer = Lines()
+    assert not shows_ghost(explorer.picture.value)
+    explorer.set(T=4)
+    assert shows_ghost(explorer.picture.value)
+    assert explorer.lines[True].get_ydata() == [1.0, 1.0]
+    explorer.set(T=4)  # no move: the ghost stays where it was
+    assert explorer.lines[True].get_ydata() == [1.0, 1.0]
+    explorer.set(T=2)
+    assert explorer.lines[True].get_ydata() == [4.0, 4.0]
+
+
+def test_situations_are_buttons_that_set_what_they_name() -> None:
+    explorer = Lines(situations={"T = 4": {"T": 4}})
+    explorer.set(alpha=0.9)
+    button = explorer.children[0].children[0]
+    assert button.description == "T = 4"
+    button.click()
+    assert explorer.state == {"T": 4.0, "alpha": 0.9}
+
+
+def test_an_error_is_told_to_the_reader_and_raised() -> None:
+    explorer = Lines()
+    explorer.broken_at = 2.0
+    shown = explorer.picture.value
+    with pytest.raises(ZeroDivisionError):
+        explorer._sliders["T"].value = 2.0
+    assert 'role="alert"' in explorer.readout.value
+    assert "ZeroDivisionError: no student &lt;here&gt;" in explorer.readout.value
+    assert explorer.picture.value == shown
+    explorer.set(T=4)
+    assert 'role="status"' in explorer.readout.value
+
+
+@pytest.mark.parametrize("make", MADE)
+def test_the_page_keeps_a_picture_a_sentence_and_a_stable_text(make: Any) -> None:
+    explorer = make()
+    first, *_, last = list(explorer.states())
+    explorer.set(**last)
+    data, metadata = explorer._repr_mimebundle_()
+    assert data[VIEW]["model_id"] == explorer.model_id
+    shown, live = pixels(data["image/png"]), pixels(explorer.picture.value)
+    assert shown.shape == live.shape
+    assert abs(shown.astype(int) - live).mean() < 1  # the page's palette, the same picture
+    assert len(data["image/png"]) < 40_000
+    assert metadata["image/png"]["alt"] == explorer.sentence(last)
+    text = data["text/plain"]
+    assert explorer.title in text and all(name in text for name in first)
+    explorer.set(**first)
+    assert explorer._repr_mimebundle_()[0]["text/plain"] == text
+
+
+def test_controls_are_labelled() -> None:
+    explorer = Lines(notes={"alpha": "λ in many texts"})
+    for name, slider in explorer._sliders.items():
+        assert slider.description == name and name in slider.tooltip
+        assert slider.continuous_update
+    labels = [child.value for row in explorer.children[:2] for child in row.children[1:]]
+    assert labels == ["", "λ in many texts"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"controls": {}}, "1 to 3 controls, not 0"),
+        ({"controls": {name: [1] for name in "abcd"}}, "1 to 3 controls, not 4"),
+        ({"controls": {"T": []}}, "values that differ"),
+        ({"controls": {"T": [4, 4.0]}}, "values that differ"),
+        ({"start": {"T": 3}}, "no result at T = 3"),
+        ({"situations": {"hot": {"tau": 1}}}, "no control 'tau'"),
+        ({"notes": {"tau": "?"}}, "a note for 'tau'"),
+        ({"title": ""}, "1 to 60 characters"),
+        ({"title": "x" * 61}, "1 to 60 characters"),
+    ],
+)
+def test_an_explorer_that_cannot_be(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Lines(**options)
+
+
+def test_a_missing_hook_is_named() -> None:
+    with pytest.raises(NotImplementedError, match="Explorer needs setup"):
+        Explorer(controls={"T": [1]}, title="Nothing")
+
+
+# SoftenedLogits ---------------------------------------------------------------------------
+
+
+def test_softened_probabilities_are_the_softmax_of_the_scaled_logits() -> None:
+    logits = torch.tensor([[2.0, 0.0, -1000.0]], dtype=torch.float64)
+    explorer = SoftenedLogits(logits, torch.tensor([1]), torch.rand(1, 1, 8, 8), T=[0.5, 1, 4])
+    for T in (0.5, 1.0, 4.0):
+        expected = torch.softmax(logits[0] / T, 0).numpy()
+        assert np.allclose(explorer.probabilities({"T": T, "image": 0}), expected)
+    heights = [bar.get_height() for bar in explorer._bars[False]]
+    assert np.allclose(heights, torch.softmax(logits[0], 0))
+    said = explorer.sentence(explorer.state)
+    assert "At T = 1 the teacher gives 88.1 % to 0 (the label is 1), 11.9 % to 1" in said
+    assert "0.37 of at most 1.10 nats" in said
+
+
+def test_softened_without_labels_claims_none() -> None:
+    images = torch.rand(1, 8, 8)
+    explorer = SoftenedLogits(torch.zeros(1, 3), torch.tensor([-1]), images, names=["a", "b", "c"])
+    assert "label" not in explorer.sentence(explorer.state)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"logits": torch.zeros(4)}, r"shape \(N, C\)"),
+        ({"labels": torch.zeros(3)}, "the same N, not 4, 3 and 4"),
+        ({"T": [0.0, 1.0]}, "finite number > 0"),
+        ({"T": [float("nan")]}, "finite number > 0"),
+        ({"names": ["a"]}, "3 classes need as many names"),
+    ],
+)
+def test_softened_refuses(change: dict[str, Any], said: str) -> None:
+    given = {"logits": torch.zeros(4, 3), "labels": torch.zeros(4), "images": torch.rand(4, 8, 8)}
+    with pytest.raises(ValueError, match=said):
+        SoftenedLogits(**{**given, **change})
+
+
+# BankExplorer -----------------------------------------------------------------------------
+
+
+def test_bank_says_what_the_table_holds() -> None:
+    errors = np.full((3, 2, 2, 4), 8.0)
+    errors[1, 0, 1] = [5.0, 5.2, 4.8, 5.0]
+    alone = np.array([[9.0] * 4, [7.0, 7.2, 6.8, 7.0]])
+    explorer = BankExplorer(AXES, errors, n=1000, alone=alone)
+    said = explorer.sentence({"T": 4.0, "alpha": 0.5, "width": 16})
+    assert said.startswith("At T = 4, alpha = 0.5, width = 16 the student taught errs on 50 of")
+    assert "the student alone on 70 of 1,000 images (7.0 %" in said
+    assert said.endswith("20 fewer (-20 to -20).")
+    assert "0.5" in explorer.formula(explorer.state)
+
+
+def test_bank_says_when_seeds_do_not_resolve_a_difference() -> None:
+    errors = np.full((3, 2, 2, 2), 8.0) + np.array([0.0, 1.0])
+    explorer = BankExplorer(AXES, errors, n=1000, alone=np.array([[8.6, 8.2]] * 2))
+    assert "do not resolve the difference" in explorer.sentence(explorer.state)
+
+
+def test_bank_draws_the_row_of_its_state() -> None:
+    explorer = bank()
+    explorer.set(T=4, alpha=1.0, width=16)
+    mean = explorer._errors[:, 1, 1].mean(-1)
+    assert np.allclose(explorer._lines[False].get_ydata(), mean)
+    assert explorer._marks[False].get_xydata().tolist() == [[4.0, mean[1]]]
+    assert np.allclose(explorer._alone_line.get_ydata(), explorer._alone[0, 0, 1].mean())
+    assert np.allclose(explorer._dots.get_ydata(), explorer._errors[:, 1, 1].ravel())
+
+
+def test_bank_takes_one_axis_one_seed_and_no_student_alone() -> None:
+    explorer = BankExplorer({"T": [1, 2]}, [[5.0], [6.0]], n=500)
+    assert explorer.sweep() == 2
+    said = "At T = 1 the student taught errs on 25 of 500 images (5.0 %, one seed)."
+    assert explorer.sentence({"T": 1}) == said
+
+
+def test_bank_axis_limits_do_not_move() -> None:
+    explorer = bank()
+    before = [(axis.get_xlim(), axis.get_ylim()) for axis in explorer._canvas.figure.axes]
+    explorer.sweep()
+    after = [(axis.get_xlim(), axis.get_ylim()) for axis in explorer._canvas.figure.axes]
+    assert before == after
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"errors": np.zeros((3, 2, 5))}, "errors must have shape"),
+        ({"alone": np.zeros((3, 5))}, "alone of shape"),
+        ({"along": "depth"}, "along must be one of T, alpha, width"),
+        ({"second": {"norm": np.zeros(4)}}, "norm of shape"),
+    ],
+)
+def test_bank_refuses(change: dict[str, Any], said: str) -> None:
+    given = {"axes": AXES, "errors": np.zeros((3, 2, 2, 5)), "n": 1000}
+    with pytest.raises(ValueError, match=said):
+        BankExplorer(**{**given, **change})
