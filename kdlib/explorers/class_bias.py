@@ -23,7 +23,7 @@ class ClassBias(Explorer):
     logits: student's name → (seeds, N, C), trained students' answers to the same N test images.
     labels: (N,). missing: the class whose logit the bias is added to. biases: of the slider.
     rules: name of a rule → student's name → the bias that the rule chose (a mean over seeds);
-    drawn as marks. what: plural of the missing class in sentences ("3s" if left out).
+    drawn as marks.
     """
 
     def __init__(
@@ -34,7 +34,6 @@ class ClassBias(Explorer):
         missing: int,
         biases: Sequence[float],
         rules: Mapping[str, Mapping[str, float]] | None = None,
-        what: str | None = None,
         title: str = "The bias of a class the student never saw",
     ) -> None:
         answers = {name: np.asarray(table) for name, table in logits.items()}
@@ -51,7 +50,7 @@ class ClassBias(Explorer):
                 "choose a class that the test images show"
             )
         self.biases = [float(bias) for bias in biases]
-        self._is_missing, self._what = y == missing, what or f"{missing}s"
+        self._is_missing = y == missing
         self._missing = missing
         self._wrong = {name: self._scored(z, y) for name, z in answers.items()}
         self._rules = {rule: dict(chosen) for rule, chosen in (rules or {}).items()}
@@ -108,7 +107,7 @@ class ClassBias(Explorer):
             axis.set_xlim(self.biases[0] - room, self.biases[-1] + room)
             axis.set_xlabel(f"bias of class {self._missing}")
         left.set_ylim(-3, 103)
-        left.set_ylabel(f"wrong, % of the {self._what}  (n = {many:,})", fontsize=8.5)
+        left.set_ylabel(f"wrong, % of {many:,} images of class {self._missing}", fontsize=8.5)
         # Far to the right everything is called the missing class: the scale stops before that.
         low = min(float(table["total"].min()) for table in self._wrong.values())
         right.set_ylim(0, max(2.2 * 100 * many / n, 1.5 * 100 * low / n))
@@ -125,7 +124,9 @@ class ClassBias(Explorer):
             axis.axvline(0, color="#C8C8C8", linewidth=1, zorder=1, animated=True)
             for axis in (left, right)
         ]
-        for k, (name, said) in enumerate((("total", "all images"), ("others", "all but these"))):
+        for k, (name, said) in enumerate(
+            (("total", "errors on all"), ("others", "on the other classes"))
+        ):
             style = {"color": self.look(ROLES[name], text=True)["color"], "fontsize": 8.5}
             right.text(0.5 * k, 1.02, said, transform=right.transAxes, va="bottom", **style)
         self._marks = [self._mark(left, right, k, rule) for k, rule in enumerate(self._rules)]
@@ -177,9 +178,9 @@ class ClassBias(Explorer):
         who = f" {self._student(state)}" if len(self._wrong) > 1 else " taught"
         return (
             f"With bias {written(state['bias'])} the student{who} gets {mean:.0f} of {many} "
-            f"{self._what} right{over if len(right) > 1 else ''}; of the {n - many:,} other images "
-            f"it gets {wrong['others'].mean():.0f} wrong, so {wrong['total'].mean():.0f} of "
-            f"{n:,} in all."
+            f"images of class {self._missing} right{over if len(right) > 1 else ''}; of the "
+            f"{n - many:,} other images it gets {wrong['others'].mean():.0f} wrong, so "
+            f"{wrong['total'].mean():.0f} of {n:,} in all."
         )
 
     def formula(self, state: State) -> str:

@@ -221,9 +221,8 @@ figures.show(
 # **Precision** asks of an answer "how often was it right?" (a column); **recall** asks of a label "how often was it found?" (a row). $F_1$ is their harmonic mean, and **macro** $F_1$ gives every class the same weight, however rare it is.
 
 # %%
-hits = counts.diagonal().double()
-precision, found = hits / counts.sum(0), hits / counts.sum(1)
-f1 = (2 * precision * found / (precision + found)).mean()
+hits, answered, labelled = counts.diagonal().double(), counts.sum(0), counts.sum(1)
+f1 = (2 * hits / (answered + labelled)).mean()  # = 2 · precision · recall / (precision + recall)
 torch.testing.assert_close(float(f1), metrics.macro_f1(z_t, test.y))
 
 # %% tags=["nbval-ignore-output"]

@@ -61,6 +61,7 @@ from kdlib.training import fit
 train, validation, test = load(dataset)
 (train,) = train.split(min(len(train), 3500))
 held_out = {"validation": validation, "test": test}
+pixels = train.x[0].numel()
 
 # %% [markdown]
 # The teacher is a small convolutional network. It sees each image shifted by up to two pixels. We ask it once about every training image, and keep its logits in a table.
@@ -92,15 +93,14 @@ display(
 
 # %%
 probability = table.logits.softmax(1)
-right = table.logits.argmax(1) == train.y
-sure = torch.where(right, probability.amax(1), 2.0)
+sure = torch.where(table.logits.argmax(1) == train.y, probability.amax(1), 2.0)
 unsure = sure.argsort()[:10]
 second = probability[unsure].topk(2).indices[:, 1]
+titles = [f"a {a}; or a {b}?" for a, b in zip(train.y[unsure], second, strict=True)]
 
 # %%
-titles = [f"a {a}; or a {b}?" for a, b in zip(train.y[unsure], second, strict=True)]
 show(
-    digits(train.x[unsure], titles, columns=5, roles=["teacher"] * len(titles)),
+    digits(train.x[unsure], titles, columns=5, roles=["teacher"] * 10),
     "The teacher's second thoughts make sense",
     "Ten training images with their label, and the class that the teacher finds second best.",
 )
@@ -129,6 +129,9 @@ show(
     "dark cells are pairs of classes that look alike, and most cells are empty.",
 )
 
+# %% [markdown]
+# A blank teacher would spread its doubt evenly over the nine wrong classes. This one doesn't.
+
 # %%
 two_likeliest = dark.topk(2).values.sum(1)  # (10,); an even spread would give 2 of 9
 claim(
@@ -153,8 +156,7 @@ claim(
 # %%
 def soften(z, T):
     """softmax(z / T): (batch, classes) -> (batch, classes), rows sum to 1."""
-    scaled = z / T
-    powers = (scaled - scaled.amax(1, keepdim=True)).exp()  # the largest first: no overflow
+    powers = ((z - z.amax(1, keepdim=True)) / T).exp()  # the largest becomes 1: no overflow
     return powers / powers.sum(1, keepdim=True)
 
 
@@ -193,7 +195,6 @@ def soft_targets(z_s, z_t, T):
 # To try it we need a student's logits. Ours is a young one, after a single epoch. We take the first 64 training images, in 64-bit precision, and compare with `kdlib.losses.soft_targets`.
 
 # %%
-pixels = train.x[0].numel()
 young = fit(mlp(pixels, width, 10), train, epochs=1, lr=1e-3, seed=seed).network
 z_s = predict(young, train[:64]).double().requires_grad_()
 z_t = table.logits[:64].double()
@@ -228,7 +229,10 @@ with torch.no_grad():
     by_nudging = torch.stack([nudged(i, c) for i in range(4) for c in range(10)]).view(4, 10)
 torch.testing.assert_close(by_hand[:4], by_nudging, rtol=1e-5, atol=1e-8)
 
-# %% tags=["nbval-ignore-output"]
+# %% [markdown]
+# All three agree, so the formula holds.
+
+# %%
 claim(
     "02.2",
     "The gradient of the soft targets' loss is T (q_T - p_T) / batch",
@@ -263,22 +267,25 @@ temperatures = torch.tensor([0.5, 1, 2, 4, 8, 20, 50], dtype=torch.float64)
 with torch.no_grad():
     pulls = [t * (soften(z_s, t) - soften(z_t, t)).norm(dim=1).mean() for t in temperatures]
 with_square = torch.stack(pulls)
-without = with_square / temperatures**2
 label_pull = (soften(z_s, 1.0) - F.one_hot(train.y[:64], 10)).norm(dim=1).mean().item()
 
 # %%
+without = with_square / temperatures**2
 picture, axis = figure(2.9, width=6.2)
 lines_with_dots(axis, temperatures, with_square[:, None], "taught", "with T²", log=True)
 lines_with_dots(axis, temperatures, without[:, None], "alone", "without T²", log=True)
 axis.axhline(label_pull, color="#CC79A7", linestyle=":")
-axis.text(0.5, 1.15 * label_pull, "hard labels", color="#A04A7B", fontsize=8.5)
+axis.text(50, 0.9 * label_pull, "hard labels", color="#A04A7B", ha="right", va="top")
 axis.set(yscale="log", xlabel="T", ylabel="mean length of the gradient")
 show(
     picture,
     "Without T² the teacher's voice dies away as 1 / T²",
-    "With T² the soft targets pull about as hard as labels at every temperature above 2; without "
-    "it, at high temperatures, hardly at all.",
+    "With T² the soft targets pull about equally hard at every temperature from 2 on; without it, "
+    "at high temperatures, hardly at all. Dotted: how hard labels pull.",
 )
+
+# %% [markdown]
+# Two temperatures from the curves, in numbers:
 
 # %%
 change = {name: float(g[3] / g[5]) for name, g in (("with", with_square), ("without", without))}
@@ -312,13 +319,14 @@ taught_by(table)
 
 # %%
 prediction = Prediction(
-    "We shuffle the teacher's wrong classes within each image: as sure as before, but no longer "
-    "about the classes that look alike. Compared with the student alone, that student is",
+    "The teacher's wrong classes are shuffled within each image. Beside the student alone, this one is",
     ["better", "about the same", "worse"],
 )
 prediction
 
 # %% [markdown]
+# Shuffled in this way the teacher is as sure as before, but no longer about the classes that look alike. Here are all the students that we compare:
+#
 # | the student … | learns from | has | lacks |
 # |---|---|---|---|
 # | alone | labels | | |
@@ -360,10 +368,14 @@ def few(draw):
     return train.per_class(labels, seed=draw)
 
 
+# %%
 draws = [1000 * seed + k for k in range(10 if full else 2)]
 student = mlp(pixels, width, 10)
 common = {"student": student, "evaluate": held_out, "precision": "auto", "seeds": [seed]}
 epochs = 60 if full else 3
+
+# %% [markdown]
+# Training: seven methods times ten draws, and the ten students alone for three times as long.
 
 # %%
 grid = {"method": list(methods), "draw": draws}
@@ -391,14 +403,23 @@ def p_value(interval):
 
 resolved = metrics.holm({name: p_value(gap[name]) for name in others})
 
+# %% [markdown]
+# The table, worst first:
+
+
 # %% tags=["nbval-ignore-output"]
-rows = ["| the student … | test error % | minus the student taught | after Holm |", "|---|---|---|---|"]
+def as_table(head, rows):
+    """Shows lists of texts as a table."""
+    lines = [head, ["---"] * len(head), *rows]
+    display(Markdown("\n".join("| " + " | ".join(line) + " |" for line in lines)))
+
+
+rows, word = [], {True: "resolved", False: "not resolved", None: ""}
 for name in sorted(wrong, key=lambda name: -wrong[name].double().mean()):
     error = metrics.bootstrap(100 * wrong[name].double())
     against = f"{gap[name]:.1f}" if name in gap else ""
-    stands = {True: "resolved", False: "not resolved"}.get(resolved.get(name), "")
-    rows.append(f"| {name} | {error:.1f} | {against} | {stands} |")
-display(Markdown("\n".join(rows)))
+    rows.append([name, f"{error:.1f}", against, word[resolved.get(name)]])
+as_table(["the student …", "test error %", "minus the student taught", "after Holm"], rows)
 
 # %%
 role = {"teacher's labels": "label", "permuted": "extra", "class means": "taught"}
@@ -432,6 +453,9 @@ claim(
     shuffled.low > 0,
     measured={"permuted, minus alone (points)": f"{shuffled:.1f}"},
 )
+
+# %% [markdown]
+# And with the confidence kept, how much is the right similarity worth, against a random one?
 
 # %%
 similar = metrics.difference(wrong["permuted"], wrong["class means"])
@@ -472,21 +496,21 @@ display(
 
 # %%
 heats = [1.0, 2.0, 4.0, 8.0, 20.0]
-spare = [1000 * seed + 100 + k for k in range(3 if full else 2)]
+spare = [1000 * seed + 100 + k for k in range(5 if full else 2)]
 chosen = {"examples": few, "grid": {"T": heats, "draw": spare}, "epochs": epochs}
 sweep = train_bank(lambda T: taught_by(table, T), **chosen, **common)
 
 # %%
-picture, axis = figure(2.5, width=5.6)
+picture, axis = figure(3.1, width=5.6)
 errors = sweep.errors("validation")[..., 0]  # (T, draws)
 lines_with_dots(axis, heats, errors, "taught", "taught", log=True)
 axis.set_xlabel("T")
 error_axis(axis, len(validation))
 show(
     picture,
-    "Above T = 2 the choice matters little here",
-    "Validation error of students taught at five temperatures, a dot per draw. Notebook 04 asks "
-    "the question of T with many more students.",
+    "On validation the temperatures differ less than the draws do",
+    "Validation error of students taught at five temperatures, a dot per draw. No choice of T is "
+    "clearly wrong here; notebook 04 asks again with many more students.",
 )
 
 # %% [markdown]
@@ -509,6 +533,11 @@ two_hundred(seed)
 
 # %%
 first_draws, transfer_epochs = draws[:5], 15 if full else 2
+everyone = {"examples": train, "epochs": transfer_epochs, **common, "seeds": range(seed, seed + 5)}
+alone_all = train_bank(**everyone)
+taught_all = train_bank(taught_by(table), **everyone)
+
+# %%
 means = {"soft targets": methods["taught"], "first answers": methods["teacher's labels"]}
 grid = {"method": list(means), "draw": first_draws}
 transfer = train_bank(
@@ -516,12 +545,12 @@ transfer = train_bank(
     examples=two_hundred, grid=grid, epochs=transfer_epochs, **common,
 )  # fmt: skip
 
+# %% [markdown]
+# And the students who have two hundred labels and nothing else:
+
 # %%
 small = {"examples": lambda draw: train.per_class(20, seed=draw), "grid": {"draw": first_draws}}
 alone_200 = train_bank(epochs=epochs, **small, **common)
-everyone = {"examples": train, "epochs": transfer_epochs, **common, "seeds": range(seed, seed + 5)}
-alone_all = train_bank(**everyone)
-taught_all = train_bank(taught_by(table), **everyone)
 
 # %%
 few_alone, few_taught = alone_200.wrong()[:, 0], transfer.wrong()[0, :, 0]
@@ -533,8 +562,11 @@ people = {
     "all labels,\nsoft targets": ("taught", taught_all.wrong()),
 }
 
+# %% [markdown]
+# All five side by side:
+
 # %%
-picture, axis = figure(3.0)
+picture, axis = figure(3.3)
 for k, (who, missed) in enumerate(people.values()):
     seed_dots(axis, k, 100 * missed.double().mean(1), who)
 axis.set_xticks(range(len(people)), people)
@@ -542,7 +574,7 @@ axis.set_ylim(0)
 error_axis(axis, len(test))
 show(
     picture,
-    "With a teacher, two hundred labels do the work of all",
+    "With a teacher, two hundred labels do nearly the work of all",
     "Test error, a dot per draw or seed. The transfer set closes nearly the whole gap between few "
     "labels and all of them.",
 )
@@ -559,10 +591,13 @@ claim(
     },
 )
 
+# %% [markdown]
+# Is it the softness, again, or simply the teacher's labels?
+
 # %% tags=["nbval-ignore-output"]
 soft_gain = metrics.difference(people["200 labels,\nteacher's\nfirst answers"][1], few_taught)
 all_gain = metrics.difference(alone_all.wrong(), taught_all.wrong())
-word = {True: "resolved", False: f"not resolved by {len(test):,} images"}
+word[False] = f"not resolved by {len(test):,} images"
 display(
     Markdown(
         "**Honestly.** Most of this gain is the teacher's *labels*: first answers alone bring it "
@@ -592,10 +627,15 @@ claim(
 # %%
 answers = predict(teacher, test)
 teacher_wrong = metrics.wrong(answers, test.y)
+
+# %%
 said = {
     "all labels": (alone_all.logits["test"], taught_all.logits["test"]),
     "200 labels": (alone_200.logits["test"][:, 0], transfer.logits["test"][0, :, 0]),
 }  # student alone, student taught: (seeds, images, classes)
+
+# %% [markdown]
+# For each pair: the share of the teacher's errors that is repeated, and the difference with its interval, over seeds and over these errors.
 
 # %%
 share = {name: [float(metrics.inherited_errors(out, answers, test.y).mean()) for out in pair]
@@ -605,15 +645,15 @@ same = {name: [100 * (out.argmax(-1) == answers.argmax(-1))[:, teacher_wrong].do
 more = {name: metrics.bootstrap(taught - alone) for name, (alone, taught) in same.items()}
 
 # %% tags=["nbval-ignore-output"]
-rows = [f"Of the teacher's {int(teacher_wrong.sum())} errors, students repeat …\n"]
-rows += ["| | alone (base rate) | taught | difference, points | |", "|---|---|---|---|---|"]
+rows = []
 for name, (alone, taught) in share.items():
-    word = "resolved" if more[name].excludes() else "not resolved"
-    rows.append(f"| {name} | {100 * alone:.0f} % | {100 * taught:.0f} % | {more[name]:.0f} | {word} |")
-display(Markdown("\n".join(rows)))
+    percent = [f"{100 * alone:.0f} %", f"{100 * taught:.0f} %", f"{more[name]:.0f} points"]
+    rows.append([name, *percent, word[more[name].excludes()].split(" by")[0]])
+head = [f"of {int(teacher_wrong.sum())} errors, repeated", "alone", "taught", "difference", ""]
+as_table(head, rows)
 
 # %% [markdown]
-# The base rate is large, and a good teacher makes few errors to count. Reported without the base rate, "the student repeats so many of its teacher's errors" would sound like inheritance. Only the difference is.
+# The base rate is large, and a good teacher makes few errors to count. "The student repeats so many of its teacher's errors" sounds like inheritance; only the difference is.
 
 # %%
 claim(
@@ -645,8 +685,17 @@ def turned(examples, seed):
     return F.grid_sample(examples.batch().x, grid, align_corners=False), torch.stack([cos, sin], 1)
 
 
+# %%
 x, direction = turned(train, seed)
 x_test, direction_test = turned(test, seed + 1)
+show(
+    digits(x[:10]),
+    "Ten turned digits",
+    "Training images of 14 × 14 pixels, each turned by its own angle.",
+)
+
+# %% [markdown]
+# The loop, once more by hand:
 
 
 # %%
@@ -676,19 +725,29 @@ def from_truth(out, i):
     return F.cross_entropy(out[:, :10], train.y[i]) + lam * F.mse_loss(out[:, 10:], direction[i])
 
 
+# %%
 def from_teacher(out, i):
     soft = soft_targets(out[:, :10], told[i, :10], T=2.0)
     return soft + lam * F.mse_loss(out[:, 10:], told[i, 10:])
 
 
+# %% [markdown]
+# The teacher first, then five students of each kind, with equally many steps.
+
 # %%
 everything, steps = torch.arange(len(train)), 200 if full else 10
 mixed_teacher = fit_mixed(cnn(16, 12), from_truth, everything, steps)
 told = predict(mixed_teacher, x)  # (N, 12)
+
+# %%
 some = torch.isin(train.ids, few(draws[0]).ids).nonzero()[:, 0]
 pupils = {"alone": (from_truth, some), "taught": (from_teacher, everything)}
 outputs = {name: torch.stack([predict(fit_mixed(mlp(196, width, 12), *how, steps, s), x_test)
     for s in range(seed, seed + (5 if full else 2))]) for name, how in pupils.items()}  # fmt: skip
+
+
+# %% [markdown]
+# Two scores: wrong classes, and how far the angle is off.
 
 
 # %%
@@ -698,15 +757,23 @@ def missed_and_off(out):
     return metrics.wrong(out[..., :10], test.y).double(), apart.rad2deg().abs().double()
 
 
+# %%
 scores = {name: missed_and_off(out) for name, out in outputs.items()}
 gains = [metrics.bootstrap(a - b) for a, b in zip(scores["alone"], scores["taught"], strict=True)]
 
+# %% [markdown]
+# How did they do? With 95 % intervals over seeds and test images:
+
 # %% tags=["nbval-ignore-output"]
-rows = ["| | error % | angle off by, degrees |", "|---|---|---|"]
-for name, pair in {"teacher": missed_and_off(predict(mixed_teacher, x_test)), **scores}.items():
-    error, off = metrics.bootstrap(100 * pair[0]), metrics.bootstrap(pair[1])
-    rows.append(f"| {name} | {error:.1f} | {off:.1f} |")
-display(Markdown("\n".join(rows)))
+everybody = {"teacher": missed_and_off(predict(mixed_teacher, x_test)), **scores}
+rows = [
+    [name, f"{metrics.bootstrap(100 * error):.1f}", f"{metrics.bootstrap(off):.1f}"]
+    for name, (error, off) in everybody.items()
+]
+as_table(["", "error %", "angle off by, degrees"], rows)
+
+# %% [markdown]
+# The student taught saw no label at all, only the teacher's twelve numbers for each image.
 
 # %%
 claim(
@@ -714,7 +781,7 @@ claim(
     "Class and angle are learned together from a teacher, without a label: both errors fall",
     gains[0].low > 0 and gains[1].low > 0,
     measured={
-        "error % saved": f"{metrics.bootstrap(100 * (scores['alone'][0] - scores['taught'][0])):.1f}",
+        "share of wrong classes saved": f"{gains[0]:.3f}",
         "degrees saved": f"{gains[1]:.1f}",
     },
 )
@@ -735,22 +802,24 @@ def mean_over_all(z_s, z_t, T):  # what F.kl_div(..., reduction="mean") does
     return T**2 * kl.mean()
 
 
+# %%
 def no_logarithm(z_s, z_t, T):
     kl = F.kl_div((z_s / T).softmax(1), (z_t / T).softmax(1), reduction="batchmean")
     return T**2 * kl
 
 
+# %% [markdown]
+# The loss where both agree; its gradient's length there; and its length where they don't agree, in multiples of the right one:
+
+
 # %%
 def fingerprint(loss):
-    """The loss, and its gradient's length, where both agree; its length where they don't."""
-    (slope,) = torch.autograd.grad(loss(z_s, z_t, T), z_s)
-    here = z_t.clone().requires_grad_()
-    agreed = loss(here, z_t, T)
-    (rest,) = torch.autograd.grad(agreed, here)
-    length, left = (float(g.norm() / by_autograd.norm()) for g in (slope, rest))
-    return float(agreed.detach()) + 0.0, left, length
+    slope, rest = (torch.func.grad(loss)(z, z_t, T).norm() for z in (z_s.detach(), z_t))
+    length, left = (float(norm / by_autograd.norm()) for norm in (slope, rest))
+    return float(loss(z_t, z_t, T)) + 0.0, left, length
 
 
+# %%
 suspects = {
     "right": soft_targets,
     "T² missing": no_square,
@@ -759,12 +828,15 @@ suspects = {
 }
 prints = {name: fingerprint(loss) for name, loss in suspects.items()}
 
+# %% [markdown]
+# Compare each row with the first one:
+
 # %% tags=["nbval-ignore-output"]
-rows = ["| the loss | its value where both agree | its gradient there | elsewhere |"]
-rows.append("|---|---|---|---|")
-for name, (agreed, left, length) in prints.items():
-    rows.append(f"| {name} | {agreed:.2f} | {left:.4f} × | {length:.4f} × |")
-display(Markdown("\n".join(rows) + "\n\nLengths in multiples of the right loss's gradient."))
+rows = [
+    [name, f"{agreed:.2f}", f"{left:.4f} ×", f"{length:.4f} ×"]
+    for name, (agreed, left, length) in prints.items()
+]
+as_table(["the loss", "value where both agree", "gradient there", "gradient elsewhere"], rows)
 
 # %% [markdown]
 # The first two mistakes point the right way, but whisper. No error message, no strange curve: only `alpha` no longer means what it says. The third is not zero where student and teacher agree, it is even negative, and its gradient does not vanish there: training would go on, away from the teacher.
@@ -798,6 +870,7 @@ claim(
 #
 # Write the gradient of `soft_targets` with respect to the student's logits, without autograd.
 
+
 # %% tags=["exercise"]
 def gradient(z_s, z_t, T):
     """Logits (batch, classes) -> gradient (batch, classes)."""
@@ -824,6 +897,7 @@ lesson02.gradient(gradient)
 # ### 15 minutes: a teacher who knows nothing
 #
 # Label smoothing can be seen as distillation from an ignorant teacher: one who gives `1 - smoothing` to the label and shares the rest evenly among all classes. Write this teacher: logits whose softmax is the smoothed label. Then no similarity can come from smoothing, because this teacher has none to give.
+
 
 # %% tags=["exercise"]
 def ignorant_teacher(y, classes, smoothing):
@@ -856,6 +930,7 @@ lesson02.ignorant_teacher(ignorant_teacher)
 # def loss(z_s, z_t, T):
 #     return F.kl_div((z_s / T).softmax(1), (z_t / T).softmax(1), reduction="none").mean()
 # ```
+
 
 # %% tags=["exercise"]
 def mended(z_s, z_t, T):

@@ -50,6 +50,15 @@ from kdlib.objectives import HardLabels, SoftTargets, tabulate
 from kdlib.training import fit
 
 # %% [markdown]
+# Sentences with numbers are computed, and written by this:
+
+
+# %%
+def say(text):
+    display(Markdown(text))
+
+
+# %% [markdown]
 # ## Recap
 #
 # A teacher's logits $z_t$ become soft targets $p_T = \mathrm{softmax}(z_t / T)$. The student taught lowers $T^2 \cdot \mathrm{KL}(p_T \,\|\, q_T)$ with its own $q_T = \mathrm{softmax}(z_s / T)$. The *transfer set* is the set of images on which it does so. Its images need no labels: the teacher answers them.
@@ -67,7 +76,11 @@ is_missing = test.y == missing
 # %%
 teacher_epochs, epochs, pair_epochs, count = (8, 30, 60, 5) if budget == "full" else (1, 3, 5, 2)
 if len(train) > 10_000:  # more images, fewer passes over them
-    teacher_epochs, epochs, pair_epochs = min(teacher_epochs, 2), min(epochs, 4), 10
+    teacher_epochs, epochs, pair_epochs = (
+        min(teacher_epochs, 2),
+        min(epochs, 4),
+        min(pair_epochs, 10),
+    )
 seeds = range(seed, seed + count)
 
 # %%
@@ -75,15 +88,16 @@ run = fit(cnn(16), train, epochs=teacher_epochs, batch=64, seed=seed, augment=ji
 teacher = run.network
 table = tabulate(teacher, train)
 
+# %% [markdown]
+# The transfer set keeps its other labels, but only the naive student will use them.
+
 # %% tags=["nbval-ignore-output"]
 z_t = predict(teacher, test)
 n, many = len(test), int(is_missing.sum())
-display(
-    Markdown(
-        f"The transfer set has {len(transfer):,} images and {int((transfer.y == missing).sum())} of "
-        f"class {missing}. We test on {n:,} images, {many} of them of class {missing}. The teacher "
-        f"gets {100 * (z_t.argmax(1) == missing)[is_missing].double().mean():.0f} % of those right."
-    )
+say(
+    f"The transfer set has {len(transfer):,} images and {int((transfer.y == missing).sum())} of "
+    f"class {missing}. We test on {n:,} images, {many} of them of class {missing}. The teacher "
+    f"gets {100 * (z_t.argmax(1) == missing)[is_missing].double().mean():.0f} % of those right."
 )
 
 # %% [markdown]
@@ -109,6 +123,10 @@ def objective(T, alpha):
     return (1 - alpha) * HardLabels() + alpha * SoftTargets(table, T)
 
 
+# %% [markdown]
+# All students of this page have the same layers, seeds and order of batches.
+
+# %%
 common = {"student": mlp(train.x[0].numel(), width, 10), "seeds": seeds, "precision": "auto"}
 common |= {"evaluate": {"validation": validation, "test": test}}
 grid = {"T": [T], "alpha": [0.0, 0.1, 1.0]}
@@ -177,14 +195,15 @@ show(
     "panels have different scales.",
 )
 
+# %% [markdown]
+# Which digits speak of it most?
+
 # %% tags=["nbval-ignore-output"]
 ranked = sorted(zip(softened, others, strict=True), reverse=True)
-display(
-    Markdown(
-        f"At T = {T:g} it speaks most of class {missing} on images of "
-        + ", ".join(f"**{c}** ({share:.1f} %)" for share, c in ranked[:3])
-        + f", least on {ranked[-1][1]} ({ranked[-1][0]:.1f} %)."
-    )
+say(
+    f"At T = {T:g} it speaks most of class {missing} on images of "
+    + ", ".join(f"**{c}** ({share:.1f} %)" for share, c in ranked[:3])
+    + f", least on {ranked[-1][1]} ({ranked[-1][0]:.1f} %)."
 )
 
 # %% [markdown]
@@ -196,16 +215,17 @@ display(
 raw = bank.select(T=T, alpha=1.0).logits["test"]
 raw_right = bootstrap(right(raw))
 
+# %% [markdown]
+# How sure can we be, with so few threes?
+
 # %% tags=["nbval-ignore-output"]
-one_in = 196 * (0.25 / many) ** 0.5
+worst = 196 * (0.25 / many) ** 0.5
 share = raw_right.mean / 100
-display(
-    Markdown(
-        f"The student taught gets **{raw_right:.0f} %** of the {many} images of class {missing} right "
-        f"(95 % interval over seeds and images). With so few images even one fixed network's score is "
-        f"known only to about ± {196 * (share * (1 - share) / many) ** 0.5:.0f} points, at worst "
-        f"± {one_in:.0f}."
-    )
+say(
+    f"The student taught gets **{raw_right:.0f} %** of the {many} images of class {missing} right "
+    f"(95 % interval over seeds and images). With so few images even one fixed network's score is "
+    f"known only to about ± {196 * (share * (1 - share) / many) ** 0.5:.0f} points, at worst "
+    f"± {worst:.0f}."
 )
 
 # %%
@@ -244,14 +264,12 @@ q_T = (predict(student, transfer) / T).softmax(-1)[:, missing].mean()
 p_blind, p_whole = p_T[train.y != missing].mean(), p_T.mean()
 
 # %% tags=["nbval-ignore-output"]
-display(
-    Markdown(
-        f"On the transfer set the student says {100 * q_T:.2f} % on average and the teacher "
-        f"{100 * p_blind:.2f} %. In a world with class {missing} in it the teacher says "
-        f"{100 * p_whole:.2f} %. The difference looks small, but it is softened by T: "
-        f"in logits it is of the order of T times its ratio's logarithm, "
-        f"{T * torch.log(p_whole / p_blind):.1f}."
-    )
+say(
+    f"On the transfer set the student says {100 * q_T:.2f} % on average and the teacher "
+    f"{100 * p_blind:.2f} %. In a world with class {missing} in it the teacher says "
+    f"{100 * p_whole:.2f} %. The difference looks small, but it is softened by T: "
+    f"in logits it is of the order of T times its ratio's logarithm, "
+    f"{T * torch.log(p_whole / p_blind):.1f}."
 )
 
 # %% [markdown]
@@ -309,7 +327,7 @@ def by_errors(z, y, classes):
 
 
 # %% [markdown]
-# Each student gets its own bias. The first two rules look at the 500 validation images, the last at the test images.
+# Each student gets its own bias. The first two rules look at the validation images, the last at the test images.
 
 
 # %%
@@ -323,15 +341,23 @@ def ruled(students, classes):
     }
 
 
+# %% [markdown]
+# And their test answers with it:
+
+
+# %%
 def corrected(students, classes, chosen):
     """The test logits (seeds, N, C) under the chosen biases (seeds,)."""
     pairs = zip(students.logits["test"], chosen, strict=True)
     return torch.stack([shifted(z, classes, bias) for z, bias in pairs])
 
 
+# %% [markdown]
+# Now all three rules on the student taught.
+
 # %%
 chosen = ruled(taught, [missing])
-after = {rule: corrected(taught, [missing], biases) for rule, biases in chosen.items()}
+after = {rule: corrected(taught, [missing], values) for rule, values in chosen.items()}
 after = {"as trained": raw} | after
 
 # %% tags=["nbval-ignore-output"]
@@ -343,17 +369,18 @@ for rule, z in after.items():
     bias = sum(chosen[rule]) / count if rule in chosen else 0.0
     total = bootstrap(100 * wrong(z, test.y).double())
     rows.append(f"| {rule} | {bias:.1f} | {bootstrap(right(z)):.0f} | {total:.1f} |")
-display(Markdown("\n".join(rows)))
+say("\n".join(rows))
+
+# %% [markdown]
+# Compare the first two lines.
 
 # %% tags=["nbval-ignore-output"]
 share_right = bootstrap(right(after["by share"]))
 gain = difference(wrong(raw, test.y), wrong(after["by share"], test.y))
-display(
-    Markdown(
-        f"One number per student, chosen without any withheld label, turns {raw_right.mean:.0f} % into "
-        f"**{share_right.mean:.0f} %** ({many * share_right.mean / 100:.0f} of {many} images) and "
-        f"removes {gain:.1f} points of error in all. The knowledge was there."
-    )
+say(
+    f"One number per student, chosen without any withheld label, turns {raw_right.mean:.0f} % into "
+    f"**{share_right.mean:.0f} %** ({many * share_right.mean / 100:.0f} of {many} images) and "
+    f"removes {gain:.1f} points of error in all. The knowledge was there."
 )
 
 # %%
@@ -390,7 +417,7 @@ claim(
 # %% [markdown]
 # ## Move the bias yourself
 #
-# Each line is the mean of five trained students whose test answers are scored anew at every bias, so nothing is estimated; dots are the seeds. Triangles stand where the three rules put the bias. Left: the errors on threes fall. Right: the errors on all other images rise, slowly first; the sum has its valley in between. The second slider changes who is asked: besides the students taught at your T there are students taught at T = 1, and students taught with *one mean answer per class* in place of the teacher's answer to each image.
+# Each line is the mean over trained students whose test answers are scored anew at every bias, so nothing is estimated; dots are the seeds. Triangles stand where the three rules put the bias. Left: the errors on threes fall. Right: the errors on all other images rise, slowly first; the sum has its valley in between. The second slider changes who is asked: besides the students taught at your T there are students taught at T = 1, and students taught with *one mean answer per class* in place of the teacher's answer to each image.
 
 # %%
 sharp_bank = train_bank(
@@ -405,6 +432,11 @@ students = {
     "taught at T = 1": sharp_bank,
     "taught by class means": mean_bank,
 }
+
+# %% [markdown]
+# Each of them gets its biases by the same three rules. The triangles stand at the mean over seeds.
+
+# %%
 choices = {name: ruled(one, [missing]) for name, one in students.items()}
 rules = {rule: {name: sum(choices[name][rule]) / count for name in students} for rule in chosen}
 
@@ -460,15 +492,16 @@ show(
     "share; dots are seeds, bars their means, lines 95 % intervals over seeds.",
 )
 
+# %% [markdown]
+# In numbers:
+
 # %% tags=["nbval-ignore-output"]
 said = {name: bootstrap(right(z)) for name, z in fair.items()}
-display(
-    Markdown(
-        f"With the bias by share: the student alone {said['alone']:.0f} %, taught by class means "
-        f"{said['taught by class means']:.0f} %, taught at T = 1 {said['taught at T = 1']:.0f} %, at "
-        f'T = {T:g} {share_right:.0f} %. Answering "{missing}" on a tenth of the images at random '
-        "would give 10 %."
-    )
+say(
+    f"With the bias by share: the student alone {said['alone']:.0f} %, taught by class means "
+    f"{said['taught by class means']:.0f} %, taught at T = 1 {said['taught at T = 1']:.0f} %, at "
+    f'T = {T:g} {share_right:.0f} %. Answering "{missing}" on a tenth of the images at random '
+    "would give 10 %."
 )
 
 # %% [markdown]
@@ -489,8 +522,6 @@ claim(
     over["taught by class means"].low > 0,
     measured={"threes right, points more": over["taught by class means"]},
 )
-
-# %%
 claim(
     "03.8",
     "A high temperature makes the unseen class learnable: more threes than at T = 1",
@@ -507,7 +538,7 @@ claim(
 pair = train_bank(SoftTargets(table, T), examples=train.only([7, 8]), epochs=pair_epochs, **common)
 pair_chosen = ruled(pair, [7, 8])
 pair_after = {"as trained": pair.logits["test"]}
-pair_after |= {rule: corrected(pair, [7, 8], biases) for rule, biases in pair_chosen.items()}
+pair_after |= {rule: corrected(pair, [7, 8], values) for rule, values in pair_chosen.items()}
 
 # %%
 drawn, axis = figure(2.6, width=5.2)
@@ -523,6 +554,9 @@ show(
     "Errors on all ten digits of students whose transfer set held 7s and 8s only, before and "
     "after lowering the biases of 7 and 8; the dashed line is a student that knows only these two.",
 )
+
+# %% [markdown]
+# The same in numbers, with intervals over seeds and images.
 
 # %%
 pair_raw = bootstrap(100 * wrong(pair_after["as trained"], test.y).double())
@@ -567,7 +601,7 @@ rows = [
     f"| bias on test | −7.6 | {mean(pair_chosen['on test'])} |",
     f"| then errors | 13.2 % | {percent(pair_after['on test'])} |",
 ]
-display(Markdown("\n".join(rows)))
+say("\n".join(rows))
 
 # %% [markdown]
 # As trained, our students are much shyer than the paper's; the bias that threes need is of the same size. How shy they start depends on how sure the teacher is: stop it earlier (`teacher_epochs` above) and watch both columns, the threes as trained and after the bias.
@@ -584,14 +618,12 @@ fewer = bootstrap(right(raw) - right(mixed.logits["test"]))
 mixed_bias = ruled(mixed, [missing])["by share"]
 mixed_z = corrected(mixed, [missing], mixed_bias)
 mixed_after = bootstrap(right(mixed_z))
-display(
-    Markdown(
-        f"As trained: {mixed_right:.0f} % of class {missing} right with alpha = 0.1, {raw_right:.0f} % "
-        f"with alpha = 1; the paired difference is {fewer:.0f} points, "
-        f"{'resolved' if fewer.excludes(0) else 'not resolved'} by these images and seeds. "
-        f"With its bias by share ({mean(mixed_bias)}): {mixed_after:.0f} %, and "
-        f"{percent(mixed_z)} errors in all."
-    )
+say(
+    f"As trained: {mixed_right:.0f} % of class {missing} right with alpha = 0.1, {raw_right:.0f} % "
+    f"with alpha = 1; the paired difference is {fewer:.0f} points, "
+    f"{'resolved' if fewer.excludes(0) else 'not resolved'} by these images and seeds. "
+    f"With its bias by share ({mean(mixed_bias)}): {mixed_after:.0f} %, and "
+    f"{percent(mixed_z)} errors in all."
 )
 
 # %% [markdown]

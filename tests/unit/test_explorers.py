@@ -80,7 +80,10 @@ def redrawn(explorer: Explorer, state: dict[str, Any], previous: dict[str, Any])
     """The same picture by matplotlib's own savefig: everything from scratch, nothing blitted."""
     explorer.draw(state, previous)
     buffer = io.BytesIO()
+    heading = explorer._canvas.figure.texts[-1]
+    heading.set_animated(False)  # savefig draws animated artists of axes, but not of the figure
     explorer._canvas.figure.savefig(buffer, dpi=100)
+    heading.set_animated(True)
     return pixels(buffer.getvalue())
 
 

@@ -219,7 +219,7 @@ def test_the_sentence_tells_the_counts() -> None:
     made = explorer()
     made.set(bias=3.0)
     right = 15 - made.wrong(made.state)["missing"].mean()
-    assert f"gets {right:.0f} of 15 3s right" in made.sentence(made.state)
+    assert f"gets {right:.0f} of 15 images of class 3 right" in made.sentence(made.state)
 
 
 def test_the_explorer_rejects_what_does_not_fit() -> None:
