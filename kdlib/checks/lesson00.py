@@ -78,7 +78,7 @@ def _asked(f: object) -> torch.Tensor:
 
 def _unmoved(f: object) -> bool:
     network = _normed()
-    before = network[0].running_mean.clone()  # type: ignore[union-attr, operator]
+    before = network[0].running_mean.clone()  # type: ignore[operator]
     f(network, _Z)  # type: ignore[operator]
     return torch.equal(before, network[0].running_mean)  # type: ignore[arg-type]
 

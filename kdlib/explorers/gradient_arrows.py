@@ -112,7 +112,7 @@ class GradientArrows(Explorer):
         upper.set(ylim=(0, 1.05), yticks=[0, 0.5, 1], ylabel="probability")
         for k, (role, said) in enumerate((("teacher", "p_T, teacher"), ("taught", "q_T, student"))):
             ink = self.look(role, text=True)["color"]
-            spot = {"transform": upper.transAxes, "ha": "right", "va": "top", "fontsize": 8.5}
+            spot: State = {"transform": upper.transAxes, "ha": "right", "va": "top", "fontsize": 8.5}
             upper.text(1.0, 1.0 - 0.13 * k, said, color=ink, **spot)
         room = 1.2 * max(self._longest, GONE)
         lower.set(ylim=(-room, room), ylabel="gradient", xlabel="class")
@@ -125,7 +125,8 @@ class GradientArrows(Explorer):
         for ghost in (True, False):
             look = self.look("extra", ghost=ghost)
             shafts = LineCollection([], linewidths=2.5, **look)
-            self._shafts[ghost] = lower.add_collection(shafts, autolim=False)
+            self._shafts[ghost] = shafts
+            lower.add_collection(shafts, autolim=False)
             self._tips[ghost] = [
                 lower.plot([], [], mark, markersize=7, markeredgewidth=0, linestyle="", **look)[0]
                 for mark in ("^", "v")
