@@ -112,7 +112,12 @@ class GradientArrows(Explorer):
         upper.set(ylim=(0, 1.05), yticks=[0, 0.5, 1], ylabel="probability")
         for k, (role, said) in enumerate((("teacher", "p_T, teacher"), ("taught", "q_T, student"))):
             ink = self.look(role, text=True)["color"]
-            spot: State = {"transform": upper.transAxes, "ha": "right", "va": "top", "fontsize": 8.5}
+            spot: State = {
+                "transform": upper.transAxes,
+                "ha": "right",
+                "va": "top",
+                "fontsize": 8.5,
+            }
             upper.text(1.0, 1.0 - 0.13 * k, said, color=ink, **spot)
         room = 1.2 * max(self._longest, GONE)
         lower.set(ylim=(-room, room), ylabel="gradient", xlabel="class")

@@ -40,13 +40,12 @@ PROMPTS = """() => [...document.querySelectorAll(".jp-CodeCell")]
   .filter(cell => cell.querySelector(".cm-content")?.textContent.trim())
   .map(cell => cell.querySelector(".jp-InputPrompt").textContent.trim())"""
 
-# All have run, or one has failed and none is waiting any more.
-FINISHED = f"""() => {{
-  const prompts = ({PROMPTS})();
-  const failed = document.querySelector('[data-mime-type="application/vnd.jupyter.error"]');
-  if (prompts.some(text => text.includes("*"))) return false;
-  return failed !== null || prompts.every(text => /\\d/.test(text));
-}}"""
+# JupyterLab shows a traceback as what it writes to stderr; ours write nothing there otherwise.
+FAILED = '[data-mime-type="application/vnd.jupyter.stderr"], .jupyter-widgets-error-widget'
+
+# All have run, or one has failed: those after it will not run.
+FINISHED = f"""() => ({PROMPTS})().every(text => /\\d/.test(text)) ||
+  document.querySelector(`{FAILED}`) !== null"""
 
 
 @dataclass
@@ -104,17 +103,13 @@ class LabPage:
         self.page.locator(".lm-MenuBar-itemLabel", has_text=re.compile("^Run$")).click()
         words = self.page.locator(".lm-Menu-itemLabel", has_text=re.compile("^Run All Cells$"))
         words.click()
-        # The stored notebook has numbers at its cells already: first they turn to stars.
-        self.page.wait_for_function(f"() => ({PROMPTS})().some(text => text.includes('*'))")
         self.page.wait_for_function(FINISHED, timeout=1000 * RUN_TIMEOUT)
         self._wait_until_idle()
         return time.monotonic() - start
 
     def failed_cells(self) -> list[str]:
         """The text of every error that a cell put out."""
-        return self.page.locator(
-            '[data-mime-type="application/vnd.jupyter.error"]'
-        ).all_inner_texts()
+        return self.page.locator(FAILED).all_inner_texts()
 
     def explorers(self) -> list[Locator]:
         found = self.page.locator(".kdlib-explorer")
@@ -128,11 +123,12 @@ class LabPage:
         handle.focus()
         picture = explorer.locator("img.kdlib-picture")
         source, words = picture.get_attribute("src"), self.read_out(explorer)
-        before = handle.get_attribute("aria-valuetext") or ""
+        shown = control.locator(".widget-readout")
+        before = shown.inner_text()
         now, top = (float(handle.get_attribute(f"aria-value{k}") or 0) for k in ("now", "max"))
         self.page.keyboard.press("ArrowLeft" if now >= top else "ArrowRight")
         self.page.wait_for_function(
-            "({ key, picture, words } = window.kdlibSeen) => key < picture && key < words",
+            "() => kdlibSeen.key < Math.min(kdlibSeen.picture, kdlibSeen.words)",
             timeout=1000 * MOVE_TIMEOUT,
         )
         assert picture.get_attribute("src") != source, "the picture did not change"
@@ -141,8 +137,7 @@ class LabPage:
         waited = self.page.evaluate(
             "() => Math.max(kdlibSeen.picture, kdlibSeen.words) - kdlibSeen.key"
         )
-        after = handle.get_attribute("aria-valuetext") or ""
-        return Move(control.inner_text().split("\n")[0], before, after, waited)
+        return Move(control.inner_text().split("\n")[0], before, shown.inner_text(), waited)
 
     def read_out(self, explorer: Locator) -> str:
         return explorer.locator(".kdlib-readout").inner_text()
@@ -173,8 +168,8 @@ class LabPage:
         self.page.set_viewport_size(SIZE)
 
     def _wait_until_idle(self) -> None:
-        idle = '.jp-Notebook-ExecutionIndicator[data-status="idle"]'
-        self.page.wait_for_selector(idle, timeout=1000 * OPEN_TIMEOUT)
+        # The status bar, not the tool bar's circle, which is idle before the kernel is connected.
+        self.page.wait_for_selector("text=/Python 3 .*Idle/", timeout=1000 * OPEN_TIMEOUT)
 
     def _asked(self, url: str) -> None:
         parts = urlsplit(url)

@@ -15,6 +15,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import nbformat
+
 ROOT = Path(__file__).parents[2]
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 START_TIMEOUT = 90  # seconds
@@ -80,9 +82,16 @@ class LabServer:
         self.end_kernels()
         self._stop()
 
-    def add(self, notebook: Path) -> str:
-        """Copy a notebook to where the server sees it; return the address that opens it."""
-        shutil.copy(notebook, self.notebooks / notebook.name)
+    def add(self, notebook: Path, *, stored: bool = False) -> str:
+        """Copy a notebook to where the server sees it; return the address that opens it.
+
+        stored: with the outputs and numbers of its last run; without them what is seen is new.
+        """
+        copy = nbformat.read(notebook, as_version=4)
+        for cell in copy.cells:
+            if cell.cell_type == "code" and not stored:
+                cell.outputs, cell.execution_count = [], None
+        nbformat.write(copy, self.notebooks / notebook.name)
         return f"{self.url}/lab/tree/{notebook.name}?reset&token={self.token}"
 
     def end_kernels(self) -> None:

@@ -26,7 +26,7 @@ def look(notebook: Path, out: Path, *, run: bool) -> int:
         LabServer(Path(folder) / "lab") as lab,
         chromium(path) as browser,
     ):
-        page = LabPage(browser, lab.add(notebook))
+        page = LabPage(browser, lab.add(notebook, stored=not run))
         failed: list[str] = []
         if run:
             print(f"all cells in {page.run_all():.1f} s")
