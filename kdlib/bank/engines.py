@@ -13,7 +13,9 @@ from kdlib.device import seeded
 from kdlib.models import initialise, predict
 from kdlib.objectives import Objective, TeacherTable
 from kdlib.training import fit
-from kdlib.training.loop import adamw, epoch_seed, one_cycle
+from kdlib.training.loop import epoch_seed
+from kdlib.training.optimisers import adamw, one_cycle
+from kdlib.training.settings import domain_rules
 
 Weights = dict[str, Tensor]
 
@@ -65,15 +67,16 @@ def reference(group: Group) -> Trained:
     """All students in one vmap: any objective, any network without data-dependent control flow."""
     settings, examples = group.settings, group.examples
     sample = examples.batch(slice(0, 2))
+    per_domain, balanced = domain_rules(group.build(), examples, None, None)
     learners = [
-        group.objective.build(group.fresh(i), sample, seed=seed)
+        group.objective.build(group.fresh(i), sample, seed=seed, per_domain=per_domain)
         for i, seed in enumerate(group.seeds)
     ]
     base = learners[0].train()
     params, buffers = stack_module_state(learners)
-    steps = sum(1 for _ in examples.batches(settings.batch))
-    optimizer = adamw(list(params.values()), settings.lr, settings.weight_decay)
-    scheduler = one_cycle(optimizer, settings.lr, settings.epochs * steps, settings.schedule)
+    steps = len(examples.order(settings.batch, balanced=balanced))
+    optimizer = adamw(list(params.values()), settings.weight_decay, settings.lr)
+    scheduler = one_cycle(optimizer, settings.epochs * steps, settings.schedule)
 
     def loss(params: Any, buffers: Any, bindings: Any, batch: Batch, done: float) -> Tensor:
         arguments = (batch, {**bindings, "progress": done}, group.tables)
@@ -84,7 +87,9 @@ def reference(group: Group) -> Trained:
         generator = torch.Generator().manual_seed(epoch_seed(settings.order_seed, epoch))
         total = torch.zeros(len(learners))
         with seeded(epoch_seed(settings.order_seed, epoch)):
-            for i, batch in enumerate(examples.batches(settings.batch, generator)):
+            for i, batch in enumerate(
+                examples.batches(settings.batch, generator, balanced=balanced)
+            ):
                 group.objective.prefetch(batch, group.tables)
                 done = (epoch * steps + i) / (settings.epochs * steps)
                 step = vmap(

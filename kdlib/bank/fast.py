@@ -20,7 +20,9 @@ from kdlib.models import MLP
 from kdlib.objectives import HardLabels, LearnedTemperature, Objective, SoftTargets, Symbol
 from kdlib.objectives.symbols import leaves, value
 from kdlib.objectives.teachers import ask
-from kdlib.training.loop import adamw, epoch_seed, one_cycle
+from kdlib.training.loop import epoch_seed
+from kdlib.training.optimisers import adamw, one_cycle
+from kdlib.training.settings import domain_rules
 
 
 def matches(objective: Objective, network: Any, examples: Examples) -> bool:
@@ -115,15 +117,16 @@ def fast(group: Group) -> Trained:
     inputs = stack.normalise(whole.x).flatten(1)  # (N, C, H, W) -> (N, C·H·W)
     classes = stack.shapes[-1][-1]
     targets = [_target(group, w, term, whole, classes) for w, term in group.objective.terms]
-    steps = sum(1 for _ in examples.batches(settings.batch))
-    optimizer = adamw([stack.flat], settings.lr, settings.weight_decay)
-    scheduler = one_cycle(optimizer, settings.lr, settings.epochs * steps, settings.schedule)
+    _, balanced = domain_rules(networks[0], examples, None, None)
+    steps = len(examples.order(settings.batch, balanced=balanced))
+    optimizer = adamw([stack.flat], settings.weight_decay, settings.lr)
+    scheduler = one_cycle(optimizer, settings.epochs * steps, settings.schedule)
     losses = []
     for epoch in range(settings.epochs):
         generator = torch.Generator().manual_seed(epoch_seed(settings.order_seed, epoch))
-        order = torch.randperm(len(examples), generator=generator)
+        order = examples.order(settings.batch, generator, balanced=balanced)
         total = torch.zeros(stack.count, dtype=inputs.dtype)
-        for i, index in enumerate(order.tensor_split(steps)):
+        for i, index in enumerate(order):
             x = inputs[index]
             activations = stack.forward(x)
             done = (epoch * steps + i) / (settings.epochs * steps)

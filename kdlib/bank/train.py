@@ -21,7 +21,7 @@ from kdlib.data import Examples, cache_root
 from kdlib.device import check_precision, has_bf16
 from kdlib.objectives import HardLabels, Objective, Symbol, TeacherTable, tabulate
 from kdlib.training import quiet
-from kdlib.training.loop import check_settings
+from kdlib.training.settings import check_settings
 
 ENGINES: dict[str, Callable[[Group], Trained]] = {
     "fast": fast,
@@ -152,7 +152,8 @@ def _choose(group: Group) -> str:
         return "fast"
     convolutional = any(isinstance(module, nn.Conv2d) for module in network.modules())
     on_cpu = next(network.parameters()).device.type == "cpu"
-    return "sequential" if convolutional and on_cpu else "reference"
+    alone = (convolutional and on_cpu) or group.objective.follows
+    return "sequential" if alone else "reference"
 
 
 def _precision(precision: str, engine: str) -> str:

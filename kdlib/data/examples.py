@@ -16,14 +16,16 @@ class Batch:
     """A few examples on their way through the networks.
 
     x: float (B, C, H, W) in [0, 1] · y: (B,), -1 = no label · domain: (B,), 0 = source ·
-    ids: (B,) content hashes, None once the images were changed (augmented) · memory: what each
-    teacher said of this batch, so that three objectives with one teacher cost one forward.
+    ids: (B,) content hashes, None once the images were changed (augmented) · original: the images
+    before that · memory: what each teacher said of this batch, so that three objectives with one
+    teacher cost one forward.
     """
 
     x: Tensor
     y: Tensor
     domain: Tensor
     ids: Tensor | None = None
+    original: Tensor | None = None
     memory: dict[Any, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -31,7 +33,7 @@ class Batch:
 
     def changed(self, x: Tensor) -> "Batch":
         """The same labels with other images, which no table of teacher outputs knows."""
-        return Batch(x, self.y, self.domain)
+        return Batch(x, self.y, self.domain, original=self.x)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,6 +117,23 @@ class Examples:
     def labelled_as(self, y: Tensor) -> "Examples":
         """The same images with other labels (N,)."""
         return self._with(y=y)
+
+    def as_domain(self, domain: int) -> "Examples":
+        """The same examples as those of a domain: 0 = source, 1, 2, … = targets."""
+        if domain < 0:
+            raise ValueError(f"domain {domain}; expected 0 (source) or a target's 1, 2, …")
+        return self._with(domain=torch.full_like(self.domain, domain))
+
+    def of_domain(self, domain: int) -> "Examples":
+        """The examples of one domain."""
+        if domain not in self.domains:
+            raise ValueError(f"{self!r} has the domains {self.domains}, not {domain}; choose one")
+        return self[self.domain == domain]
+
+    @property
+    def domains(self) -> list[int]:
+        """The domains that occur, sorted."""
+        return self.domain.unique().tolist()
 
     def _with(self, **changes: Any) -> "Examples":
         parts = {"x": self.x, "y": self.y, "domain": self.domain, "name": self.name}
@@ -203,20 +222,48 @@ class Examples:
         x = x.float() / 255 if x.dtype == torch.uint8 else x
         return Batch(x, self.y[index], self.domain[index], self.ids[index])
 
-    def batches(self, size: int, generator: torch.Generator | None = None) -> Iterator[Batch]:
+    def batches(
+        self, size: int, generator: torch.Generator | None = None, *, balanced: bool = False
+    ) -> Iterator[Batch]:
         """All examples once, in the generator's order (or as they stand), about `size` at a time.
 
         The N examples are cut into ceil(N / size) batches whose sizes differ by at most one, so
         that no short last batch pulls harder than the others (or has BatchNorm fail on one image).
+        balanced: each batch holds as many examples of every domain; the largest domain is seen
+        once, the others again and again, each time in a new order.
         """
-        if size < 1:
-            raise ValueError(f"a batch of {size} examples; expected at least 1")
-        if generator is None:
-            order = torch.arange(len(self))
-        else:
-            order = torch.randperm(len(self), generator=generator)
-        for index in torch.tensor_split(order.to(self.device), max(1, math.ceil(len(self) / size))):
+        for index in self.order(size, generator, balanced=balanced):
             yield self.batch(index)
+
+    def order(
+        self, size: int, generator: torch.Generator | None = None, *, balanced: bool = False
+    ) -> list[Tensor]:
+        """The places of the examples in each of the batches that `batches` makes."""
+        domains = self.domains if balanced else []
+        if size < max(1, len(domains)):
+            least = max(1, len(domains))
+            raise ValueError(f"a batch of {size} examples; expected at least {least}")
+        if len(domains) < 2:
+            order = _order(len(self), generator).to(self.device)
+            return list(torch.tensor_split(order, max(1, math.ceil(len(self) / size))))
+        parts = [(self.domain == domain).nonzero()[:, 0] for domain in domains]
+        longest = max(map(len, parts))
+        count = math.ceil(longest / (size // len(parts)))
+        streams = [torch.tensor_split(_cycle(p, longest, generator), count) for p in parts]
+        return [torch.cat(chunk) for chunk in zip(*streams, strict=True)]
+
+
+def _order(count: int, generator: torch.Generator | None) -> Tensor:
+    return torch.arange(count) if generator is None else torch.randperm(count, generator=generator)
+
+
+def _cycle(index: Tensor, length: int, generator: torch.Generator | None) -> Tensor:
+    """`length` of these numbers: all of them, again and again, each time in a new order."""
+    rounds = [
+        index[_order(len(index), generator).to(index.device)]
+        for _ in range(math.ceil(length / len(index)))
+    ]
+    return torch.cat(rounds)[:length]
 
 
 class Splits(NamedTuple):

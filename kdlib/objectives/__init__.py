@@ -1,6 +1,8 @@
 """The algebra of losses: terms that add and scale like the formula on the page."""
 
-from kdlib.objectives.algebra import Learner, Objective, Step, Term
+from kdlib.objectives.algebra import Objective, Term
+from kdlib.objectives.learner import Learner
+from kdlib.objectives.step import Step
 from kdlib.objectives.symbols import LearnedTemperature, Number, Scalar, Symbol, progress
 from kdlib.objectives.teachers import TeacherTable, tabulate
 from kdlib.objectives.terms import (

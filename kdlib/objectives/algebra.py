@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,33 +11,12 @@ from torch import Tensor, nn
 
 from kdlib.data import Batch, Examples
 from kdlib.device import seeded
-from kdlib.models import Observation, evaluating, observe
+from kdlib.models import evaluating, observe
 from kdlib.objectives import symbols
+from kdlib.objectives.learner import Learner
+from kdlib.objectives.step import Step
 from kdlib.objectives.symbols import LearnedTemperature, Number, Scalar, Symbol
 from kdlib.objectives.teachers import Teacher, TeacherTable, ask, teacher_key
-
-
-@dataclass
-class Step:
-    """What a term sees: the student's observation of one batch, and everything around it.
-
-    bindings: symbol name -> value, "progress" among them · taps: teacher -> layers to tap.
-    """
-
-    student: nn.Module
-    observation: Observation
-    batch: Batch
-    bindings: Mapping[Any, Any] = field(default_factory=lambda: {"progress": 0.0})
-    taps: Mapping[Teacher, tuple[str, ...]] = field(default_factory=dict)
-    tables: dict[nn.Module, TeacherTable] = field(default_factory=dict)
-
-    def value(self, number: Number) -> Any:
-        """A plain number, or the value of an expression at this step."""
-        return symbols.value(number, self.bindings)
-
-    def teacher(self, teacher: Teacher) -> Observation:
-        """What the teacher says of this batch; asked once however many terms want it."""
-        return ask(teacher, self.batch, self.taps.get(teacher, ()), self.tables)
 
 
 class Objective:
@@ -135,7 +113,9 @@ class Objective:
 
     # ---- training ----------------------------------------------------------------------------
 
-    def build(self, student: nn.Module, batch: Batch, *, seed: int = 0) -> "Learner":
+    def build(
+        self, student: nn.Module, batch: Batch, *, seed: int = 0, per_domain: bool = False
+    ) -> Learner:
         """The student together with what the objective owns (projectors, a learned temperature).
 
         Owned modules are drawn from a generator of their own, and the batch that shows them the
@@ -154,7 +134,12 @@ class Objective:
                 module = term.own(step)
                 if module is not None:
                     owned[f"{i}:{term.name}"] = module
-        return Learner(student, self, owned.to(batch.x.device))
+        return Learner(student, self, owned.to(batch.x.device), per_domain=per_domain)
+
+    @property
+    def follows(self) -> bool:
+        """Whether a term does something after each step, which no vmap can do."""
+        return any(type(term).after_step is not Term.after_step for _, term in self.terms)
 
     def prefetch(self, batch: Batch, tables: dict[nn.Module, TeacherTable]) -> None:
         """Asks all teachers about the batch now, so that no transform traces their forward."""
@@ -217,6 +202,9 @@ class Term(Objective):
     def loss(self, step: Step, owned: nn.Module | None) -> Tensor:
         raise NotImplementedError
 
+    def after_step(self, student: nn.Module, owned: nn.Module | None) -> None:
+        """Called when the optimiser has moved the student's weights."""
+
     def __str__(self) -> str:
         shown = []
         for name, value in self._fields():
@@ -231,35 +219,6 @@ class Term(Objective):
         return f"{self.name}({', '.join(shown)})"
 
     __repr__ = __str__
-
-
-class Learner(nn.Module):
-    """What an optimiser sees: the student, and what the objective owns. Teachers are held outside.
-
-    Calling it with a batch gives the loss and its named terms.
-    """
-
-    def __init__(self, student: nn.Module, objective: Objective, owned: nn.ModuleDict) -> None:
-        super().__init__()
-        self.student = student
-        self.owned = owned
-        self._held = (objective, objective.student_taps(), objective.teacher_taps())
-
-    @property
-    def objective(self) -> Objective:
-        return self._held[0]
-
-    def forward(
-        self, batch: Batch, bindings: Mapping[Any, Any], tables: dict[nn.Module, TeacherTable]
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        objective, student_taps, teacher_taps = self._held
-        learned = {
-            module.spec: module() for module in self.owned.values() if hasattr(module, "spec")
-        }
-        seen = observe(self.student, batch.x, student_taps)
-        step = Step(self.student, seen, batch, {**bindings, **learned}, teacher_taps, tables)
-        loss, named = objective(step, dict(self.owned.items()))
-        return loss, named | {str(spec): temperature for spec, temperature in learned.items()}
 
 
 def _product(a: Number, b: Number) -> Number:

@@ -11,7 +11,8 @@ from kdlib import losses
 from kdlib.data import Examples
 from kdlib.losses.arguments import check_fraction, check_temperature
 from kdlib.objectives import symbols
-from kdlib.objectives.algebra import Step, Term
+from kdlib.objectives.algebra import Term
+from kdlib.objectives.step import Step
 from kdlib.objectives.symbols import Number
 from kdlib.objectives.teachers import Teacher
 

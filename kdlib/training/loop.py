@@ -4,7 +4,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from kdlib.device import autocast, pick, resolve_precision, seeded
 from kdlib.models import evaluating, fingerprint, initialise, predict
 from kdlib.objectives import HardLabels, Learner, Objective, TeacherTable, tabulate
 from kdlib.training import files
+from kdlib.training.optimisers import adamw, one_cycle, parameter_groups
+from kdlib.training.settings import check_settings, domain_rules
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -52,14 +54,17 @@ def fit(
     objective: Objective | None = None,
     *,
     epochs: int = 10,
-    lr: float = 1e-2,
+    lr: float | Mapping[str, float] = 1e-2,
     batch: int = 128,
     seed: int | None = None,
     order_seed: int = 0,
     validate: Examples | None = None,
     augment: Augment | None = None,
     schedule: str = "one-cycle",
+    until: float | None = None,
     weight_decay: float = 0.0,
+    forward: str | None = None,
+    balanced: bool | None = None,
     precision: str = "auto",
     device: str | torch.device | None = None,
     checkpoint: str | Path | None = None,
@@ -69,7 +74,13 @@ def fit(
     seed: draws fresh initial weights; None goes on from those the network has. order_seed: the
     order of batches, dropout and augmentation; shared between students that are compared.
     objective: HardLabels() unless given. lr: AdamW's, the top of the one-cycle schedule
-    ("one-cycle" or "constant"). augment(x, generator): new images (B, C, H, W) for each batch.
+    ("one-cycle" or "constant"); or one for each group, by how names of weights begin:
+    {"head": 1e-2, "": 1e-3} ("" = all others). until: stops once an epoch's loss differs from the
+    one before by less than this share of it; needs the constant schedule.
+    forward: with several domains in a batch, "per_domain" (default where the student has
+    BatchNorm: each domain in a forward of its own) or "joint". balanced: as many examples of each
+    domain in every batch; by default wherever there are several.
+    augment(x, generator): new images (B, C, H, W) for each batch.
     precision: "fp32", "bf16", or "auto" (bf16 for convolutions where the hardware has it).
     device: None stays where the student is. checkpoint: a file written after each epoch; if it
     exists, training resumes from it and ends bit-equal to an uninterrupted run.
@@ -78,7 +89,8 @@ def fit(
     """
     objective = HardLabels() if objective is None else objective
     target = next(student.parameters()).device if device is None else pick(device)
-    check_settings(epochs=epochs, lr=lr, batch=batch, schedule=schedule)
+    check_settings(epochs=epochs, lr=lr, batch=batch, schedule=schedule, until=until)
+    per_domain, balanced = domain_rules(student, examples, forward, balanced)
     objective.check(examples)
     _check_teachers(objective, target)
     precision = resolve_precision(precision, student, target)
@@ -89,16 +101,18 @@ def fit(
     if any(isinstance(module, nn.Conv2d) for module in student.modules()):
         student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    learner = objective.build(student, examples.batch(slice(0, 2)), seed=seed or 0)
+    sample = examples.batch(slice(0, 2))
+    learner = objective.build(student, sample, seed=seed or 0, per_domain=per_domain)
     tables = {} if augment else _tables(objective, examples)
-    steps = sum(1 for _ in examples.batches(batch))
-    optimizer = adamw(learner.parameters(), lr, weight_decay)
-    scheduler = one_cycle(optimizer, lr, epochs * steps, schedule)
+    steps = len(examples.order(batch, balanced=balanced))
+    optimizer = adamw(parameter_groups(learner, lr), weight_decay)
+    scheduler = one_cycle(optimizer, epochs * steps, schedule)
     run = Run(student, precision=precision)
     settings = {
-        "objective": objective.key(), "examples": examples.fingerprint, "epochs": epochs, "lr": lr,
-        "batch": batch, "order_seed": order_seed, "schedule": schedule, "precision": precision,
-        "weight_decay": weight_decay, "augmented": augment is not None,
+        "objective": objective.key(), "examples": examples.fingerprint, "epochs": epochs,
+        "lr": lr if isinstance(lr, float | int) else dict(lr), "per domain": per_domain,
+        "balanced": balanced, "batch": batch, "order_seed": order_seed, "schedule": schedule,
+        "precision": precision, "weight_decay": weight_decay, "augmented": augment is not None,
         "start": None if checkpoint is None else fingerprint(student),
     }  # fmt: skip
     state = {"learner": learner, "optimizer": optimizer, "scheduler": scheduler}
@@ -110,10 +124,12 @@ def fit(
     learner.train()
     try:
         for epoch in bar:
+            if until is not None and _settled(run.history, until):
+                break
             rows: list[dict[str, Tensor]] = []
             generator = torch.Generator().manual_seed(epoch_seed(order_seed, epoch))
             with seeded(epoch_seed(order_seed, epoch), target):
-                for i, one in enumerate(examples.batches(batch, generator)):
+                for i, one in enumerate(examples.batches(batch, generator, balanced=balanced)):
                     if augment is not None:
                         one = one.changed(augment(one.x, generator))
                     done = (epoch * steps + i) / (epochs * steps)
@@ -143,6 +159,7 @@ def _step(
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
+    learner.after_step()
     return {"loss": loss.detach()} | {name: term.detach() for name, term in terms.items()}
 
 
@@ -161,20 +178,11 @@ def _row(
     return row
 
 
-def adamw(parameters: Any, lr: float, weight_decay: float) -> torch.optim.Optimizer:
-    """The course's optimiser; `fit` and every bank engine use this one."""
-    return torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, fused=True)
-
-
-def one_cycle(
-    optimizer: torch.optim.Optimizer, lr: float, steps: int, schedule: str = "one-cycle"
-) -> torch.optim.lr_scheduler.LRScheduler:
-    """Up to `lr` over the first 30 % of the steps, then down to nearly 0; or constant."""
-    if schedule == "constant":
-        return torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)
-    return torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, lr, total_steps=steps + 1, cycle_momentum=False
-    )
+def _settled(history: list[dict[str, float]], until: float) -> bool:
+    if len(history) < 2:
+        return False
+    before, now = (row["loss"] for row in history[-2:])
+    return abs(now - before) <= until * abs(before)
 
 
 def epoch_seed(order_seed: int, epoch: int) -> int:
@@ -195,17 +203,6 @@ def _tables(objective: Objective, examples: Examples) -> dict[nn.Module, Teacher
         for teacher in objective.teachers()
         if isinstance(teacher, nn.Module) and not taps.get(teacher)
     }
-
-
-def check_settings(*, epochs: int, lr: float, batch: int, schedule: str) -> None:
-    """Raises ValueError for settings that nothing can be trained with."""
-    if epochs < 1 or batch < 1 or not lr > 0:
-        raise ValueError(
-            f"epochs={epochs}, batch={batch}, lr={lr}: expected whole numbers of at least 1 "
-            "and a learning rate above 0"
-        )
-    if schedule not in ("one-cycle", "constant"):
-        raise ValueError(f"schedule={schedule!r}: expected 'one-cycle' or 'constant'")
 
 
 def _check_teachers(objective: Objective, device: torch.device) -> None:

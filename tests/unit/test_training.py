@@ -371,7 +371,7 @@ def test_files_are_whole_verified_and_run_no_code(tmp_path: Path) -> None:
     [
         ({"epochs": 0}, "epochs=0"),
         ({"batch": 0}, "batch=0"),
-        ({"lr": 0.0}, "lr=0.0: expected .* a learning rate above 0"),
+        ({"lr": 0.0}, "lr=0.0: expected .* learning rates above 0"),
         ({"lr": float("nan")}, "lr=nan"),
         ({"schedule": "cosine"}, "schedule='cosine': expected 'one-cycle' or 'constant'"),
         ({"precision": "fp16"}, "precision='fp16': expected 'fp32', 'bf16' or 'auto'"),

@@ -1,0 +1,52 @@
+"""The course's optimiser and schedule; `fit` and every bank engine use these."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kdlib.objectives import Learner
+
+
+def parameter_groups(learner: Learner, lr: float | Mapping[str, float]) -> list[dict[str, Any]]:
+    """AdamW's groups: a weight belongs to the longest beginning of its name that `lr` holds.
+
+    Names are the student's; what the objective owns goes with "".
+    """
+    if not isinstance(lr, Mapping):
+        return [{"params": list(learner.parameters()), "lr": lr}]
+    groups: dict[str, list[Tensor]] = {start: [] for start in lr}
+    for name, parameter in learner.named_parameters():
+        own = name.removeprefix("student.") if name.startswith("student.") else ""
+        fitting = [
+            start for start in lr if own == start or own.startswith(f"{start}." * bool(start))
+        ]
+        if not fitting:
+            raise ValueError(
+                f"lr={dict(lr)} has no learning rate for {own or name!r}; add '' for all others"
+            )
+        groups[max(fitting, key=len)].append(parameter)
+    empty = [start for start, members in groups.items() if start and not members]
+    if empty:
+        raise ValueError(
+            f"no weight's name begins with {empty[0]!r}; check the names in lr={dict(lr)}"
+        )
+    return [{"params": members, "lr": lr[start]} for start, members in groups.items() if members]
+
+
+def adamw(groups: Any, weight_decay: float, lr: float = 1e-2) -> torch.optim.Optimizer:
+    """AdamW in one fused pass."""
+    return torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay, fused=True)
+
+
+def one_cycle(
+    optimizer: torch.optim.Optimizer, steps: int, schedule: str = "one-cycle"
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """Up to each group's rate over the first 30 % of the steps, down to nearly 0; or constant."""
+    if schedule == "constant":
+        return torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)
+    rates = [group["lr"] for group in optimizer.param_groups]
+    return torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, rates, total_steps=steps + 1, cycle_momentum=False
+    )
