@@ -45,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--out", default="runs", type=Path, help="folder for results (runs)")
     common.add_argument("--timeout", default=600, type=_seconds, help="seconds a cell may take")
     common.add_argument("--again", action="store_true", help="run again what is finished")
+    common.add_argument("--workers", type=_count, help="processes (as many as processors)")
     common.add_argument("--notebooks", type=Path, metavar="FOLDER", help="another folder of them")
 
     run = words.add_parser("run", parents=[common], help="notebooks with other parameters")
@@ -63,7 +64,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME=VALUES",
         help="T=1,4 seed=0:5",
     )
-    sweep.add_argument("--workers", type=_count, help="processes (as many as processors)")
     sweep.set_defaults(command=_sweep)
     return parser
 
@@ -89,19 +89,15 @@ def _run(arguments: argparse.Namespace) -> int:
     given = _pairs(arguments.given, "-p T=8")
     if not paths:
         raise ValueError("there are no notebooks to run; build them with `python3 course.py build`")
-    for path in paths:  # all of them before the first starts
-        headless.validate(path, given)
-    results = [
-        headless.run(
-            path,
-            given,
-            arguments.out,
-            timeout=arguments.timeout,
-            again=arguments.again,
-            report=_say,
-        )
-        for path in paths
-    ]
+    results = headless.run_many(
+        paths,
+        given,
+        arguments.out,
+        workers=arguments.workers,
+        timeout=arguments.timeout,
+        again=arguments.again,
+        report=_say,
+    )
     print(_table(results))
     return 0 if all(result.ok for result in results) else FAILED
 

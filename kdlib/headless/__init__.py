@@ -3,7 +3,7 @@
 from kdlib.headless.execution import NotebookFailed, execute, harvest, source_hash
 from kdlib.headless.parameters import Parameter, declared, find, notebooks, validate
 from kdlib.headless.runs import Result, run, write_atomically
-from kdlib.headless.sweeps import grid_values, sweep
+from kdlib.headless.sweeps import grid_values, run_many, sweep
 
 __all__ = [
     "NotebookFailed",
@@ -16,6 +16,7 @@ __all__ = [
     "harvest",
     "notebooks",
     "run",
+    "run_many",
     "source_hash",
     "sweep",
     "validate",

@@ -1,4 +1,4 @@
-"""`sweep`: a grid of runs on any `concurrent.futures.Executor`."""
+"""Many runs on any `concurrent.futures.Executor`: several notebooks, or one over a grid."""
 
 import csv
 import io
@@ -6,7 +6,7 @@ import itertools
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor, as_completed
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -62,28 +62,71 @@ def sweep(
     out = Path(out).absolute()
     points = [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
     finished: dict[int, Result] = {}
+    how = {"timeout": timeout, "again": again}
+    try:
+        _submit([(path, p) for p in points], out, finished, executor, workers, report, **how)
+    finally:
+        if finished:
+            _write_table([finished[number] for number in sorted(finished)], out)
+    return [finished[number] for number in range(len(points))]
+
+
+def run_many(
+    notebooks: Iterable[str | Path],
+    parameters: Mapping[str, object] | None = None,
+    out: str | Path = "runs",
+    *,
+    executor: Executor | None = None,
+    workers: int | None = None,
+    timeout: float | None = 600,
+    again: bool = False,
+    folder: str | Path | None = None,
+    report: Callable[[str], None] | None = None,
+) -> list[Result]:
+    """Run several notebooks with the same parameters, as many at a time as there are `workers`.
+
+    See `sweep` for workers and executor, and `run` for the rest.
+    """
+    paths = [find(notebook, folder).absolute() for notebook in notebooks]
+    for path in paths:  # all of them before the first starts
+        validate(path, parameters or {})
+    how = {"timeout": timeout, "again": again}
+    if len(paths) == 1 and executor is None:
+        return [run(paths[0], parameters or {}, out, report=report, **how)]  # type: ignore[arg-type]
+    finished: dict[int, Result] = {}
+    jobs = [(path, dict(parameters or {})) for path in paths]
+    _submit(jobs, Path(out).absolute(), finished, executor, workers, report, **how)
+    return [finished[number] for number in range(len(paths))]
+
+
+def _submit(
+    jobs: Sequence[tuple[Path, Mapping[str, Any]]],
+    out: Path,
+    finished: dict[int, Result],
+    executor: Executor | None,
+    workers: int | None,
+    report: Callable[[str], None] | None,
+    **how: Any,
+) -> None:
+    """Run all jobs; `finished` fills as they come, and keeps what there was at an interrupt."""
     with ExitStack() as stack:
         if executor is None:
             executor = stack.enter_context(_processes(workers))
         futures: dict[Future[Result], int] = {
-            executor.submit(_run, path, point, out, timeout=timeout, threads=1, again=again): number
-            for number, point in enumerate(points)
+            executor.submit(_run, path, point, out, threads=1, **how): number
+            for number, (path, point) in enumerate(jobs)
         }
         try:
             for future in as_completed(futures):
                 number = futures[future]
-                result = _result_or_failure(future, path, points[number], out)
+                result = _result_or_failure(future, *jobs[number], out)
                 finished[number] = result
                 if report is not None:
-                    report(f"[{len(finished)}/{len(points)}] {result}")
+                    report(f"[{len(finished)}/{len(jobs)}] {result}")
         except KeyboardInterrupt:
             for future in futures:
                 future.cancel()
             raise
-        finally:
-            if finished:
-                _write_table([finished[number] for number in sorted(finished)], out)
-    return [finished[number] for number in range(len(points))]
 
 
 def _axes(path: Path, grid: Mapping[str, str | Iterable[object]]) -> dict[str, list[Value]]:

@@ -25,7 +25,7 @@ from kdlib.training.settings import check_settings, domain_rules
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 
 
-@dataclass
+@dataclass(repr=False)
 class Run:
     """What training left behind: the network (in eval mode) and one row of history per epoch."""
 
@@ -34,6 +34,10 @@ class Run:
     interrupted: bool = False
     seconds: float = 0.0
     precision: str = "fp32"
+
+    def __repr__(self) -> str:
+        kind = type(self.network).__name__
+        return f"Run({kind} after {len(self.history)} epochs{', interrupted' * self.interrupted})"
 
     def to_frame(self) -> pd.DataFrame:
         """The history: epoch, loss, each named term (unweighted), validation error %."""

@@ -392,16 +392,7 @@ wrong = {name: controls.select(method=name).wrong()[:, 0] for name in methods}  
 wrong["alone, longer"] = longer.wrong()[:, 0]
 others = [name for name in wrong if name != "taught"]
 gap = {name: metrics.difference(wrong[name], wrong["taught"]) for name in others}
-
-
-# %%
-def p_value(interval):
-    """Two-sided, from a 95 % interval (which is 3.92 standard errors wide)."""
-    error = (interval.high - interval.low) / 3.92
-    return float(torch.special.erfc(torch.tensor(abs(interval.mean) / error / 2**0.5)))
-
-
-resolved = metrics.holm({name: p_value(gap[name]) for name in others})
+resolved = metrics.holm({name: gap[name].p_value for name in others})
 
 # %% [markdown]
 # The table, worst first:

@@ -714,17 +714,11 @@ family = train_bank(
 # %% [markdown]
 # Holm needs p-values; a bootstrap interval, read as a normal one, gives them.
 
-
 # %%
-def p_value(interval):
-    spread = max(interval.high - interval.low, 1e-9) / 3.92
-    return float(torch.erfc(torch.tensor(abs(interval.mean) / spread / 2**0.5)))
-
-
 plain, *others = (family.select(method=name).wrong("test") for name in relatives)
 against = [metrics.difference(one, plain) for one in others]
 names = list(relatives)[1:]
-stands = metrics.holm(dict(zip(names, map(p_value, against), strict=True)))
+stands = metrics.holm(dict(zip(names, (one.p_value for one in against), strict=True)))
 
 # %% tags=["nbval-ignore-output"]
 frame = family.frame().round(1).set_index("method")

@@ -25,8 +25,8 @@ def other(parameter: headless.Parameter) -> Value:
     """A value that is allowed and, where another one can be had offline, not the default."""
     if parameter.name == "budget":
         return "small"
-    if parameter.name == "dataset":
-        return parameter.default  # the others need files that not every machine has
+    if parameter.name in ("dataset", "device"):
+        return parameter.default  # the others need files or hardware that not every machine has
     if parameter.choices:
         return parameter.choices[parameter.choices.index(parameter.default) - 1]
     if parameter.type is bool:

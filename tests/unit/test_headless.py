@@ -127,6 +127,18 @@ def test_one_bad_name_stops_a_run_of_all_before_the_first(
     assert "06_bare" in capsys.readouterr().err
 
 
+def test_a_run_of_all_keeps_the_order_and_one_failure_loses_no_other(
+    course: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(course, "raise RuntimeError('no room')", stem="03_full")
+    out = course.parent / "runs"
+    assert main(["run", "--all", "--notebooks", str(course), "--out", str(out)]) == 1
+    printed = capsys.readouterr().out.splitlines()
+    order = ["03_full-failed", "04_temperature", "05_features"]
+    assert [line.split()[0] for line in printed[1:4]] == order
+    assert {path.stem for path in out.glob("*.ipynb")} == set(order)
+
+
 def test_a_run_writes_notebook_and_record_and_is_not_repeated(
     course: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -234,3 +234,12 @@ def test_mistake_scores_in_train_mode() -> None:
     before = {k: v.clone() for k, v in network.state_dict().items()}
     metrics.multiply_adds(network, torch.rand(4, 1, 8, 8))
     assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
+
+
+def test_p_value_is_that_of_a_normal_estimate() -> None:
+    assert Interval(1.96, 0.0, 3.92).p_value == pytest.approx(0.05, abs=1e-4)
+    assert Interval(-1.96, -3.92, 0.0).p_value == pytest.approx(0.05, abs=1e-4)
+    assert Interval(0.0, -1.0, 1.0).p_value == 1.0
+    assert Interval(0.0, 0.0, 0.0).p_value == 1.0  # a student beside itself
+    assert Interval(2.0, 2.0, 2.0).p_value == 0.0
+    assert Interval(2.0, math.nan, math.nan).p_value == 1.0  # one seed says nothing
