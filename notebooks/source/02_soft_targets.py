@@ -7,7 +7,7 @@
 # ---
 
 # %% [markdown]
-# # What does a teacher know that labels don't?
+# # 02 · What does a teacher know that labels don't?
 #
 # **Which wrong answers are nearly right. Its soft targets say how alike the classes are, and it can say so of images that nobody labelled.**
 #

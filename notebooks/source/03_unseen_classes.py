@@ -7,7 +7,7 @@
 # ---
 
 # %% [markdown]
-# # Can a student learn what it never saw?
+# # 03 · Can a student learn what it never saw?
 #
 # **Yes, mostly: a teacher's soft answers on other digits describe the missing one, and one number, a bias, brings it out.**
 #
