@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kdlib import losses
 from kdlib.data import Batch, Examples
 from kdlib.device import seeded
 
@@ -127,6 +128,40 @@ def fingerprint(network: nn.Module) -> str:
 def parameter_count(network: nn.Module) -> int:
     """The number of weights that training may change."""
     return sum(parameter.numel() for parameter in network.parameters())
+
+
+def inherit(student: nn.Module, teacher: nn.Module, *, shrink: bool = False) -> list[str]:
+    """Copies the teacher's weights and buffers of one name and shape into the student, in place.
+
+    shrink=True maps weights of other shapes into the student's by SVD (`losses.shrink`), where
+    they are smaller there. Returns the names copied, in the student's order; raises ValueError
+    where there is none.
+    """
+    theirs, ours, copied = teacher.state_dict(), student.state_dict(), []
+    for name, own in ours.items():
+        weight = theirs.get(name)
+        if weight is None:
+            continue
+        if weight.shape != own.shape:
+            if not (shrink and _fits(own, weight)):
+                continue
+            weight = losses.shrink(weight, tuple(own.shape))
+        own.copy_(weight)  # a state dict shares its tensors with the network
+        copied.append(name)
+    if not copied:
+        raise ValueError(
+            f"{type(student).__name__} and {type(teacher).__name__} have no weight of one name and "
+            "shape; build both alike, or use shrink=True for wider layers of one name"
+        )
+    return copied
+
+
+def _fits(small: Tensor, large: Tensor) -> bool:
+    return (
+        small.dim() == large.dim() >= 2
+        and small.shape[2:] == large.shape[2:]
+        and all(a <= b for a, b in zip(small.shape, large.shape, strict=True))
+    )
 
 
 # ---- looking inside ------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from kdlib.training.optimisers import adamw, one_cycle
 from kdlib.training.settings import domain_rules
 
 Weights = dict[str, Tensor]
+Answer = Callable[[Examples], Tensor]
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class Settings:
 class Group:
     """Students of one structure: S of them, each with a seed and a value for each symbol.
 
-    bindings: symbol -> (S,) · tick: called after each epoch.
+    bindings: symbol -> (S,) · tick: called after each epoch, with a function Examples -> (S, N, C)
+    that asks the students as they are; where it says False, training ends there.
     """
 
     objective: Objective
@@ -47,7 +49,7 @@ class Group:
     bindings: dict[str, Tensor]
     settings: Settings
     tables: dict[nn.Module, TeacherTable]
-    tick: Callable[[], Any]
+    tick: Callable[[Answer | None], bool]
 
     def fresh(self, student: int) -> nn.Module:
         """Student number `student` before training."""
@@ -56,11 +58,11 @@ class Group:
 
 @dataclass
 class Trained:
-    """weights: one state dict per student · losses (S, epochs) · answer: Examples -> (S, N, C)."""
+    """weights: a state dict for each student · losses (S, epochs done) · answer: (S, N, C)."""
 
     weights: list[Weights]
     losses: Tensor
-    answer: Callable[[Examples], Tensor]
+    answer: Answer
 
 
 def reference(group: Group) -> Trained:
@@ -103,17 +105,21 @@ def reference(group: Group) -> Trained:
                 scheduler.step()
                 total += values.detach()
         losses.append(total / steps)
-        group.tick()
-    state = {**params, **buffers}
-    weights = [
-        {
-            name.removeprefix("student."): tensor[i].detach().clone()
-            for name, tensor in state.items()
-            if name.startswith("student.")
-        }
-        for i in range(len(learners))
-    ]
+        if not group.tick(lambda unseen: _answers(group, _students(params, buffers))(unseen)):
+            break
+    weights = _students(params, buffers)
     return Trained(weights, torch.stack(losses, 1), _answers(group, weights))
+
+
+def _students(params: Weights, buffers: Weights) -> list[Weights]:
+    """One state dict per student, out of the stacked tensors of the learners."""
+    own = {
+        name.removeprefix("student."): tensor.detach()
+        for name, tensor in {**params, **buffers}.items()
+        if name.startswith("student.")
+    }
+    count = len(next(iter(own.values())))
+    return [{name: tensor[i].clone() for name, tensor in own.items()} for i in range(count)]
 
 
 def sequential(group: Group) -> Trained:
@@ -134,7 +140,7 @@ def sequential(group: Group) -> Trained:
         weights.append({name: t.detach().clone() for name, t in network.state_dict().items()})
         losses.append(torch.tensor([row["loss"] for row in run.history]))
         for _ in range(settings.epochs):
-            group.tick()
+            group.tick(None)
     return Trained(weights, torch.stack(losses), _answers(group, weights))
 
 
@@ -158,7 +164,7 @@ def substitute(objective: Objective, values: dict[str, float]) -> Objective:
     return Objective(tuple(terms))
 
 
-def _answers(group: Group, weights: list[Weights]) -> Callable[[Examples], Tensor]:
+def _answers(group: Group, weights: list[Weights]) -> Answer:
     def answer(examples: Examples) -> Tensor:
         network, answers = group.build(), []
         for state in weights:

@@ -121,6 +121,12 @@ def fast(group: Group) -> Trained:
     steps = len(examples.order(settings.batch, balanced=balanced))
     optimizer = adamw([stack.flat], settings.weight_decay, settings.lr)
     scheduler = one_cycle(optimizer, settings.epochs * steps, settings.schedule)
+
+    def answer(unseen: Examples) -> Tensor:
+        chunks = unseen.batch().x.split(1000)
+        logits = [stack.forward(stack.normalise(x).flatten(1))[-1] for x in chunks]
+        return torch.cat(logits, -1).transpose(1, 2).contiguous()  # (S, C, N) -> (S, N, C)
+
     losses = []
     for epoch in range(settings.epochs):
         generator = torch.Generator().manual_seed(epoch_seed(settings.order_seed, epoch))
@@ -136,13 +142,8 @@ def fast(group: Group) -> Trained:
             scheduler.step()
             total += loss
         losses.append(total / steps)
-        group.tick()
-
-    def answer(unseen: Examples) -> Tensor:
-        chunks = unseen.batch().x.split(1000)
-        logits = [stack.forward(stack.normalise(x).flatten(1))[-1] for x in chunks]
-        return torch.cat(logits, -1).transpose(1, 2).contiguous()  # (S, C, N) -> (S, N, C)
-
+        if not group.tick(answer):
+            break
     weights = [stack.weights(i) for i in range(stack.count)]
     return Trained(weights, torch.stack(losses, 1).float(), answer)
 

@@ -29,7 +29,7 @@ class Bank:
     logits: dict[str, Tensor]
     labels: dict[str, Tensor]
     losses: Tensor
-    weights: list[dict[str, Tensor]]
+    weights: list[dict[str, Tensor] | None]
     engine: str
     seconds: float
     student: nn.Module | Callable[..., nn.Module] = field(repr=False)
@@ -126,10 +126,13 @@ class Bank:
             missing = [n for n in (*self.axes, "seed") if n not in state]
             raise ValueError(f"several students fit {state}; name {', '.join(missing)} as well")
         flat = int(np.ravel_multi_index(place, self.shape))
+        weights = self.weights[flat]
+        if weights is None:
+            raise ValueError(f"training was stopped before the student of {state} began; train on")
         built = _partial(self.student, state)
         network = copy.deepcopy(built)
         assert isinstance(network, nn.Module)
-        network.load_state_dict(self.weights[flat])
+        network.load_state_dict(weights)
         return network.eval()
 
 

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from kdlib.bank.axes import check_axes, structural_axes
 from kdlib.bank.cache import bank_key, keep, read
-from kdlib.bank.engines import Group, Settings, Trained, reference, sequential
+from kdlib.bank.engines import Answer, Group, Settings, Trained, reference, sequential
 from kdlib.bank.fast import fast, matches
 from kdlib.bank.result import Bank, arguments
 from kdlib.data import Examples, cache_root
@@ -23,6 +23,7 @@ from kdlib.objectives import HardLabels, Objective, Symbol, TeacherTable, tabula
 from kdlib.training import quiet
 from kdlib.training.settings import check_settings
 
+Watch = Callable[[float, dict[str, Tensor]], Any]
 ENGINES: dict[str, Callable[[Group], Trained]] = {
     "fast": fast,
     "reference": reference,
@@ -47,6 +48,7 @@ def train_bank(
     precision: str = "fp32",
     engine: str = "auto",
     cache: bool = True,
+    watch: Watch | None = None,
 ) -> Bank:
     """Trains a student for every cell of the grid and every seed, and keeps their answers.
 
@@ -62,6 +64,9 @@ def train_bank(
     precision: "fp32", "bf16" (fast and sequential engines), or "auto": bf16 in the fast path where
     the hardware has it.
     cache: read and write the bank under a hash of all that decides it.
+    watch(done, errors): called after each epoch with the share that is done and, for each split,
+    error % (*axes, seeds), nan where no student is yet; False ends the training there, and the
+    bank, which no cache keeps, holds what there is.
     Raises ValueError for an axis that nothing asks for, an empty axis, or a cell that cannot be
     trained.
     """
@@ -91,8 +96,8 @@ def train_bank(
     path = cache_root() / "banks" / f"{key}.pt"
     known = read(path) if cache else None
     if known is None:
-        known = _train(axes, symbolic, seeds, groups, chosen, evaluate)
-        if cache:
+        known = _train(axes, symbolic, seeds, groups, chosen, evaluate, watch)
+        if cache and not known.pop("stopped"):
             keep(path, known)
     return Bank(
         axes,
@@ -142,7 +147,7 @@ def _group(
         for i, name in enumerate(symbolic)
     }
     all_seeds = [seed for _ in cells for seed in seeds]
-    group = Group(formula, build, own, all_seeds, bindings, settings, {}, lambda: None)
+    group = Group(formula, build, own, all_seeds, bindings, settings, {}, lambda answer: True)
     return state, group
 
 
@@ -168,6 +173,7 @@ def _precision(precision: str, engine: str) -> str:
 def _train(
     axes: dict[str, list[Any]], symbolic: list[str], seeds: list[int],
     groups: list[tuple[dict[str, Any], Group]], chosen: list[str], evaluate: Mapping[str, Examples],
+    watch: Watch | None,
 ) -> dict[str, Any]:  # fmt: skip
     started = time.perf_counter()
     shape = (*(len(values) for values in axes.values()), len(seeds))
@@ -182,27 +188,49 @@ def _train(
         len(g.seeds) if e == "sequential" else 1 for (_, g), e in zip(groups, chosen, strict=True)
     )
     total = sum(n * g.settings.epochs for n, (_, g) in zip(fits, groups, strict=True))
+    ticks, stopped = 0, False
+
+    def answered(answer: Answer, where: Tensor) -> None:
+        for split, examples in evaluate.items():
+            said = answer(examples)
+            every = logits.setdefault(split, said.new_full((students, *said.shape[1:]), torch.nan))
+            every[where] = said
+
     with tqdm(total=total, delay=1, leave=False, disable=quiet()) as bar:
         for (state, group), engine in zip(groups, chosen, strict=True):
-            group.tables = tables = _tables(group, tables)
-            group.tick = lambda: bar.update()
-            trained = ENGINES[engine](group)
-            answers = {split: trained.answer(one) for split, one in evaluate.items()}
             inner = itertools.product(*(axes[name] for name in symbolic))
-            for i, cell in enumerate(inner):
-                at = place[_cell_key(state | dict(zip(symbolic, cell, strict=True)))] * len(seeds)
-                for j in range(len(seeds)):
-                    here = i * len(seeds) + j
-                    weights[at + j] = trained.weights[here]
-                    losses[at + j, : group.settings.epochs] = trained.losses[here]
-                    for split, answer in answers.items():
-                        every = logits.setdefault(
-                            split, answer.new_empty(students, *answer.shape[1:])
-                        )
-                        every[at + j] = answer[here]
+            own = [place[_cell_key(state | dict(zip(symbolic, c, strict=True)))] for c in inner]
+            where = torch.tensor([at * len(seeds) + j for at in own for j in range(len(seeds))])
+
+            def tick(answer: Answer | None, where: Tensor = where) -> bool:
+                nonlocal ticks, stopped
+                ticks += 1  # a bar that is not shown does not count
+                bar.update()
+                if watch is not None:
+                    if answer is not None:
+                        answered(answer, where)
+                    errors = {s: _errors(z, evaluate[s].y, shape) for s, z in logits.items()}
+                    stopped = watch(ticks / total, errors) is False or stopped
+                return not stopped
+
+            group.tables = tables = _tables(group, tables)
+            group.tick = tick
+            trained = ENGINES[engine](group)
+            answered(trained.answer, where)
+            for i, at in enumerate(where.tolist()):
+                weights[at] = trained.weights[i]
+                losses[at, : trained.losses.shape[1]] = trained.losses[i]
+            if stopped:
+                break
     seconds = time.perf_counter() - started
-    assert len(cells) * len(seeds) == torch.Size(shape).numel()
-    return {"logits": logits, "losses": losses, "weights": weights, "seconds": seconds}
+    known = {"logits": logits, "losses": losses, "weights": weights, "seconds": seconds}
+    return {**known, "stopped": stopped}
+
+
+def _errors(logits: Tensor, y: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Error % (*axes, seeds), nan for students that have not answered."""
+    wrong = (logits.argmax(-1) != y).double()
+    return (100 * wrong.mean(-1)).where(~logits[:, 0, 0].isnan(), torch.nan).view(shape)
 
 
 def _tables(group: Group, known: dict[nn.Module, TeacherTable]) -> dict[nn.Module, TeacherTable]:

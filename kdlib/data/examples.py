@@ -2,13 +2,15 @@
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
+
+from kdlib.data.sealed import SealedLabels
 
 
 @dataclass
@@ -134,6 +136,28 @@ class Examples:
     def domains(self) -> list[int]:
         """The domains that occur, sorted."""
         return self.domain.unique().tolist()
+
+    def transformed(
+        self, transform: Callable[[Tensor, torch.Generator], Tensor], *, seed: int = 0
+    ) -> "Examples":
+        """Each image changed once and for all by `transform(x, generator) -> x` (`data.shifts`).
+
+        x is float in [0, 1], a thousand at a time; dtype (uint8 rounded), labels and domains stay.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        whole = self.x.dtype == torch.uint8
+        parts = [x.float() / 255 if whole else x for x in self.x.split(1000)]
+        x = torch.cat([transform(part, generator) for part in parts])
+        if len(x) != len(self) or x.dim() != 4:
+            made = f"{tuple(self.x.shape)} into {tuple(x.shape)}"
+            raise ValueError(f"the transform made {made}; expected as many images, (N, C, H, W)")
+        x = (x.clamp(0, 1) * 255).round().to(torch.uint8) if whole else x
+        how = getattr(transform, "__name__", "changed").replace("<lambda>", "changed")
+        return self._with(x=x, name=f"{self.name}, {how}")
+
+    def seal(self) -> "tuple[Examples, SealedLabels]":
+        """The examples without their labels, and the labels in an envelope that counts."""
+        return self.unlabelled(), SealedLabels(self.y)
 
     def _with(self, **changes: Any) -> "Examples":
         parts = {"x": self.x, "y": self.y, "domain": self.domain, "name": self.name}

@@ -19,23 +19,55 @@ from kdlib.losses.answers import (
     teacher_labels,
 )
 from kdlib.losses.controls import class_mean_logits, permute_wrong_classes
+from kdlib.losses.features import (
+    attention,
+    contrastive,
+    cosine,
+    flow,
+    hint,
+    neuron_selectivity,
+    relational,
+    similarity,
+)
 from kdlib.losses.gradients import reverse_gradient
+from kdlib.losses.parameters import parameter_kl, parameter_l2, shrink
 from kdlib.losses.spaces import class_centres, kernel_similarity, variational
+from kdlib.losses.unlabelled import (
+    diversity,
+    entropy,
+    information_maximization,
+    minimum_class_confusion,
+)
 
 __all__ = [
+    "attention",
     "class_centres",
     "class_mean_logits",
+    "contrastive",
+    "cosine",
     "decoupled",
     "dist",
+    "diversity",
+    "entropy",
+    "flow",
     "hard_labels",
+    "hint",
+    "information_maximization",
     "jensen_shannon",
     "kernel_similarity",
     "logit_mse",
+    "minimum_class_confusion",
+    "neuron_selectivity",
+    "parameter_kl",
+    "parameter_l2",
     "permute_wrong_classes",
     "probability_mse",
     "regularizer",
+    "relational",
     "reverse_gradient",
     "reverse_kl",
+    "shrink",
+    "similarity",
     "soft_targets",
     "standardized",
     "teacher_labels",

@@ -31,6 +31,14 @@ def check_same_classes(z_s: Tensor, z_t: Tensor) -> None:
         )
 
 
+def check_same_shape(f_s: Tensor, f_t: Tensor) -> None:
+    if f_s.shape != f_t.shape:
+        raise ValueError(
+            f"student features have shape {tuple(f_s.shape)}, teacher features "
+            f"{tuple(f_t.shape)}; project the student's to the teacher's shape first"
+        )
+
+
 def floats(*tensors: Tensor) -> list[Tensor]:
     """At least float32, also under autocast; float64 for all where one of them is."""
     double = any(t.dtype == torch.float64 for t in tensors)

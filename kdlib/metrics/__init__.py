@@ -25,27 +25,39 @@ from kdlib.metrics.scores import (
     reliability,
     wrong,
 )
+from kdlib.metrics.similarity import cka
+from kdlib.metrics.validators import (
+    bnm,
+    information_maximization_score,
+    negative_entropy,
+    snd,
+)
 
 __all__ = [
     "Interval",
     "accuracy",
     "agreement",
+    "bnm",
     "bootstrap",
     "calibration_error",
     "calibration_null",
+    "cka",
     "confusion",
     "coverage_error",
     "dark_knowledge",
     "difference",
     "error_percent",
     "holm",
+    "information_maximization_score",
     "inherited_errors",
     "macro_f1",
     "mean_interval",
     "multiply_adds",
+    "negative_entropy",
     "nll",
     "one_standard_error",
     "rank_correlation",
     "reliability",
+    "snd",
     "wrong",
 ]

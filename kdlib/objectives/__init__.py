@@ -1,7 +1,20 @@
 """The algebra of losses: terms that add and scale like the formula on the page."""
 
 from kdlib.objectives.algebra import Objective, Term
+from kdlib.objectives.features import (
+    Attention,
+    Contrastive,
+    Cosine,
+    Flow,
+    Hint,
+    KernelSimilarity,
+    NeuronSelectivity,
+    Relational,
+    Similarity,
+    Variational,
+)
 from kdlib.objectives.learner import Learner
+from kdlib.objectives.parameters import ParameterKL, ParameterL2, Regularizer
 from kdlib.objectives.step import Step
 from kdlib.objectives.symbols import LearnedTemperature, Number, Scalar, Symbol, progress
 from kdlib.objectives.teachers import TeacherTable, tabulate
@@ -10,32 +23,39 @@ from kdlib.objectives.terms import (
     Dist,
     HardLabels,
     JensenShannon,
-    KernelSimilarity,
     LogitMSE,
     ProbabilityMSE,
-    Regularizer,
     ReverseKL,
     SoftTargets,
     Standardized,
     TeacherLabels,
-    Variational,
 )
 
 __all__ = [
+    "Attention",
+    "Contrastive",
+    "Cosine",
     "Decoupled",
     "Dist",
+    "Flow",
     "HardLabels",
+    "Hint",
     "JensenShannon",
     "KernelSimilarity",
     "LearnedTemperature",
     "Learner",
     "LogitMSE",
+    "NeuronSelectivity",
     "Number",
     "Objective",
+    "ParameterKL",
+    "ParameterL2",
     "ProbabilityMSE",
     "Regularizer",
+    "Relational",
     "ReverseKL",
     "Scalar",
+    "Similarity",
     "SoftTargets",
     "Standardized",
     "Step",

@@ -125,7 +125,8 @@ class Objective:
         with seeded(1_000_003 + seed, batch.x.device), evaluating(student), torch.enable_grad():
             with torch.no_grad():
                 seen = observe(student, batch.x[:2], self.student_taps())
-                few = Batch(batch.x[:2], batch.y[:2], batch.domain[:2])
+                ids = None if batch.ids is None else batch.ids[:2]
+                few = Batch(batch.x[:2], batch.y[:2], batch.domain[:2], ids)
                 step = Step(student, seen, few, taps=self.teacher_taps())
             for symbol in self.symbols():
                 if isinstance(symbol, LearnedTemperature):

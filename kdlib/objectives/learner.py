@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +41,19 @@ class Learner(nn.Module):
     @property
     def objective(self) -> Objective:
         return self._held[0]
+
+    def train(self, mode: bool = True) -> Self:
+        """As nn.Module's; but BatchNorm layers whose weights are all frozen stay in eval mode.
+
+        Otherwise their running statistics would go on moving, and "frozen" would mean half of it.
+        """
+        super().train(mode)
+        for module in self.student.modules():
+            weights = list(module.parameters(recurse=False))
+            frozen = weights and not any(weight.requires_grad for weight in weights)
+            if frozen and isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+        return self
 
     def forward(
         self, batch: Batch, bindings: Mapping[Any, Any], tables: dict[nn.Module, TeacherTable]

@@ -15,6 +15,7 @@ from kdlib.models import Observation, evaluating, fingerprint, observe, predict
 class TeacherTable:
     """A teacher's logits (N, classes) for known images, found again by their ids (N,).
 
+    features: what its layers said, tap -> (N, …), so that terms on layers ask no network either.
     With a `network`, unknown or augmented images get a live forward; without one they are an error.
     """
 
@@ -22,6 +23,7 @@ class TeacherTable:
     logits: Tensor
     network: nn.Module | None = None
     name: str = "teacher"
+    features: dict[str, Tensor] = field(default_factory=dict, repr=False)
     _sorted: tuple[Tensor, Tensor] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -30,13 +32,20 @@ class TeacherTable:
 
     def find(self, ids: Tensor | None) -> Tensor | None:
         """The logits of these images, or None if one of them is not in the table."""
-        if ids is None:
+        known = self.look(ids)
+        return None if known is None else known.logits
+
+    def look(self, ids: Tensor | None, taps: Iterable[str] = ()) -> Observation | None:
+        """What was said of these images; None if one of them, or a layer, is not in the table."""
+        taps = tuple(taps)
+        if ids is None or any(tap not in self.features for tap in taps):
             return None
         known, order = self._sorted
         place = torch.searchsorted(known, ids).clamp(max=len(known) - 1)
         if not bool((known[place] == ids).all()):
             return None
-        return self.logits[order[place]]
+        rows = order[place]
+        return Observation(self.logits[rows], {tap: self.features[tap][rows] for tap in taps})
 
     def answering(self, logits: Tensor, name: str) -> "TeacherTable":
         """The same images with other answers, such as permuted ones; no network stands behind."""
@@ -45,20 +54,35 @@ class TeacherTable:
         return TeacherTable(self.ids, logits, None, name)
 
     def to(self, device: torch.device) -> "TeacherTable":
-        return TeacherTable(self.ids.to(device), self.logits.to(device), self.network, self.name)
+        features = {tap: f.to(device) for tap, f in self.features.items()}
+        ids, logits = self.ids.to(device), self.logits.to(device)
+        return TeacherTable(ids, logits, self.network, self.name, features)
 
     def key(self) -> str:
         digest = hashlib.sha256(self.ids.cpu().numpy().tobytes())
-        digest.update(self.logits.detach().cpu().float().numpy().tobytes())
+        for said in (self.logits, *(self.features[tap] for tap in sorted(self.features))):
+            digest.update(said.detach().cpu().float().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
 
 Teacher = nn.Module | TeacherTable
 
 
-def tabulate(teacher: nn.Module, examples: Examples) -> TeacherTable:
-    """Asks the teacher once about every example: eval mode, no gradient, float32."""
-    return TeacherTable(examples.ids, predict(teacher, examples).float(), teacher)
+def tabulate(
+    teacher: nn.Module, examples: Examples, *, taps: Iterable[str] = (), size: int = 500
+) -> TeacherTable:
+    """Asks the teacher once about every example: eval mode, no gradient, float32.
+
+    taps: layers whose features are kept as well. Pass the table to the terms on these layers.
+    """
+    taps = tuple(taps)
+    if not taps:
+        return TeacherTable(examples.ids, predict(teacher, examples, size=size).float(), teacher)
+    with evaluating(teacher):
+        seen = [observe(teacher, batch.x, taps) for batch in examples.batches(size)]
+    logits = torch.cat([one.logits for one in seen]).float()
+    features = {tap: torch.cat([one.features[tap] for one in seen]).float() for tap in taps}
+    return TeacherTable(examples.ids, logits, teacher, features=features)
 
 
 def teacher_key(teacher: Teacher) -> str:
@@ -71,8 +95,8 @@ def ask(
 ) -> Observation:
     """The teacher's observation of this batch, remembered there.
 
-    From its table where the images are known and no features are asked for, else live: in eval
-    mode, without gradient, in float32, and left as it was.
+    From its table where that knows the images and the layers, else live: in eval mode, without
+    gradient, in float32, and left as it was.
     """
     taps = tuple(taps)
     if (teacher, taps) not in batch.memory:
@@ -84,15 +108,15 @@ def _answer(
     teacher: Teacher, batch: Batch, taps: tuple[str, ...], tables: dict[nn.Module, TeacherTable]
 ) -> Observation:
     table = teacher if isinstance(teacher, TeacherTable) else tables.get(teacher)
-    if table is not None and not taps:
-        known = table.find(batch.ids)
-        if known is not None:
-            return Observation(known)
+    known = None if table is None else table.look(batch.ids, taps)
+    if known is not None:
+        return known
     network = teacher.network if isinstance(teacher, TeacherTable) else teacher
     if network is None:
         raise ValueError(
             f"the table {teacher.name!r} does not know these images (augmented, or of another "
-            "data set) and has no network to ask; tabulate them, or train without augment"
+            f"data set) or layers {list(taps)}, and has no network to ask; "
+            "tabulate them, or train without augment"
         )
     with evaluating(network), torch.autocast(batch.x.device.type, enabled=False):
         return observe(network, batch.x, taps)

@@ -1,10 +1,9 @@
-"""The terms an objective is made of: each a loss of `kdlib.losses` with its teacher and numbers."""
+"""Terms on labels and answers: each a loss of `kdlib.losses` with its teacher and numbers."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from kdlib import losses
@@ -42,7 +41,7 @@ class HardLabels(Term):
         return losses.hard_labels(step.observation.logits, step.batch.y, smoothing=smoothing)
 
 
-class _Taught(Term):
+class Taught(Term):
     """A term on the teacher's answers; `T`, where it has one, must be above 0."""
 
     teacher: Teacher
@@ -59,7 +58,7 @@ class _Taught(Term):
 
 
 @dataclass(frozen=True, repr=False)
-class SoftTargets(_Taught):
+class SoftTargets(Taught):
     """T² · KL(p_T || q_T) (Hinton et al. 2015)."""
 
     teacher: Teacher
@@ -70,7 +69,7 @@ class SoftTargets(_Taught):
 
 
 @dataclass(frozen=True, repr=False)
-class ReverseKL(_Taught):
+class ReverseKL(Taught):
     """T² · KL(q_T || p_T)."""
 
     teacher: Teacher
@@ -81,7 +80,7 @@ class ReverseKL(_Taught):
 
 
 @dataclass(frozen=True, repr=False)
-class JensenShannon(_Taught):
+class JensenShannon(Taught):
     """T² · the generalised Jensen–Shannon divergence."""
 
     teacher: Teacher
@@ -94,7 +93,7 @@ class JensenShannon(_Taught):
 
 
 @dataclass(frozen=True, repr=False)
-class TeacherLabels(_Taught):
+class TeacherLabels(Taught):
     """Cross-entropy with the teacher's most probable class."""
 
     teacher: Teacher
@@ -104,7 +103,7 @@ class TeacherLabels(_Taught):
 
 
 @dataclass(frozen=True, repr=False)
-class LogitMSE(_Taught):
+class LogitMSE(Taught):
     """Logit matching (Ba & Caruana 2014)."""
 
     teacher: Teacher
@@ -114,7 +113,7 @@ class LogitMSE(_Taught):
 
 
 @dataclass(frozen=True, repr=False)
-class ProbabilityMSE(_Taught):
+class ProbabilityMSE(Taught):
     """||p_T - q_T||², the L2 form."""
 
     teacher: Teacher
@@ -125,7 +124,7 @@ class ProbabilityMSE(_Taught):
 
 
 @dataclass(frozen=True, repr=False)
-class Decoupled(_Taught):
+class Decoupled(Taught):
     """DKD (Zhao et al. 2022), on labelled examples."""
 
     teacher: Teacher
@@ -146,7 +145,7 @@ class Decoupled(_Taught):
 
 
 @dataclass(frozen=True, repr=False)
-class Dist(_Taught):
+class Dist(Taught):
     """DIST (Huang et al. 2022): correlation within images and within classes."""
 
     teacher: Teacher
@@ -164,7 +163,7 @@ class Dist(_Taught):
 
 
 @dataclass(frozen=True, repr=False)
-class Standardized(_Taught):
+class Standardized(Taught):
     """Soft targets of standardised logits (Sun et al. 2024)."""
 
     teacher: Teacher
@@ -172,94 +171,3 @@ class Standardized(_Taught):
 
     def loss(self, step: Step, owned: nn.Module | None) -> Tensor:
         return losses.standardized(*self.answers(step), step.value(self.T))
-
-
-class _LayerPair(_Taught):
-    """A term on the features of one pair ("student tap", "teacher tap"), flattened."""
-
-    layers: tuple[str, str]
-
-    def student_taps(self) -> tuple[str, ...]:
-        return (self.layers[0],)
-
-    def teacher_taps(self) -> dict[Teacher, tuple[str, ...]]:
-        return {self.teacher: (self.layers[1],)}
-
-    def features(self, step: Step) -> tuple[Tensor, Tensor]:
-        """Student (batch, width_s) and teacher (batch, width_t)."""
-        f_s = step.observation.features[self.layers[0]].flatten(1)
-        return f_s, step.teacher(self.teacher).features[self.layers[1]].flatten(1)
-
-
-@dataclass(frozen=True, repr=False)
-class KernelSimilarity(_LayerPair):
-    """Soft targets of distances to the teacher's class centres (classes, width_t).
-
-    The objective owns a linear projector from the student's width to the teacher's.
-    """
-
-    teacher: Teacher
-    layers: tuple[str, str]
-    centres: Tensor = field(compare=False)
-    gamma: Number = 1.0
-    T: Number = 1.0
-
-    def own(self, step: Step) -> nn.Module:
-        f_s, f_t = self.features(step)
-        return nn.Linear(f_s.shape[1], f_t.shape[1])
-
-    def loss(self, step: Step, owned: nn.Module | None) -> Tensor:
-        assert owned is not None
-        f_s, f_t = self.features(step)
-        gamma, T = step.value(self.gamma), step.value(self.T)
-        return losses.kernel_similarity(owned(f_s), f_t, self.centres, gamma, T)
-
-
-class _Regression(nn.Module):
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.mean = nn.Linear(inputs, outputs)
-        self.log_variance = nn.Parameter(torch.zeros(outputs))
-
-    def forward(self, f: Tensor) -> tuple[Tensor, Tensor]:
-        return self.mean(f), self.log_variance
-
-
-@dataclass(frozen=True, repr=False)
-class Variational(_LayerPair):
-    """Variational information distillation (Ahn et al. 2019) of one layer pair."""
-
-    teacher: Teacher
-    layers: tuple[str, str]
-
-    def own(self, step: Step) -> nn.Module:
-        f_s, f_t = self.features(step)
-        return _Regression(f_s.shape[1], f_t.shape[1])
-
-    def loss(self, step: Step, owned: nn.Module | None) -> Tensor:
-        assert owned is not None
-        f_s, f_t = self.features(step)
-        mean, log_variance = owned(f_s)
-        return losses.variational(mean, log_variance, f_t)
-
-
-@dataclass(frozen=True, repr=False)
-class Regularizer(Term):
-    """½ Σ θ², or ½ Σ (θ - θ_t)² where the network `towards` has a weight of that name and shape."""
-
-    towards: nn.Module | None = None
-
-    def teachers(self) -> list[Teacher]:
-        return []  # its weights are held, its answers are never asked for
-
-    def tensors(self) -> list[Tensor]:
-        return [] if self.towards is None else list(self.towards.parameters())
-
-    def loss(self, step: Step, owned: nn.Module | None) -> Tensor:
-        towards = {} if self.towards is None else dict(self.towards.named_parameters())
-        return losses.regularizer(dict(step.student.named_parameters()), towards)
-
-    def __str__(self) -> str:
-        return f"Regularizer({'towards teacher' if self.towards else ''})"
-
-    __repr__ = __str__

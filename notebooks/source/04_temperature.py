@@ -299,6 +299,28 @@ figures.show(
 )
 
 # %% [markdown]
+# ### Train it yourself
+#
+# The curves above were trained when you ran the page. Those below do not exist yet: choose how many hidden units and how many epochs, press *Train*, and 64 students (4 temperatures × 4 values of alpha × 4 seeds) come down the slope in front of you. Dark lines have a large alpha. *Stop* keeps what there is.
+
+
+# %%
+def train_again(watch, width, epochs):
+    grid = {"T": [1.0, 4.0, 8.0, 20.0], "alpha": [0.25, 0.5, 0.75, 0.9]}
+    how = {**settings, "epochs": epochs, "cache": False, "watch": watch}
+    return train_bank(taught, student=student(width), grid=grid, seeds=4, **how)
+
+
+# %%
+explorers.LiveBank(
+    train_again,
+    choices={"width": [4, 8, 16, 32], "epochs": [2, 5, 10, 20]},
+    axes={"T": [1.0, 4.0, 8.0, 20.0], "alpha": [0.25, 0.5, 0.75, 0.9]},
+    n=len(test),
+    start={"width": 8, "epochs": 5},
+)
+
+# %% [markdown]
 # What did you predict?
 
 # %%

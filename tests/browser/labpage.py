@@ -139,6 +139,19 @@ class LabPage:
         )
         return Move(control.inner_text().split("\n")[0], before, shown.inner_text(), waited)
 
+    def live_banks(self) -> list[Locator]:
+        found = self.page.locator(".kdlib-live")
+        return [found.nth(k) for k in range(found.count())]
+
+    def train(self, live: Locator) -> float:
+        """Press Train, wait until it has trained and its picture changed; return the seconds."""
+        picture = live.locator("img.kdlib-picture")
+        before, start = picture.get_attribute("src"), time.monotonic()
+        live.get_by_role("button", name="Train").click()
+        live.locator(".kdlib-readout", has_text="trained in").wait_for(timeout=1000 * RUN_TIMEOUT)
+        assert picture.get_attribute("src") != before, "the picture did not change"
+        return time.monotonic() - start
+
     def read_out(self, explorer: Locator) -> str:
         return explorer.locator(".kdlib-readout").inner_text()
 

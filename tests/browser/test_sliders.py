@@ -68,6 +68,10 @@ def try_out(page: LabPage, stem: str, shots: Path | None) -> list[Move]:
     moves = move_all(page)
     if shots:
         page.screenshot(shots / f"{stem}_moved.png")
+    for live in page.live_banks():
+        print(
+            f"\n{stem}: a live bank, {page.train(live):.1f} s from the button to the last picture"
+        )
     times = [move.milliseconds for move in moves] or [0.0]
     print(
         f"\n{stem}: all cells in {seconds:.1f} s; {len(moves)} slider moves, "

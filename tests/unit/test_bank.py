@@ -201,7 +201,7 @@ def test_one_after_another_equals_the_reference(teacher: MLP, train: Examples, k
     """What the fast path does not know: other networks, other terms, what an objective owns."""
     student: nn.Module = mlp(16, 8, 4)
     f_t = observe(teacher, train.batch().x, ["stage1"]).features["stage1"]
-    centres, pair = class_centres(f_t.detach(), train.y), ("stage1", "stage1")
+    centres, pair = class_centres(f_t.detach(), train.y), {"stage1": "stage1"}
     anchor = initialise(mlp(16, 8, 4), 9)
     formula = {
         "batchnorm": lambda a: HardLabels() + a * SoftTargets(teacher, 4),
@@ -588,3 +588,51 @@ def test_mistake_alpha_zero_depends_on_the_teacher(teacher: MLP, train: Examples
     alone = bank.logits["t"][:, 0]
     torch.testing.assert_close(alone[0], alone[2])
     assert (bank.logits["t"][0, 2] - bank.logits["t"][2, 2]).abs().max() > 0.1
+
+
+# ---- watching and stopping -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", ["fast", "reference"])
+def test_a_bank_can_be_watched_while_it_trains(
+    teacher: MLP, train: Examples, test: Examples, engine: str
+) -> None:
+    seen: list[tuple[float, Tensor]] = []
+    how = {
+        "student": lambda width: mlp(16, width, 4), "examples": train, "seeds": 2, "epochs": 3,
+        "grid": {"width": [4, 8], "T": [1.0, 4.0]}, "evaluate": {"test": test}, "cache": False,
+    }  # fmt: skip
+    bank = train_bank(
+        lambda T: SoftTargets(teacher, T),
+        watch=lambda done, errors: seen.append((done, errors["test"].clone())),
+        engine=engine,
+        **how,
+    )
+    assert [done for done, _ in seen] == pytest.approx([k / 6 for k in range(1, 7)])
+    for k, (_, errors) in enumerate(seen):
+        assert errors.shape == (2, 2, 2)
+        assert not errors[0].isnan().any()
+        assert bool(errors[1].isnan().all()) == (k < 3)  # the second width comes second
+    assert torch.equal(seen[-1][1], bank.errors("test"))
+    unwatched = train_bank(lambda T: SoftTargets(teacher, T), engine=engine, **how)
+    assert torch.equal(unwatched.logits["test"], bank.logits["test"])
+
+
+def test_a_stopped_bank_keeps_what_there_is_and_no_cache_keeps_it(
+    teacher: MLP, train: Examples, test: Examples
+) -> None:
+    how = {
+        "student": lambda width: mlp(16, width, 4), "examples": train, "seeds": 2, "epochs": 3,
+        "grid": {"width": [4, 8]}, "evaluate": {"test": test},
+    }  # fmt: skip
+    objective = SoftTargets(teacher, 2.5)
+    stopped = train_bank(objective, watch=lambda done, errors: done < 0.3, **how)
+    assert not stopped.logits["test"][0].isnan().any()
+    assert stopped.logits["test"][1].isnan().all()
+    assert stopped.losses[0].isnan().sum() == 2  # two seeds, the third epoch
+    stopped.network(width=4, seed=1)
+    with pytest.raises(ValueError, match=r"stopped before the student of .* began"):
+        stopped.network(width=8, seed=0)
+    whole = train_bank(objective, **how)
+    assert not whole.cached
+    assert not whole.logits["test"].isnan().any()

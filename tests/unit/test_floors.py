@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2] / "kdlib"
 FLOORS = {
     0: ("vision", "device"),
-    1: ("data", "models", "losses", "metrics"),
+    1: ("data", "losses", "models", "distances", "metrics"),
     2: ("objectives", "training"),
     3: ("bank", "adaptation", "compression"),
     4: ("figures", "explorers", "checks"),

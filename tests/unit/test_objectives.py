@@ -32,7 +32,7 @@ from kdlib.objectives import (
 )
 
 T, alpha = Symbol("T"), Symbol("alpha")
-HINT = ("stage1", "stage1")
+HINT = {"stage1": "stage1"}
 
 
 class Counting(nn.Module):
@@ -78,7 +78,7 @@ def test_an_objective_prints_as_the_formula(teacher: MLP) -> None:
     assert str(learned) == "SoftTargets(teacher, T=T_adversarial[1, 8])"
     shown = str(Variational(teacher, HINT) + Regularizer() + Regularizer(teacher))
     assert shown == (
-        "Variational(teacher, layers=('stage1', 'stage1')) + Regularizer() + "
+        "Variational(teacher, layers={'stage1': 'stage1'}) + Regularizer() + "
         "Regularizer(towards teacher)"
     )
 
@@ -135,7 +135,7 @@ def test_only_objectives_add_and_only_numbers_scale(act) -> None:
 def test_it_says_what_it_speaks_of(teacher: MLP) -> None:
     other = copy.deepcopy(teacher)
     formula = (
-        alpha * SoftTargets(teacher, T) + T * Variational(teacher, ("stage1", "head"))
+        alpha * SoftTargets(teacher, T) + T * Variational(teacher, {"stage1": "head"})
         + LogitMSE(other) + SoftTargets(teacher, T)
     )  # fmt: skip
     assert formula.symbols() == [alpha, T]
@@ -214,7 +214,7 @@ def test_terms_on_layers_use_what_the_objective_owns(teacher: MLP, train: Exampl
     f_t = observe(teacher, batch.x, ["stage1"]).features["stage1"]
     centres = losses.class_centres(f_t.detach(), batch.y)
     learner = KernelSimilarity(teacher, HINT, centres, 0.1, 2).build(student, batch)
-    (projector,) = learner.owned.values()
+    ((projector,),) = learner.owned.values()
     assert projector.weight.shape == (32, 8)
     loss, _ = learner(batch, {"progress": 0.0}, {})
     expected = losses.kernel_similarity(projector(f_s), f_t, centres, 0.1, 2)
@@ -223,7 +223,7 @@ def test_terms_on_layers_use_what_the_objective_owns(teacher: MLP, train: Exampl
     assert projector.weight.grad.abs().sum() > 0
 
     learner = Variational(teacher, HINT).build(student, batch)
-    (regression,) = learner.owned.values()
+    ((regression,),) = learner.owned.values()
     loss, _ = learner(batch, {"progress": 0.0}, {})
     torch.testing.assert_close(loss, losses.variational(*regression(f_s), f_t))
 
@@ -264,7 +264,7 @@ def test_three_terms_cost_one_forward(teacher: MLP, train: Examples) -> None:
     assert counting.asked == 1
     learner(train.batch(slice(0, 32)), {"progress": 0.0}, {})
     assert counting.asked == 2
-    with_layer = formula + Variational(counting, ("stage1", "network.stage1"))
+    with_layer = formula + Variational(counting, {"stage1": "network.stage1"})
     learner = with_layer.build(student, batch)
     counting.asked = 0
     learner(train.batch(slice(0, 32)), {"progress": 0.0}, {})
@@ -346,16 +346,16 @@ def test_projectors_disturb_neither_randomness_nor_batchnorm(train: Examples) ->
     torch.manual_seed(0)
     expected = torch.rand(2)
     torch.manual_seed(0)
-    formula = Variational(teacher, ("embedding", "embedding")) + SoftTargets(
+    formula = Variational(teacher, {"embedding": "embedding"}) + SoftTargets(
         teacher, LearnedTemperature()
     )
     one, two = (formula.build(student.train(), images.batch(), seed=3) for _ in range(2))
     assert torch.equal(torch.rand(2), expected) and student.training
     after = {k: v for n in (student, teacher) for k, v in n.state_dict(prefix=str(id(n))).items()}
     assert all(torch.equal(before[name], after[name]) for name in before)
-    weights = [learner.owned["0:Variational"].mean.weight for learner in (one, two)]
+    weights = [learner.owned["0:Variational"][0].mean.weight for learner in (one, two)]
     assert torch.equal(*weights)
-    other = formula.build(student, images.batch(), seed=4).owned["0:Variational"].mean.weight
+    other = formula.build(student, images.batch(), seed=4).owned["0:Variational"][0].mean.weight
     assert not torch.equal(weights[0], other)
     assert weights[0].requires_grad
 
@@ -467,7 +467,7 @@ def test_different_class_counts(train: Examples) -> None:
 
 
 def test_an_unknown_layer_is_named_before_training(teacher: MLP, train: Examples) -> None:
-    for layers in (("stag1", "stage1"), ("stage1", "stag1")):
+    for layers in ({"stag1": "stage1"}, {"stage1": "stag1"}):
         with pytest.raises(ValueError, match=r"'stag1' is no module of MLP.*'stage1'"):
             Variational(teacher, layers).build(mlp(16, 8, 4), train.batch(slice(0, 2)))
 

@@ -212,7 +212,7 @@ RUNS = {
     "owned": lambda teacher: (
         lambda: mlp(16, 8, 4),
         SoftTargets(teacher, LearnedTemperature())
-        + 0.1 * Variational(teacher, ("stage1", "stage1"))
+        + 0.1 * Variational(teacher, {"stage1": "stage1"})
         + progress * HardLabels(),
     ),
     "batchnorm": lambda teacher: (lambda: nn.Sequential(nn.Upsample(8), cnn(2, 4)), HardLabels()),

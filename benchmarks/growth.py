@@ -1,0 +1,54 @@
+"""How the fp32 bank's cost grows with students, width and images a step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks.contenders import Stopwatch, thinned
+from kdlib.bank import train_bank
+from kdlib.data import Examples, load
+from kdlib.figures import figure
+from kdlib.models import cnn, mlp
+from kdlib.objectives import HardLabels, SoftTargets, tabulate
+
+STEPS = 6
+
+
+def by_students() -> list[tuple[int, float]]:
+    """(students, milliseconds a step and student)"""
+    return [(count, _cost(count, 32, 128)) for count in (1, 4, 16, 64, 256, 1024)]
+
+
+def by_width() -> list[tuple[int, float]]:
+    """(hidden units, milliseconds a step and student)"""
+    return [(width, _cost(64, width, 128)) for width in (8, 16, 32, 64, 128)]
+
+
+def by_batch() -> list[tuple[int, float]]:
+    """(images a step, milliseconds a step and student)"""
+    return [(batch, _cost(64, 32, batch)) for batch in (32, 128, 512)]
+
+
+def _cost(students: int, width: int, batch: int) -> float:
+    examples: Examples = thinned(load("mnist5k").train, STEPS * batch)
+    table = tabulate(cnn(4).eval(), examples)
+    watch = Stopwatch()
+    taken = []
+    for _ in range(3):
+        with watch.running():
+            train_bank(
+                0.5 * HardLabels() + 0.5 * SoftTargets(table, 4), student=mlp(784, width, 10),
+                examples=examples, seeds=students, epochs=1, batch=batch, engine="fast",
+                evaluate={}, cache=False,
+            )  # fmt: skip
+        taken.append(watch.cpu)
+    return 1000 * sorted(taken)[1] / STEPS / students
+
+
+def plot(costs: dict[str, list[tuple[int, float]]], path: Path) -> None:
+    picture, axes = figure(height=2.6, panels=len(costs))
+    for axis, (name, points) in zip(axes, costs.items(), strict=True):
+        axis.loglog(*zip(*points, strict=True), marker="o")
+        axis.set(xlabel=name, title="")
+    axes[0].set_ylabel("CPU ms a step and student")
+    picture.savefig(path, dpi=110, bbox_inches="tight")

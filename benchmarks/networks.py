@@ -1,0 +1,79 @@
+"""Teachers and convolutional students: kdlib's `fit` beside the loops people write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from benchmarks.contenders import PerImage, Stopwatch, Taken, endless
+from benchmarks.work import LR, Work
+from kdlib.models import cnn, initialise, mlp
+from kdlib.objectives import SoftTargets
+from kdlib.training import fit
+
+
+def big() -> nn.Module:
+    return initialise(mlp(784, 1200, 1200, 10), 0)
+
+
+def plain_teacher(work: Work) -> Callable[[int], Taken]:
+    """Everything in memory, fp32, AdamW: 784-1200-1200-10 on labels."""
+    network, x, y = big(), work.examples.x.float() / 255, work.examples.y
+    optimizer = torch.optim.AdamW(network.parameters(), lr=LR)
+
+    def run(steps: int) -> Taken:
+        watch = Stopwatch()
+        with watch.running():
+            for i in range(steps):
+                at = slice(i * work.batch, (i + 1) * work.batch)
+                optimizer.zero_grad()
+                F.cross_entropy(network(x[at]), y[at]).backward()
+                optimizer.step()
+        return watch.wall, watch.cpu, 1
+
+    return run
+
+
+def fitted(work: Work, make: Callable[[], nn.Module], precision: str, taught: bool) -> Callable:
+    """kdlib's `fit`, the teacher's cached answers among its time."""
+
+    def run(steps: int) -> Taken:
+        watch, part = Stopwatch(), work.examples[slice(0, steps * work.batch)]
+        _ = part.ids
+        objective = SoftTargets(work.teacher, T=4) if taught else None
+        with watch.running():
+            fit(make(), part, objective, epochs=1, batch=work.batch, precision=precision)
+        return watch.wall, watch.cpu, 1
+
+    return run
+
+
+def default_student(work: Work) -> Callable[[int], Taken]:
+    """A convolutional student in the default loop: per-image loader, teacher in each step, fp32."""
+    student = cnn(8)
+    optimizer = torch.optim.Adam(student.parameters(), lr=1e-3)
+    images = PerImage(work.examples.x, work.examples.y)
+
+    def run(steps: int) -> Taken:
+        watch = Stopwatch()
+        loader = endless(DataLoader(images, work.batch, shuffle=True, num_workers=2))
+        next(loader)
+        with watch.running():
+            for _ in range(steps):
+                x, _ = next(loader)
+                with torch.no_grad():
+                    z_t = work.teacher(x)
+                optimizer.zero_grad()
+                p, log_q = (z_t / 4).softmax(-1), (student(x) / 4).log_softmax(-1)
+                loss = 16 * F.kl_div(log_q, p, reduction="batchmean")
+                loss.backward()
+                optimizer.step()
+                loss.item()
+            loader.close()
+        return watch.wall, watch.cpu, 1
+
+    return run

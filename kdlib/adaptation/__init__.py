@@ -1,0 +1,20 @@
+"""Moving a trained network to other images: what to hold still, and how to move without labels."""
+
+from kdlib.adaptation.adversaries import CDAN, DANN, ramp
+from kdlib.adaptation.averages import MeanTeacher
+from kdlib.adaptation.plain import adabn, freeze, unfreeze
+from kdlib.adaptation.terms import CORAL, MCC, MMD, InformationMaximization
+
+__all__ = [
+    "CDAN",
+    "CORAL",
+    "DANN",
+    "MCC",
+    "MMD",
+    "InformationMaximization",
+    "MeanTeacher",
+    "adabn",
+    "freeze",
+    "ramp",
+    "unfreeze",
+]

@@ -1,0 +1,37 @@
+"""How far apart two clouds of features are: functions (f_a, f_b) -> a number, and null bands."""
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from kdlib.distances.kernels import mmd
+from kdlib.distances.moments import coral, cosine, euclidean, frechet, mahalanobis
+from kdlib.distances.nulls import null_band
+from kdlib.distances.probe import proxy_a_distance
+from kdlib.distances.transport import sinkhorn, sliced_wasserstein
+
+DISTANCES: dict[str, Callable[..., Tensor]] = {
+    "euclidean": euclidean,
+    "cosine": cosine,
+    "mahalanobis": mahalanobis,
+    "mmd": mmd,
+    "coral": coral,
+    "sliced_wasserstein": sliced_wasserstein,
+    "sinkhorn": sinkhorn,
+    "frechet": frechet,
+    "proxy_a_distance": proxy_a_distance,
+}
+
+__all__ = [
+    "DISTANCES",
+    "coral",
+    "cosine",
+    "euclidean",
+    "frechet",
+    "mahalanobis",
+    "mmd",
+    "null_band",
+    "proxy_a_distance",
+    "sinkhorn",
+    "sliced_wasserstein",
+]

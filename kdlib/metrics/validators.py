@@ -1,0 +1,46 @@
+"""Scores of a network on a target without labels: higher is meant to be better.
+
+Each sees logits (N, classes) only; none of them sees a label, and each can be fooled: read them
+beside one another, and beside the counts of predicted classes.
+"""
+
+import torch
+from torch import Tensor
+
+from kdlib import losses
+
+
+def negative_entropy(logits: Tensor) -> float:
+    """-(mean entropy per image) in nats; 0 at best, also for a network that says one class only."""
+    return float(-losses.entropy(logits.double()))
+
+
+def information_maximization_score(logits: Tensor) -> float:
+    """Diversity of the mean answer less the mean entropy per image; log(classes) at best."""
+    return float(-losses.information_maximization(logits.double()))
+
+
+def snd(logits: Tensor, features: Tensor | None = None, *, T: float = 0.05) -> float:
+    """Soft neighbourhood density (Saito et al. 2021) in nats.
+
+    The mean entropy of each image's softmax(similarity / T) over all others, where similarity is
+    the cosine between their `features` (N, …), or between their answers where none are given.
+    High where an image has many close neighbours. Raises ValueError for fewer than 2 images.
+    """
+    rows = logits.double().softmax(-1) if features is None else features.double().flatten(1)
+    if len(rows) < 2:
+        raise ValueError(f"{len(rows)} image has no neighbours; score at least 2")
+    rows = torch.nn.functional.normalize(rows, dim=-1)
+    similarity = (rows @ rows.T / T).fill_diagonal_(-torch.inf)
+    share = similarity.softmax(-1)
+    return float(-torch.special.xlogy(share, share).sum(-1).mean())
+
+
+def bnm(logits: Tensor) -> float:
+    """Nuclear norm of the answers softmax(z) (N, classes), over its bound sqrt(N · classes).
+
+    (Batch nuclear-norm maximisation, Cui et al. 2020.) 1 where each answer is sure and all classes
+    come equally often.
+    """
+    p = logits.double().softmax(-1)
+    return float(torch.linalg.svdvals(p).sum() / p.numel() ** 0.5)
