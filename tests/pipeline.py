@@ -15,6 +15,11 @@ EXPECTED = [
     "02_soft_targets",
     "03_unseen_classes",
     "04_temperature",
+    "05_features",
+    "06_distances",
+    "07_fine_tuning",
+    "08_adaptation",
+    "09_across_domains",
 ]
 
 

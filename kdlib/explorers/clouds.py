@@ -117,11 +117,13 @@ class Clouds(Explorer):
         even = counts.sum() / len(counts)
         gone = [str(c) for c in np.flatnonzero(counts < 0.1 * even)]
         error = float(self._errors[state["term"]][self._lam.index(state["lam"])])
-        said = (
-            f"class {' and class '.join(gone)} has (nearly) disappeared from the answers"
-            if gone
-            else f"every class is used, the rarest {int(counts.min())} times"
-        )
+        if len(gone) == len(counts) - 1:
+            said = f"(nearly) every image is called {int(counts.argmax())}"
+        elif gone:
+            who = f"class {gone[0]} has" if len(gone) == 1 else f"classes {', '.join(gone)} have"
+            said = f"{who} (nearly) disappeared from the answers"
+        else:
+            said = f"every class is used, the rarest {int(counts.min())} times"
         return (
             f"With {written(state['lam'])} · {state['term']} the centres of the clouds are "
             f"{self.gap(state):.2f} radii apart, and {said}; the target error is {error:.1f} % "

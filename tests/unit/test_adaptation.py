@@ -303,7 +303,8 @@ def test_a_bank_of_weights_equals_fit(name: str, source: Examples, target: Examp
     engine = "sequential" if name in ("MMD", "CORAL") else "reference"
     bank = train_bank(
         lambda lam: HardLabels() + lam * TERMS[name], student=mlp(64, 6, 4), examples=both,
-        grid={"lam": [0.0, 0.7]}, seeds=2, evaluate={"test": target}, cache=False, engine=engine, **how,
+        grid={"lam": [0.0, 0.7]}, seeds=2, evaluate={"test": target}, cache=False,
+        engine=engine, **how,
     )  # fmt: skip
     assert bank.engine == engine
     run = fit(mlp(64, 6, 4), both, HardLabels() + 0.7 * TERMS[name], seed=1, **how)

@@ -233,3 +233,29 @@ def test_a_failed_build_names_the_cell_and_keeps_the_old_notebook(
 def test_an_unknown_source_is_a_sentence(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert build.main(["09"], here) == 2
     assert "no source '09': expected one of 04_temperature" in capsys.readouterr().err
+
+
+TABLE = """\
+import hashlib, json, pathlib
+
+here = pathlib.Path(__file__)
+made_by = hashlib.sha256(here.read_bytes()).hexdigest()[:16]
+runs = here.with_suffix(".runs")
+runs.write_text("x" + (runs.read_text() if runs.exists() else ""))
+here.with_suffix(".json").write_text(json.dumps({"script": made_by}))
+"""
+
+
+def test_a_stored_table_is_trained_when_its_script_has_changed(here: Path) -> None:
+    source, table = here / "source" / "04_temperature.py", here / "data" / "04_temperature.py"
+    table.parent.mkdir()
+    table.write_text(TABLE, encoding="utf-8")
+    build.build(source, here)
+    build.build(source, here)
+    assert table.with_suffix(".runs").read_text() == "x"  # the second time it was there
+    table.write_text(TABLE + "# changed", encoding="utf-8")
+    faults = list(build.out_of_step(here, build.sources(here)))
+    assert "04_temperature.json was not made by 04_temperature.py" in " ".join(faults)
+    build.build(source, here)
+    assert table.with_suffix(".runs").read_text() == "xx"
+    assert "was not made" not in " ".join(build.out_of_step(here, build.sources(here)))

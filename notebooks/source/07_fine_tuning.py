@@ -1,0 +1,767 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 07 · How much of a trained network should move?
+#
+# **In one line:** with few labels hold much still or take small steps, with many a front held still is a ceiling; and *where* the new images differ decides what must move: mirrored digits need a new front, renamed digits a new head.
+#
+# *25 minutes to read · about 35 CPU seconds to run · needs: [01 What makes a good teacher?](01_teacher.ipynb)*
+#
+# **First, wake the sliders: Run ▸ Run All Cells.** On Binder's shared processor this may take three times as long.
+#
+# After this page you can
+#
+# - freeze any part of a network, BatchNorm included, and say which part should be frozen;
+# - compare fine-tuning with training anew fairly, for 1 to 30 labels per class;
+# - use what lies between frozen and free: a pull towards the start (L2-SP) and learning rates for each part.
+
+# %% tags=["parameters"]
+dataset: str = "mnist5k"  # mnist5k | mnist | fashion
+labels: int = 10  # 1..30
+lam: float = 0.1  # 0.001..10
+steps: int = 60  # 10..600
+seeds: int = 5  # 2..10
+seed: int = 0  # 0..1000
+budget: str = "full"  # full | small
+
+# %% [markdown]
+# `labels` is the number of labelled images per class wherever the page shows only one number of them, `lam` one of the strengths of the pull, `steps` the length of every training but the first.
+
+# %%
+import copy
+import textwrap
+
+import pandas as pd
+import torch
+from IPython.display import Markdown, display
+from tqdm.auto import tqdm
+
+from kdlib import checks, data, explorers, figures, losses, metrics, models, training
+from kdlib.adaptation import freeze
+from kdlib.checks import claim, lesson07
+from kdlib.data import shifts
+from kdlib.objectives import HardLabels, Regularizer
+
+# %% [markdown]
+# ## Recap
+#
+# From [01](01_teacher.ipynb): train, validation and test are three things; a difference counts when its interval, over draws *and* test images, leaves out 0; 1,000 images resolve little below 1.2 points.
+#
+# Today's network has four parts: `stage1`, `stage2`, `stage3` (convolution, BatchNorm, ReLU, pooling each) and the `head`, one linear layer. It learns upright digits of 16 × 16 pixels. Some training images are put aside first: they will play the new domain, and the network must not have seen them.
+
+# %%
+small = budget == "small"
+train, validation, test = data.load(dataset, size=16)
+source, pool = train.split(1000 if small else 2500, 1000)
+length = min(steps, 15) if small else steps
+parts = ["stage1", "stage2", "stage3", "head"]
+
+# %%
+recipe = dict(epochs=2 if small else 5, batch=64, augment=data.jitter(1), precision="fp32")
+run = training.fit(models.cnn(8), source, seed=seed, **recipe)
+base = run.network
+
+# %% [markdown]
+# The new domain: the same kind of digits, **seen in a mirror**. In real life it would be another scanner, another hospital, another street.
+
+# %%
+mirror = shifts.mirror()
+mirrored = [examples.transformed(mirror) for examples in (pool, validation, test)]
+
+# %% tags=["nbval-ignore-output"]
+chosen = [int((test.y == digit).nonzero()[0]) for digit in range(10)]
+answers = models.predict(base, mirrored[2][chosen]).argmax(-1)
+roles = ["label" if int(a) == digit else "alone" for digit, a in enumerate(answers)]
+titles = [f"“{int(answer)}”" for answer in answers]
+figures.show(
+    figures.digits(mirrored[2].x[chosen], titles, roles=roles),
+    "Mirrored digits, and what the network takes them for",
+    f"The network errs on {run.error(test):.1f} % of upright and {run.error(mirrored[2]):.1f} % of mirrored test digits. Above each picture: its answer.",
+)
+
+# %% [markdown]
+# ## A prediction first
+#
+# You get ten labelled images of each mirrored digit, and you may move only one of the two: the head, or everything *but* the head.
+
+# %%
+guess = checks.Prediction(
+    "Which errs less on mirrored digits?",
+    ["only the head moves", "all but the head moves", "no difference"],
+)
+guess
+
+# %% [markdown]
+# ## The naive version
+#
+# "Freeze everything, train a new head." That is what most tutorials begin with. One draw of ten labels per class, the usual learning rate, one run each:
+
+
+# %%
+def tuned(examples, still=(), *, lr, draw=seed, start=base, objective=None):
+    """Trains a copy of `start` with the parts `still` held still."""
+    network = freeze(copy.deepcopy(start), *still)
+    epochs = max(1, round(length / len(examples.order(32))))
+    how = dict(epochs=epochs, batch=32, lr=lr, order_seed=draw, precision="fp32")
+    return training.fit(network, examples, objective, **how)
+
+
+few = mirrored[0].per_class(3 if small else labels, seed=seed)
+naive = {
+    "only the head moves": tuned(few, parts[:3], lr=0.01),
+    "everything moves": tuned(few, lr=0.01),
+    "trained anew": tuned(few, lr=0.01, start=models.initialise(models.cnn(8), seed)),
+}
+
+# %% tags=["nbval-ignore-output"]
+pd.DataFrame({"error % on mirrored": {k: v.error(mirrored[2]) for k, v in naive.items()}}).round(1)
+
+# %% [markdown]
+# "Training a head is bad, training anew nearly as bad, fine-tuning good." Before believing it, ask three things. What exactly is *frozen*? Was the learning rate fair to all three? And is one draw of so few images enough?
+#
+# ## Freezing, exactly
+#
+# **In words.** A part that is held still gets no step. Everything behind it still learns from what it says; everything *before* it still gets its gradient through it.
+#
+# **In a formula.** Give each part $k$ of the weights a switch $m_k \in \{0, 1\}$:
+#
+# $$\theta_k \leftarrow \theta_k - m_k \cdot \mathrm{lr} \cdot \nabla_{\theta_k}\,\mathrm{CE}$$
+#
+# **In code**, by hand:
+
+
+# %%
+def hold(network, *names):
+    for name in names:
+        for weight in network.get_submodule(name).parameters():
+            weight.requires_grad = False
+    return network
+
+
+# %% [markdown]
+# kdlib's `freeze` sets the same switches:
+
+# %%
+ours, theirs = hold(copy.deepcopy(base), *parts[:3]), freeze(copy.deepcopy(base), *parts[:3])
+switches = [[w.requires_grad for w in net.parameters()] for net in (ours, theirs)]
+assert switches[0] == switches[1]
+print(f"{sum(switches[0])} of {len(switches[0])} weight tensors may move: the head's two")
+
+# %% [markdown]
+# That is half of it. BatchNorm also keeps *running statistics*, which are no weights: no gradient moves them, every forward pass in train mode does. `fit` leaves a BatchNorm layer in eval mode when its weights are frozen. What happens otherwise is shown under [What can go wrong](#What-can-go-wrong).
+#
+# ## A fair learning rate for each
+#
+# A head has few weights and must go far in a few steps; a whole network together needs small ones. One learning rate for all would decide the race beforehand. So each way gets its own, chosen on *validation* images with draws that are used for nothing else.
+
+# %%
+kinds = {"nothing": [], "stages 1–2": parts[:2]}
+kinds |= {"stages 1–3": parts[:3], "the head": parts[3:]}
+
+
+# %%
+def begin(kind, draw):
+    """What is held still, and where the training starts, for one kind."""
+    start = models.initialise(models.cnn(8), draw) if kind == "anew" else base
+    return dict(still=kinds.get(kind, []), start=start, draw=draw)
+
+
+# %% [markdown]
+# `"nothing"` held still is full fine-tuning; `"stages 1–3"` leaves only the head; `"the head"` held still means that only the front moves.
+
+# %%
+rates = {"nothing": [0.003, 0.03, 0.3], "stages 1–3": [0.01, 0.1, 1.0], "anew": [0.003, 0.03, 0.3]}
+count = 3 if small else labels
+spare = {draw: mirrored[0].per_class(count, seed=draw) for draw in (seed + 100, seed + 101)}
+
+
+# %%
+def tried(kind, lr):
+    """Mean error % on validation images."""
+    runs = [tuned(images, lr=lr, **begin(kind, draw)) for draw, images in spare.items()]
+    return sum(run.error(mirrored[1]) for run in runs) / len(runs)
+
+
+# %% [markdown]
+# Each rate a few times the one before:
+
+# %%
+scores = {kind: {lr: tried(kind, lr) for lr in some} for kind, some in rates.items()}
+best = {kind: min(errors, key=errors.get) for kind, errors in scores.items()}
+
+# %% tags=["nbval-ignore-output"]
+cells = {k: [f"{error:.1f} (lr = {lr:g})" for lr, error in v.items()] for k, v in scores.items()}
+pd.DataFrame(cells, ["small", "middle", "large"]).rename_axis(columns="held still:")
+
+# %% [markdown]
+# Errors in percent on validation images; the rate with the lowest in each column is taken from here on (the kinds in between take that of "nothing"). Look at the middle column: at the small rate the head had not failed, it had not *arrived*.
+#
+# ## How much, by how many labels?
+#
+# Now the whole table: four kinds of holding still, and training anew, for 1, 3, 10 and 30 labels per class, each with several draws of the labelled images. All get the same number of steps.
+
+# %%
+counts = [1, 3] if small else sorted({1, 3, 10, 30, labels})
+draws = range(seed, seed + (2 if small else seeds))
+
+
+def study(pool, kinds, counts, draws):
+    """(kind, labels per class) -> the trained networks, one for each draw."""
+    made = {}
+    for kind, n in tqdm([(k, n) for k in kinds for n in counts], disable=training.quiet()):
+        lr = best.get(kind, best["nothing"])
+        made[kind, n] = [
+            tuned(pool.per_class(n, seed=d), lr=lr, **begin(kind, d)).network for d in draws
+        ]
+    return made
+
+
+grid = study(mirrored[0], [*kinds, "anew"], counts, draws)
+
+
+# %% [markdown]
+# Two readings of a cell: which test images it gets wrong, and how far each part of the network has moved from where it began, in percent of its own length.
+
+
+# %%
+def wrong(networks, examples):
+    """(draws, images) bool."""
+    return torch.stack([models.predict(n, examples).argmax(-1) != examples.y for n in networks])
+
+
+missed = {cell: wrong(networks, mirrored[2]) for cell, networks in grid.items()}
+
+
+# %%
+def way(network, part):
+    """How far a part has moved, in % of its own length."""
+    pairs = zip(*(n.get_submodule(part).parameters() for n in (network, base)), strict=True)
+    squares = [
+        (float((w - b).detach().square().sum()), float(b.detach().square().sum())) for w, b in pairs
+    ]
+    gone, whole = map(sum, zip(*squares, strict=True))
+    return 100 * (gone / whole) ** 0.5
+
+
+# %% [markdown]
+# As tables for the explorer:
+
+# %%
+errors = {cell: 100 * table.double().mean(1) for cell, table in missed.items()}  # (draws,) each
+by_kind = [[errors[kind, n].tolist() for kind in kinds] for n in counts]
+
+
+# %%
+def journey(networks):
+    return [sum(way(one, part) for one in networks) / len(networks) for part in parts]
+
+
+moved = [[journey(grid[kind, n]) for kind in kinds] for n in counts]
+
+# %% [markdown]
+# Predict before you slide: where does the green line cross the dashed one?
+
+# %%
+explorers.FrozenParts(
+    counts,
+    list(kinds),
+    by_kind,
+    anew=[errors["anew", n].tolist() for n in counts],
+    as_is=run.error(mirrored[2]),
+    n=len(test),
+    parts=parts,
+    moved=moved,
+    start={"labels per class": counts[-1], "held still": "stages 1–3"},
+    situations={
+        "1 label, only the head": {"labels per class": 1, "held still": "stages 1–3"},
+        "most labels, only the head": {"labels per class": counts[-1], "held still": "stages 1–3"},
+        "most labels, all but the head": {"labels per class": counts[-1], "held still": "the head"},
+    },
+)
+
+# %% [markdown]
+# With all three stages held still the line soon stops falling: the head has learned what it can, its features were made for upright digits. With nothing or only the head held still it goes on. On the right: given the choice, which parts move most? Now the same in one picture, with intervals over draws.
+
+# %% tags=["nbval-ignore-output"]
+picture, axes = figures.figure(height=2.9, panels=2, sharey=True)
+panels = [{"stages 1–3": "teacher", "anew": "alone"}, {"nothing": "taught", "the head": "extra"}]
+said = {"stages 1–3": "only the head", "anew": "anew", "nothing": "all", "the head": "all but head"}
+for axis, shown in zip(axes, panels, strict=True):
+    for kind, role in shown.items():
+        table = torch.stack([errors[kind, n] for n in counts])
+        figures.lines_with_dots(axis, counts, table, role, said[kind], log=True)
+    axis.set(xlabel="labels per class", ylim=(0, None))
+figures.error_axis(axes[0], len(test))
+figures.show(
+    picture,
+    "With many labels, a front held still is a ceiling",
+    "Mirrored digits; what moves stands at the line's end. Dots are draws of the labelled images, bands 95 % intervals over draws.",
+)
+
+
+# %% [markdown]
+# In claims. The difference is paired: same labelled images, same test images.
+
+
+# %%
+def points(a, b, n, table=missed):
+    """Error of kind a minus error of kind b, in points."""
+    return metrics.difference(table[a, n], table[b, n])
+
+
+held = [kind for kind in kinds if kind != "nothing"]
+against = {kind: [f"{points(kind, 'nothing', n):.1f}" for n in counts] for kind in held}
+first, last = counts[0], counts[-1]
+gains = {n: points("nothing", "anew", n) for n in counts}
+text = "With 1 and with 3 labels per class, fine-tuning errs less than training anew"
+measured = {f"fine-tuned minus anew, {n} per class": one for n, one in gains.items()}
+claim("07.1", text, gains[1].high < -2 and gains[3].high < -2, measured=measured)
+
+# %% [markdown]
+# And against everything moving, in points (an interval that holds 0 is not resolved):
+
+# %% tags=["nbval-ignore-output"]
+pd.DataFrame(against, [f"{n} per class" for n in counts]).rename_axis(columns="held still:")
+
+# %% [markdown]
+# With few labels holding still does no harm and may help, by keeping large steps from spoiling what was learned (smaller steps can do the same, see [below](#Between-frozen-and-free)). Most of all it is the trained start that counts. With many labels the head alone falls behind even those who start from nothing:
+
+# %%
+heads = {n: points("stages 1–3", "anew", n) for n in (first, last)}
+text = "Moving only the head beats training anew with 1 label per class, and loses to it with 30"
+measured = {f"only the head minus anew, {n} per class": one for n, one in heads.items()}
+claim("07.2", text, heads[first].high < -2 and heads[last].low > 0, measured=measured)
+
+# %% [markdown]
+# So the answer to "how much?" depends on what you can pay in labels. And your prediction?
+
+# %%
+count = min(labels, last)
+front = points("stages 1–3", "the head", count)  # only the head moves, minus all but the head
+
+# %% tags=["nbval-ignore-output"]
+options = guess.options
+guess.recall(options[2] if not front.excludes(0) else options[1 if front.low > 0 else 0])
+
+# %% [markdown]
+# ## Where should it move?
+#
+# That the head may stay, and the front must not, is no accident. Ask what *differs* between the domains. Here the pixels differ; what a 7 is called does not. So let us make the opposite case: upright digits, **renamed**. Every 0 is now called 1, every 1 called 2, …, every 9 called 0.
+
+# %%
+renamed = [examples.labelled_as((examples.y + 1) % 10) for examples in (pool, test)]
+pair = ["stages 1–3", "the head"]
+other = study(renamed[0], pair, [count], draws)
+missed_names = {cell: wrong(networks, renamed[1]) for cell, networks in other.items()}
+
+# %% tags=["nbval-ignore-output"]
+picture, axes = figures.figure(height=2.8, panels=2, sharey=True)
+for axis, table, title in zip(axes, (missed, missed_names), ("mirrored", "renamed"), strict=True):
+    for x, (kind, role) in enumerate(zip(pair, ("teacher", "extra"), strict=True)):
+        figures.seed_dots(axis, x, 100 * table[kind, count].double().mean(1), role)
+    axis.set(title=f"{title} digits", xlim=(-0.6, 1.6))
+    axis.set_xticks([0, 1], ["only the head\nmoves", "all but the head\nmoves"])
+axes[0].set_ylim(0, None)  # both share it, so only when all is drawn
+figures.error_axis(axes[0], len(test))
+figures.show(
+    picture,
+    "Move what is wrong: the front for other pixels, the head for other names",
+    f"{count} labels per class; dots are draws, bars means, lines 95 % intervals over draws.",
+)
+
+# %% [markdown]
+# As a claim:
+
+# %%
+back = points(*pair, count, missed_names)
+measured = {"mirrored, only the head minus all but it": front, "renamed": back}
+text = "For mirrored digits it is better to move all but the head, for renamed ones only the head"
+said = (
+    "Lee et al. 2023: input-level shifts want the first layers tuned, output-level shifts the last"
+)
+claim("07.3", text, front.low > 0 and back.high < 0, measured=measured, published=said)
+
+# %% [markdown]
+# ### A network that reads mirror writing, without a single label
+#
+# Why need the head not move? Because a perfect reader of mirrored digits *exists* with the very same head: flip every 3 × 3 kernel left to right. Each feature map is then the mirror image of what it was, and the pooling at the end does not care.
+
+
+# %%
+def flipped(network):
+    other = copy.deepcopy(network)
+    for weight in other.parameters():
+        if weight.dim() == 4:  # kernels: (out, in, 3, 3)
+            weight.data = weight.data.flip(-1)
+    return other
+
+
+# %% [markdown]
+# The same answers, image by image:
+
+# %%
+reader = flipped(base)
+torch.testing.assert_close(
+    models.predict(reader, mirrored[2]), models.predict(base, test), rtol=1e-4, atol=1e-3
+)
+
+# %%
+a, b = (
+    100 * float(wrong([one], x).double().mean()) for one, x in ((base, test), (reader, mirrored[2]))
+)
+measured = {"upright, as trained": a, "mirrored, kernels flipped": b}
+text = "With its kernels flipped the network reads mirrored digits as well as upright ones; no label was used"
+claim("07.4", text, abs(a - b) <= 0.2, measured=measured)
+
+# %% [markdown]
+# Fine-tuning finds nothing as good as this from a few labels. Gradient descent looks near the start; the flipped network is far away. Knowing *what* changed is worth more than labels.
+#
+# ## One feature space for both?
+#
+# Fine-tuned on mirrored digits, does the network still read upright ones? It was never asked to. And if it learns from images that are mirrored **with p = 0.5**, half of them each way, can it do both?
+
+# %%
+mixed = pool.transformed(shifts.mirror(0.5))
+networks = {"as it was": [base] * len(draws), "tuned, always mirrored": grid["nothing", count]}
+networks["tuned, p = 0.5"] = study(mixed, ["nothing"], [count], draws)["nothing", count]
+sides = {"upright": test, "mirrored": mirrored[2]}
+seen = {(name, side): wrong(nets, sides[side]) for name, nets in networks.items() for side in sides}
+
+# %% tags=["nbval-ignore-output"]
+rows = {
+    name: {
+        f"{side}, error %": f"{metrics.bootstrap(100 * seen[name, side].double()):.1f}"
+        for side in sides
+    }
+    for name in networks
+}
+pd.DataFrame(rows).T
+
+# %% [markdown]
+# (Means with their 95 % intervals, over draws and test images.) Fine-tuning on one domain *forgets* the other. With p = 0.5 it keeps more of the old and learns less of the new: both have to be paid for with the same weights and half the labels each.
+
+# %%
+always, mix = "tuned, always mirrored", "tuned, p = 0.5"
+forgot = metrics.difference(seen[always, "upright"], seen["as it was", "upright"])
+kept = metrics.difference(seen[mix, "upright"], seen[always, "upright"])
+price = metrics.difference(seen[mix, "mirrored"], seen[always, "mirrored"])
+measured = {"upright, always minus as it was": forgot, "upright, p = 0.5 minus always": kept}
+measured["mirrored, p = 0.5 minus always"] = price
+text = "Tuned on mirrored digits the network forgets upright ones; with p = 0.5 it forgets less and learns less"
+claim("07.5", text, forgot.low > 5 and kept.high < 0 < price.low, measured=measured)
+
+# %% [markdown]
+# Look inside. Each digit has a *twin* in the mirror; in a feature space shared by both domains, twins lie close together. Two ways to see it: the means of the ten digits in the plane where a network's embeddings vary most (PCA), and **CKA** (Kornblith et al. 2019), which is 1 when two sets of features agree up to rotation and scale.
+
+
+# %%
+def twins(network):
+    """Embeddings (images, width) of the test images, upright and mirrored."""
+    with models.evaluating(network):
+        return [
+            models.observe(network, side.batch(slice(0, 500)).x, ["embedding"]).features[
+                "embedding"
+            ]
+            for side in sides.values()
+        ]
+
+
+def alike(network):
+    return float(metrics.cka(*twins(network)))
+
+
+# %% [markdown]
+# And where the ten means of each domain lie in the plane:
+
+
+# %%
+def means(network):
+    """Two lists of ten places (x, y): upright, mirrored."""
+    features = twins(network)
+    plane = torch.linalg.eigh(torch.cat(features).T.cov())[1][:, -2:]  # (width, 2)
+    return [[(f[test.y[:500] == d].mean(0) @ plane).tolist() for d in range(10)] for f in features]
+
+
+# %% tags=["nbval-ignore-output"]
+picture, axes = figures.figure(height=2.7, panels=3)
+look = dict(ha="center", va="center", fontweight="bold")
+for axis, (name, nets) in zip(axes, networks.items(), strict=True):
+    for digit, pair_ in enumerate(zip(*means(nets[0]), strict=True)):
+        axis.plot(*zip(*pair_, strict=True), color=figures.GHOST, linewidth=1)
+        for where, role in zip(pair_, ("teacher", "extra"), strict=True):
+            axis.text(*where, str(digit), color=figures.INKS[role], **look)
+    axis.set(title=f"{name}\nCKA of twins {alike(nets[0]):.2f}", xticks=[], yticks=[])
+figures.show(
+    picture,
+    "Trained on both, the network lets twins come closer",
+    "Where the mean of each digit lies, upright in blue and mirrored in orange; a line joins twins. One draw.",
+)
+
+# %% [markdown]
+# Over all draws:
+
+# %%
+space = {name: [alike(net) for net in nets] for name, nets in networks.items()}
+rise = metrics.mean_interval(torch.tensor(space[mix]) - torch.tensor(space["as it was"]))
+measured = {name: metrics.mean_interval(values).mean for name, values in space.items()}
+text = (
+    "Tuned with p = 0.5, the embeddings of an image and of its mirror image become more alike (CKA)"
+)
+claim("07.6", text, rise.low > 0, measured=measured | {"rise": format(rise, ".2f")})
+
+# %% [markdown]
+# ## Another target: other writers
+#
+# Mirrored MNIST is a shift that we made. scikit-learn's digits come from other people, through another machine, framed differently (see [06](06_distances.ipynb)), and only a few hundred test images. Nobody tells us where they differ.
+
+# %%
+writers = data.load("digits", size=16)
+ends = [1, 3] if small else [1, 10]
+strangers = study(writers.train, ["nothing", "stages 1–3", "anew"], ends, draws)
+missed_there = {cell: wrong(networks, writers.test) for cell, networks in strangers.items()}
+
+# %% tags=["nbval-ignore-output"]
+words = {"stages 1–3": "only the head", "nothing": "everything"}
+rows = {
+    moves: {
+        f"{n} per class": f"{metrics.bootstrap(100 * missed_there[kind, n].double()):.1f}"
+        for n in ends
+    }
+    for kind, moves in (words | {"anew": "trained anew"}).items()
+}
+display(
+    Markdown(
+        f"As it was: **{run.error(writers.test):.1f} %** wrong of {len(writers.test):,} test images. By what moves:"
+    )
+)
+pd.DataFrame(rows).T.rename_axis(columns="error %")
+
+# %% [markdown]
+# <details><summary><b>Going deeper: is the head alone really that poor?</b></summary>
+#
+# Its features are fixed, so all it can do is draw straight borders between them. With the right features that is plenty: renamed digits above. With the wrong ones it is a ceiling that no number of labels lifts. The same measurement, a straight border on frozen features, is used to *judge* features: a "linear probe". Fine-tuning then does something a probe cannot: it changes what is being bordered. It can also spoil good features while the head is still random, which is why some train the head first and everything after (Kumar et al. 2022).
+#
+# </details>
+#
+# ## Between frozen and free
+#
+# Freezing is a switch, 0 or 1. Two softer ways:
+#
+# - **Learning rates for each part.** The switch $m_k$ becomes any number: `lr={"": 0.01, "stage1": 0.001}`. Freezing is $m_k = 0$.
+# - **A pull towards the start**, L2-SP (Li, Grandvalet & Davoine 2018; SP for starting point):
+#
+# $$\mathrm{loss} = \mathrm{CE} + \lambda \cdot \tfrac12 \sum_j (\theta_j - \theta_{0,j})^2$$
+#
+# Here λ is `lam`: 0 is free, ∞ is frozen (the weights; BatchNorm's statistics still move). By hand, and kdlib's:
+
+
+# %%
+def pull(network, start):
+    pairs = zip(network.parameters(), start.parameters(), strict=True)
+    return sum((w - b).square().sum() for w, b in pairs) / 2
+
+
+far = grid["nothing", count][0]
+weights = [dict(network.named_parameters()) for network in (far, base)]
+torch.testing.assert_close(pull(far, base), losses.regularizer(*weights))
+
+# %% [markdown]
+# Where do they matter most? Where labels are fewest: **one image per class** of the other writers. And a hold has a second use: what is held is not forgotten. So each way is judged twice, on the new domain (validation images) and on the old one.
+
+# %%
+rate = best["nothing"]
+ways = {"free": dict(lr=rate), "all slower": dict(lr=rate / 10)}
+ways["all but the head slower"] = dict(lr={"": rate / 10, "head": rate})
+for strength in sorted({0.1, 1.0, lam}):
+    pulled = HardLabels() + strength * Regularizer(towards=base)
+    ways[f"L2-SP, lam = {strength:g}"] = dict(lr=rate, objective=pulled)
+
+
+# %%
+def walk(way, draws):
+    """The networks that this way makes of one image per class, one for each draw."""
+    return [tuned(writers.train.per_class(1, seed=d), draw=d, **ways[way]).network for d in draws]
+
+
+# %% [markdown]
+# All from the same start:
+
+# %%
+walked = {"free": strangers["nothing", 1]}
+walked |= {way: walk(way, draws) for way in tqdm(list(ways)[1:], disable=training.quiet())}
+new, old = (
+    {way: 100 * wrong(nets, side).double().mean(1) for way, nets in walked.items()}
+    for side in (writers.validation, test)
+)
+soft = min(ways, key=lambda way: float(new[way].mean()))
+
+# %% tags=["nbval-ignore-output"]
+picture, axes = figures.figure(height=3.0, panels=2)
+short = [textwrap.fill(name.replace("L2-SP, ", "L2-SP\n"), 9) for name in ways]
+for axis, table, title in zip(
+    axes, (new, old), ("new: other writers", "old: upright"), strict=True
+):
+    for x, (name, values) in enumerate(table.items()):
+        figures.seed_dots(axis, x, values, {"f": "alone", "a": "extra", "L": "taught"}[name[0]])
+    axis.set(title=title, xlim=(-0.5, len(ways) - 0.5), ylim=(0, None), ylabel="error %")
+    axis.set_xticks(range(len(ways)), short, fontsize=7.5)
+figures.show(
+    picture,
+    "What is held softly is forgotten less",
+    f"One labelled image per class of other writers. Left: {len(writers.validation)} validation images of theirs, right: {len(test):,} images of the old domain. Dots are draws, bars means, lines 95 % intervals over draws.",
+)
+
+# %% [markdown]
+# The lowest of them is lucky as well as good. So it is confirmed on **fresh draws** that had no part in the choice, and on test images. (An honest remark: the choice used hundreds of labelled validation images, while the training used ten. Who has only ten cannot choose this way; what was learned *here* may serve *there*.)
+
+# %%
+later = range(seed + len(draws), seed + (2 if small else 3) * len(draws))
+fresh = {way: walk(way, later) for way in ("free", soft)}
+learned, kept = (
+    metrics.difference(wrong(fresh[soft], side), wrong(fresh["free"], side))
+    for side in (writers.test, test)
+)
+
+# %% [markdown]
+# Both differences, paired by draw and image:
+
+# %%
+text = "With one label per class, the soft hold that was found forgets far less than free fine-tuning, on fresh draws"
+measured = {"chosen": soft, "old domain, points": kept, "new domain, points": learned}
+claim("07.7", text, soft != "free" and kept.high < -10, measured=measured)
+
+# %% tags=["nbval-ignore-output"]
+verdict = "resolved" if learned.excludes(0) else "not resolved by these draws and images"
+display(
+    Markdown(
+        f"**{soft}** against free, on {len(later)} fresh draws, in points: on the new writers "
+        f"**{learned:.1f}**, {verdict}; on the old digits **{kept:.1f}**."
+    )
+)
+
+# %% [markdown]
+# Smaller steps and a pull do much the same, by different means: steps that are too small to get far, or a spring that draws back. The spring does not depend on when you stop.
+#
+# ## What can go wrong
+#
+# **Frozen weights, moving statistics.** Here *all* weights are frozen and there is not even an optimiser. The network only *looks* at images of the other writers, in train mode, as a training loop would have it:
+
+# %%
+looked = freeze(copy.deepcopy(base), "").train()
+for batch in writers.train[:320].batches(32):
+    looked(batch.x)
+drift = metrics.difference(wrong([looked], test), wrong([base], test))
+
+# %%
+text = "In train mode, a network whose weights are all frozen changes its answers by mere looking"
+claim("07.8", text, drift.low > 1, measured={"upright test images, points": drift})
+
+# %% [markdown]
+# Nothing in the weights tells. (Done on purpose it is a method, AdaBN, in [08](08_adaptation.ipynb).) `fit` keeps frozen BatchNorm layers in eval mode; your own loop must do it itself, which is the third exercise.
+#
+# **A start thrown away.** Fine-tuning needs smaller steps than training anew. With a large learning rate the first steps destroy what the network knew:
+
+# %% tags=["nbval-ignore-output"]
+sizes = [best["nothing"], 0.1, 0.3]
+one = writers.train.per_class(1, seed=seed)
+rows = [(lr, tuned(one, lr=lr).error(writers.test)) for lr in sizes]
+pd.DataFrame(rows, columns=["lr", "error %, 1 label per class, one draw"]).round(2)
+
+# %% [markdown]
+# **A comparison decided beforehand.** One learning rate for all, fewer steps for one side, or a setting chosen on the test set: see the naive version.
+#
+# ## Exercises
+#
+# **1 (5 minutes).** How much may move? Write the share of a network's weights that take a gradient, in percent.
+
+
+# %% tags=["exercise"]
+def moving_share(network):
+    # SOLUTION
+    weights = list(network.parameters())
+    moving = sum(w.numel() for w in weights if w.requires_grad)
+    return 100 * moving / sum(w.numel() for w in weights)
+    # END
+
+
+lesson07.moving_share(moving_share)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>`network.parameters()` gives the weight tensors; each has `requires_grad` and `numel()`.</details>
+# <details><summary>Hint 2</summary>Sum numel() over those that move, divide by the sum over all, times 100.</details>
+#
+# **2 (15 minutes).** Flipping kernels made a convolutional network read mirror writing. Do it for `mlp(height * width, …)`: return a copy that answers to mirrored images what `network` answers to upright ones. Its first layer is `network.stage1[0]`, its weight has shape (units, height · width).
+
+
+# %% tags=["exercise"]
+def mirror_reader(network, height, width):
+    # SOLUTION
+    other = copy.deepcopy(network)
+    weight = other.stage1[0].weight
+    weight.data = weight.data.view(-1, height, width).flip(-1).flatten(1)  # back to (units, pixels)
+    return other
+    # END
+
+
+lesson07.mirror_reader(mirror_reader)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>A row of the weight is a picture: one number for each pixel. Which picture finds in a mirrored image what the old one found in the upright image?</details>
+# <details><summary>Hint 2</summary>`weight.view(-1, height, width)`, `.flip(-1)`, `.flatten(1)`. No other layer sees pixels.</details>
+#
+# **3 (debugging).** This should hold one stage still for training. It has three mistakes. Mend them all; leave the rest of the network in train mode, and return it.
+#
+# ```python
+# def mended_hold(network, name):
+#     for own, module in network.named_modules():
+#         if name in own:
+#             module.requires_grad = False
+#     return network.train()
+# ```
+
+
+# %% tags=["exercise"]
+def mended_hold(network, name):
+    # SOLUTION
+    network.train()
+    network.get_submodule(name).requires_grad_(False).eval()
+    return network
+    # END
+
+
+lesson07.mended_hold(mended_hold)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>Print `network.stage1[0].weight.requires_grad` after the call. What did `module.requires_grad = False` do? And what else does `"stage1" in own` match?</details>
+# <details><summary>Hint 2</summary>`requires_grad_(False)`, with an underscore, reaches a module's weights. The last line wakes BatchNorm up again.</details>
+#
+# ## In three lines
+#
+# With few labels the trained start is worth most, and holding still, hard or softly, protects it; with many, a front held still is a ceiling. Move what differs between the domains: the front for other pixels, the head for other names; a soft hold keeps more of the old domain. Freeze statistics with the weights, give each way its own learning rate, and repeat over draws.
+#
+# ## Recall
+#
+# <details><summary>When is moving only the head worse than training anew?</summary>With enough labels, when the frozen features do not fit the new images: they are a ceiling.</details>
+# <details><summary>Mirrored or renamed: which part must move, and why?</summary>Mirrored: the front, pixels differ and a perfect network with the same head exists. Renamed: the head, the features are right as they are.</details>
+# <details><summary>What besides requires_grad belongs to freezing?</summary>BatchNorm's running statistics: the layer in eval mode.</details>
+# <details><summary>What does L2-SP become for lam = 0, and for lam → ∞?</summary>Free fine-tuning; and weights that stay at the start, while BatchNorm's statistics still move.</details>
+# <details><summary>Why may one learning rate for all kinds be unfair?</summary>A head has few weights and far to go: at a rate that suits a whole network it has not arrived when training ends.</details>
+#
+# ## Reading
+#
+# - Yosinski et al. (2014), *How transferable are features in deep neural networks?*: the first layers are general, the last ones special; freezing against moving, layer by layer.
+# - Lee et al. (2023), *Surgical Fine-Tuning Improves Adaptation to Distribution Shifts*: which part to move, by the kind of shift; our mirrored and renamed digits in earnest.
+# - Li, Grandvalet & Davoine (2018), *Explicit Inductive Bias for Transfer Learning with Convolutional Networks*: L2-SP and its relatives.
+# - Kumar et al. (2022), *Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution*: the head first, then everything.
+# - Kornblith et al. (2019), *Similarity of Neural Network Representations Revisited*: CKA.
