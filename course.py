@@ -139,6 +139,9 @@ def environment(venv: Path) -> dict[str, str]:
     """The environment for programs of `.venv`, without what would lead its Python elsewhere."""
     misleading = {"PYTHONHOME", "PYTHONPATH", "__PYVENV_LAUNCHER__"}
     env = {key: value for key, value in os.environ.items() if key not in misleading}
+    # The course's networks are small: where a browser keeps a second core busy, two threads wait
+    # for each other longer than they compute. Whoever wants more sets it.
+    env.setdefault("OMP_NUM_THREADS", "1")
     env["VIRTUAL_ENV"] = str(venv)
     env["PATH"] = str(interpreter(venv).parent) + os.pathsep + env.get("PATH", "")
     env.setdefault("PYTHONUTF8", "1")  # notebooks and check marks are UTF-8; Windows assumes less

@@ -67,6 +67,7 @@ class MMD(_Alignment):
     """Maximum mean discrepancy between the domains' features (Gretton 2012; DAN, Long 2015)."""
 
     tap: str
+    looks_at_values = True  # distances refuse features that are not finite
 
     def loss(self, step: Step, owned: nn.Module | None) -> Tensor:
         return distances.mmd(*self.clouds(step))
@@ -77,6 +78,7 @@ class CORAL(_Alignment):
     """||C_s - C_t||² / (4 d²) between the domains' covariances (Deep CORAL, Sun & Saenko 2016)."""
 
     tap: str
+    looks_at_values = True  # distances refuse features that are not finite
 
     def loss(self, step: Step, owned: nn.Module | None) -> Tensor:
         return distances.coral(*self.clouds(step))

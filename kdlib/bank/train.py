@@ -90,6 +90,11 @@ def train_bank(
                 f"SoftTargets, not {type(group.build()).__name__} under {group.objective}; "
                 "use engine='auto'"
             )
+        if one == "reference" and group.objective.one_by_one:
+            raise ValueError(
+                f"the reference engine trains students together, which {group.objective} does not "
+                "allow; use engine='auto' or 'sequential'"
+            )
         group.settings = replace(group.settings, precision=_precision(precision, one))
     key = bank_key(axes, seeds, groups, chosen, evaluate)
     shape = (*(len(values) for values in axes.values()), len(seeds))
@@ -157,7 +162,7 @@ def _choose(group: Group) -> str:
         return "fast"
     convolutional = any(isinstance(module, nn.Conv2d) for module in network.modules())
     on_cpu = next(network.parameters()).device.type == "cpu"
-    alone = (convolutional and on_cpu) or group.objective.follows
+    alone = (convolutional and on_cpu) or group.objective.one_by_one
     return "sequential" if alone else "reference"
 
 

@@ -138,9 +138,12 @@ class Objective:
         return Learner(student, self, owned.to(batch.x.device), per_domain=per_domain)
 
     @property
-    def follows(self) -> bool:
-        """Whether a term does something after each step, which no vmap can do."""
-        return any(type(term).after_step is not Term.after_step for _, term in self.terms)
+    def one_by_one(self) -> bool:
+        """Whether a term keeps vmap from training several students at once."""
+        return any(
+            term.looks_at_values or type(term).after_step is not Term.after_step
+            for _, term in self.terms
+        )
 
     def prefetch(self, batch: Batch, tables: dict[nn.Module, TeacherTable]) -> None:
         """Asks all teachers about the batch now, so that no transform traces their forward."""
@@ -170,6 +173,7 @@ class Term(Objective):
         cls.name = cls.__name__
 
     name: str
+    looks_at_values = False  # True where the loss decides by what a tensor holds: no vmap can
 
     @property
     def terms(self) -> tuple[tuple[Number, "Term"], ...]:  # type: ignore[override]

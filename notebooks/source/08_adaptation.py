@@ -444,7 +444,7 @@ erring = {name: [missed(one) for one in row] for name, row in moved.items()}
 explorers.Clouds(lams, *clouds, said, erring, n_test=len(unseen))
 
 # %% [markdown]
-# Slide λ with MMD: the clouds slide into each other, and the error falls; but not nearly as far as with answers that are sure and diverse. **Clouds that coincide are not yet classes that coincide**: a 4 of the target may well lie on the 9s of the source. Now switch to *entropy*: every answer falls into one bar, and the target's cloud runs away from the source's. With diversity the bars stay.
+# Slide λ with MMD: the clouds slide into each other, and the error falls; but not nearly as far as with answers that are sure and diverse. **Clouds that coincide are not yet classes that coincide**: a 4 of the target may well lie on the 9s of the source. Now switch to *entropy*: every answer falls into one bar, and the target's cloud runs away from the source's. With diversity the answers spread over the classes again (though λ can be pushed too far, and a class may go).
 #
 # ## An adversary: DANN
 #

@@ -299,14 +299,18 @@ def test_every_term_trains_and_leaves_teachers_alone(name: str, source, target, 
 @pytest.mark.parametrize("name", ["MMD", "CORAL", "DANN", "CDAN", "MCC"])
 def test_a_bank_of_weights_equals_fit(name: str, source: Examples, target: Examples) -> None:
     both, how = source + target.unlabelled(), {"epochs": 2, "batch": 48}
-    # distances look whether features are finite, which vmap cannot
+    # distances look whether features are finite, which vmap cannot; the bank chooses by itself
     engine = "sequential" if name in ("MMD", "CORAL") else "reference"
     bank = train_bank(
         lambda lam: HardLabels() + lam * TERMS[name], student=mlp(64, 6, 4), examples=both,
         grid={"lam": [0.0, 0.7]}, seeds=2, evaluate={"test": target}, cache=False,
-        engine=engine, **how,
+        **how,
     )  # fmt: skip
     assert bank.engine == engine
+    if engine == "sequential":
+        how_not = {"student": mlp(64, 6, 4), "examples": both, "evaluate": {}}
+        with pytest.raises(ValueError, match="reference engine trains students together"):
+            train_bank(TERMS[name], engine="reference", **how_not)
     run = fit(mlp(64, 6, 4), both, HardLabels() + 0.7 * TERMS[name], seed=1, **how)
     logits = predict(bank.network(lam=0.7, seed=1), target)
     torch.testing.assert_close(logits, run.logits(target), rtol=1e-3, atol=1e-3)

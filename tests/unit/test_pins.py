@@ -89,7 +89,7 @@ def test_ci_runs_the_readmes_test_command():
 
 
 @pytest.mark.skipif(not shutil.which("bash"), reason="the scripts are for bash")
-@pytest.mark.parametrize("script", [".ci/run", "binder/postBuild"])
+@pytest.mark.parametrize("script", [".ci/run", "binder/postBuild", "binder/start"])
 def test_scripts_are_executable_and_parse(script):
     path = ROOT / script
     assert path.stat().st_mode & 0o111

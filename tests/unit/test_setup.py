@@ -539,3 +539,10 @@ def test_only_long_downloads_are_told(capsys):
         "downloading torch-2.13.0-cp311.whl (180 MB)",
         "unpacking ...",
     ]
+
+
+def test_programs_take_one_thread_unless_told_otherwise(tmp_path, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert course.environment(tmp_path)["OMP_NUM_THREADS"] == "1"
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    assert course.environment(tmp_path)["OMP_NUM_THREADS"] == "4"
