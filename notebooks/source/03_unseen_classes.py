@@ -590,8 +590,7 @@ def mean(values):
 
 
 rows = [
-    "| | Hinton et al. 2015 | here (95 % interval) |",
-    "|---|---|---|",
+    "| | Hinton et al. 2015 | here (95 % interval) |\n|---|---|---|",
     f"| no 3: right on threes | 86.8 % (877 of 1,010) | {raw_right:.0f} % (n = {many}) |",
     f"| no 3: errors | 2.06 % | {percent(raw)} |",
     f"| bias on test | +3.5 | {mean(chosen['on test'])} |",
