@@ -496,8 +496,8 @@ def test_the_programs_exit_code_is_passed_on_and_ctrl_c_waits_for_it(monkeypatch
 
 
 def test_the_environment_is_closed_to_the_readers_other_pythons(monkeypatch, tmp_path):
-    monkeypatch.setenv("PYTHONPATH", "/opt/other")
-    monkeypatch.setenv("PYTHONHOME", "/opt/other")
+    monkeypatch.setenv("PYTHONPATH", "elsewhere")
+    monkeypatch.setenv("PYTHONHOME", "elsewhere")
     env = course.environment(tmp_path / ".venv")
     assert "PYTHONPATH" not in env
     assert "PYTHONHOME" not in env
