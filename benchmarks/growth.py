@@ -49,6 +49,12 @@ def plot(costs: dict[str, list[tuple[int, float]]], path: Path) -> None:
     picture, axes = figure(height=2.6, panels=len(costs))
     for axis, (name, points) in zip(axes, costs.items(), strict=True):
         axis.loglog(*zip(*points, strict=True), marker="o")
+        x, y = zip(*points, strict=True)
+        axis.set_xticks(x, [str(value) for value in x])
+        axis.set_xticks([], minor=True)
+        heights = sorted({round(min(y), 2), round(sum(y) / len(y), 2), round(max(y), 2)})
+        axis.set_yticks(heights, [f"{value:g}" for value in heights])
+        axis.set_yticks([], minor=True)
         axis.set(xlabel=name, title="")
     axes[0].set_ylabel("CPU ms a step and student")
     picture.savefig(path, dpi=110, bbox_inches="tight")
