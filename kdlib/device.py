@@ -90,5 +90,8 @@ def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
     kind = torch.device(device).type
     devices = [torch.device(device)] if kind == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
+        # Not torch.manual_seed, which also seeds devices that nobody restores, in a millisecond.
+        torch.default_generator.manual_seed(seed)
+        if kind in ("cuda", "mps"):
+            getattr(torch, kind).manual_seed(seed)
         yield

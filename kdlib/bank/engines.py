@@ -38,8 +38,9 @@ class Settings:
 class Group:
     """Students of one structure: S of them, each with a seed and a value for each symbol.
 
-    bindings: symbol -> (S,) · tick: called after each epoch, with a function Examples -> (S, N, C)
-    that asks the students as they are; where it says False, training ends there.
+    bindings: symbol -> (S,) · tick: called before the first epoch and after each, with a function
+    Examples -> (S, N, C) that asks the students as they are, and how many epochs were done since;
+    where it says False after an epoch, training ends there.
     """
 
     objective: Objective
@@ -49,11 +50,12 @@ class Group:
     bindings: dict[str, Tensor]
     settings: Settings
     tables: dict[nn.Module, TeacherTable]
-    tick: Callable[[Answer | None], bool]
+    tick: Callable[[Answer | None, int], bool]
 
-    def fresh(self, student: int) -> nn.Module:
-        """Student number `student` before training."""
-        return initialise(self.build(), self.seeds[student])
+    def fresh(self) -> list[nn.Module]:
+        """Each student before training; those of one seed are one network."""
+        drawn = {seed: initialise(self.build(), seed) for seed in dict.fromkeys(self.seeds)}
+        return [drawn[seed] for seed in self.seeds]
 
 
 @dataclass
@@ -70,10 +72,12 @@ def reference(group: Group) -> Trained:
     settings, examples = group.settings, group.examples
     sample = examples.batch(slice(0, 2))
     per_domain, balanced = domain_rules(group.build(), examples, None, None)
-    learners = [
-        group.objective.build(group.fresh(i), sample, seed=seed, per_domain=per_domain)
-        for i, seed in enumerate(group.seeds)
-    ]
+    networks = dict(zip(group.seeds, group.fresh(), strict=True))
+    drawn = {
+        seed: group.objective.build(network, sample, seed=seed, per_domain=per_domain)
+        for seed, network in networks.items()
+    }
+    learners = [drawn[seed] for seed in group.seeds]
     base = learners[0].train()
     params, buffers = stack_module_state(learners)
     steps = len(examples.order(settings.batch, balanced=balanced))
@@ -84,7 +88,11 @@ def reference(group: Group) -> Trained:
         arguments = (batch, {**bindings, "progress": done}, group.tables)
         return functional_call(base, (params, buffers), arguments)[0]
 
+    def answer(unseen: Examples) -> Tensor:
+        return _answers(group, _students(params, buffers))(unseen)
+
     losses = []
+    group.tick(answer, 0)
     for epoch in range(settings.epochs):
         generator = torch.Generator().manual_seed(epoch_seed(settings.order_seed, epoch))
         total = torch.zeros(len(learners))
@@ -105,7 +113,7 @@ def reference(group: Group) -> Trained:
                 scheduler.step()
                 total += values.detach()
         losses.append(total / steps)
-        if not group.tick(lambda unseen: _answers(group, _students(params, buffers))(unseen)):
+        if not group.tick(answer, 1):
             break
     weights = _students(params, buffers)
     return Trained(weights, torch.stack(losses, 1), _answers(group, weights))
@@ -139,8 +147,7 @@ def sequential(group: Group) -> Trained:
             raise KeyboardInterrupt
         weights.append({name: t.detach().clone() for name, t in network.state_dict().items()})
         losses.append(torch.tensor([row["loss"] for row in run.history]))
-        for _ in range(settings.epochs):
-            group.tick(None)
+        group.tick(None, settings.epochs)
     return Trained(weights, torch.stack(losses), _answers(group, weights))
 
 

@@ -3,8 +3,8 @@
 All students see the same batch, so their first layers are one product
 [S·h, inputs] × [inputs, B]; later layers are batched products. The gradient of the logits is
 weight · T · (q_T - p_T) / batch, p_T is kept for each distinct T, and one fused AdamW moves one
-flat vector that holds every student. With bf16 the first layer's products run in bf16 on float32
-master weights.
+flat vector that holds every student. With bf16 the images are kept in bf16 and the first layer's
+products run in it, on float32 master weights.
 """
 
 from dataclasses import dataclass
@@ -39,9 +39,8 @@ def matches(objective: Objective, network: Any, examples: Examples) -> bool:
 class Stack:
     """S networks of one shape in one flat vector; weights (S, out, in) and biases (S, out, 1)."""
 
-    def __init__(self, networks: list[MLP], precision: str = "fp32") -> None:
+    def __init__(self, networks: list[MLP]) -> None:
         self.count = len(networks)
-        self.half = precision == "bf16"
         self.normalise = networks[0].normalise
         states = [network.state_dict() for network in networks]
         self.names = [name for name, _ in networks[0].named_parameters()]
@@ -63,16 +62,12 @@ class Stack:
         activations: list[Tensor] = []
         for i, (weight, bias) in enumerate(self.layers):
             if i == 0:  # one product for all students: [S·out, in] × [in, B]
-                rows = self._product(weight.view(-1, weight.shape[-1]), x.T)
-                out = rows.add_(bias.view(-1, 1)).view(self.count, -1, len(x))
+                rows = weight.view(-1, weight.shape[-1]).to(x.dtype) @ x.T
+                out = rows.to(weight.dtype).add_(bias.view(-1, 1)).view(self.count, -1, len(x))
             else:
                 out = torch.baddbmm(bias[..., None], weight, activations[-1])
             activations.append(out.relu_() if i < len(self.layers) - 1 else out)
         return activations
-
-    def _product(self, a: Tensor, b: Tensor) -> Tensor:
-        """The one large product, in bf16 when asked for; the weights themselves stay float32."""
-        return (a.bfloat16() @ b.bfloat16()).float() if self.half else a @ b
 
     def backward(self, x: Tensor, activations: list[Tensor], slope: Tensor) -> None:
         """Fills the gradient from that of the logits, slope (S, classes, B)."""
@@ -80,12 +75,13 @@ class Stack:
             weight_grad, bias_grad = self.slopes[i]
             torch.sum(slope, 2, out=bias_grad)
             if i == 0:
-                rows = slope.reshape(-1, slope.shape[-1])
-                weight_grad.view(-1, x.shape[1]).copy_(self._product(rows, x))
+                rows = slope.reshape(-1, slope.shape[-1]).to(x.dtype)
+                weight_grad.view(-1, x.shape[1]).copy_(rows @ x)
                 return
             below = activations[i - 1]
             torch.bmm(slope, below.transpose(1, 2), out=weight_grad)
-            slope = torch.bmm(self.layers[i][0].transpose(1, 2), slope).mul_(below > 0)
+            slope = torch.bmm(self.layers[i][0].transpose(1, 2), slope)
+            torch.ops.aten.threshold_backward(slope, below, 0, grad_input=slope)  # ReLU's
 
     def weights(self, student: int) -> dict[str, Tensor]:
         own = {n: v[student].clone() for n, v in zip(self.names, self.values, strict=True)}
@@ -94,16 +90,17 @@ class Stack:
 
 @dataclass
 class _Target:
-    """One term: its weight, T (S,), and targets: tables (distinct, N, classes), row per student.
+    """One term: its weight, T (S,), and targets: tables (distinct, classes, N), row per student.
 
-    `mask` (N,): which examples it concerns. Entropies make the loss a KL instead of a CE.
+    `mask` (N,): which examples it concerns, None: all. Entropies (distinct, N) make the loss a KL
+    instead of a CE.
     """
 
     weight: Any
     T: Tensor
     tables: Tensor
     row: Tensor
-    mask: Tensor
+    mask: Tensor | None
     entropy: Tensor
 
 
@@ -111,10 +108,17 @@ class _Target:
 def fast(group: Group) -> Trained:
     """Trains the group; equal to the reference engine to rounding."""
     settings, examples = group.settings, group.examples
-    networks = [group.fresh(i) for i in range(len(group.seeds))]
-    stack = Stack(networks, settings.precision)  # type: ignore[arg-type]
+    networks = group.fresh()
+    stack = Stack(networks)  # type: ignore[arg-type]
     whole = examples.batch()
-    inputs = stack.normalise(whole.x).flatten(1)  # (N, C, H, W) -> (N, C·H·W)
+    dtype = whole.x.dtype
+
+    def prepared(x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C·H·W), normalised, in the precision of the large products."""
+        flat = stack.normalise(x).flatten(1)
+        return flat.bfloat16() if settings.precision == "bf16" else flat
+
+    inputs = prepared(whole.x)
     classes = stack.shapes[-1][-1]
     targets = [_target(group, w, term, whole, classes) for w, term in group.objective.terms]
     _, balanced = domain_rules(networks[0], examples, None, None)
@@ -123,17 +127,17 @@ def fast(group: Group) -> Trained:
     scheduler = one_cycle(optimizer, settings.epochs * steps, settings.schedule)
 
     def answer(unseen: Examples) -> Tensor:
-        chunks = unseen.batch().x.split(1000)
-        logits = [stack.forward(stack.normalise(x).flatten(1))[-1] for x in chunks]
+        logits = [stack.forward(prepared(x))[-1] for x in unseen.batch().x.split(1000)]
         return torch.cat(logits, -1).transpose(1, 2).contiguous()  # (S, C, N) -> (S, N, C)
 
     losses = []
+    group.tick(answer, 0)
     for epoch in range(settings.epochs):
         generator = torch.Generator().manual_seed(epoch_seed(settings.order_seed, epoch))
         order = examples.order(settings.batch, generator, balanced=balanced)
-        total = torch.zeros(stack.count, dtype=inputs.dtype)
+        total = torch.zeros(stack.count, dtype=dtype)
         for i, index in enumerate(order):
-            x = inputs[index]
+            x = inputs.index_select(0, index)
             activations = stack.forward(x)
             done = (epoch * steps + i) / (settings.epochs * steps)
             slope, loss = _logit_gradient(activations[-1], targets, index, group.bindings, done)
@@ -142,7 +146,7 @@ def fast(group: Group) -> Trained:
             scheduler.step()
             total += loss
         losses.append(total / steps)
-        if not group.tick(answer):
+        if not group.tick(answer, 1):
             break
     weights = [stack.weights(i) for i in range(stack.count)]
     return Trained(weights, torch.stack(losses, 1).float(), answer)
@@ -155,16 +159,17 @@ def _target(group: Group, weight: Any, term: Any, whole: Batch, classes: int) ->
     numbers = torch.as_tensor(number, dtype=dtype).expand(len(group.seeds))
     distinct, row = numbers.unique(return_inverse=True)
     if hard:
-        one_hot = torch.nn.functional.one_hot(whole.y.clamp(min=0), classes).to(dtype)
+        one_hot = torch.nn.functional.one_hot(whole.y.clamp(min=0), classes).T.to(dtype)
         tables = torch.stack([(1 - share) * one_hot + share / classes for share in distinct])
         entropy = torch.zeros(len(distinct), len(whole), dtype=dtype)
-        return _Target(weight, torch.ones_like(numbers), tables, row, whole.y >= 0, entropy)
+        labelled = whole.y >= 0
+        mask = None if bool(labelled.all()) else labelled.to(dtype)
+        return _Target(weight, torch.ones_like(numbers), tables, row, mask, entropy)
     z_t = ask(term.teacher, whole, (), group.tables).logits.to(dtype)
     check_same_classes(z_t.new_empty(len(whole), classes), z_t)
-    tables = torch.stack([(z_t / t).softmax(-1) for t in distinct])
-    entropy = -torch.special.xlogy(tables, tables).sum(-1)
-    everywhere = torch.ones(len(whole), dtype=torch.bool)
-    return _Target(weight, numbers, tables, row, everywhere, entropy)
+    tables = torch.stack([(z_t.T / t).softmax(0) for t in distinct])
+    entropy = -torch.special.xlogy(tables, tables).sum(1)
+    return _Target(weight, numbers, tables, row, None, entropy)
 
 
 def _logit_gradient(
@@ -175,12 +180,20 @@ def _logit_gradient(
     for target in targets:
         weight = value(target.weight, {**bindings, "progress": done})
         weight = torch.as_tensor(weight, dtype=z.dtype).expand(len(z))
-        mask = target.mask[index].to(z.dtype)
-        share = mask / mask.sum().clamp(min=1)
-        log_q = (z / target.T[:, None, None]).log_softmax(1)
-        p = target.tables[:, index].transpose(1, 2)[target.row]  # (S, classes, B)
-        ce = -(p * log_q).sum(1) - target.entropy[:, index][target.row]
+        if target.mask is None:
+            share = z.new_full((1,), 1 / len(index))
+        else:
+            mask = target.mask[index]
+            share = mask / mask.sum().clamp(min=1)
+        p = target.tables.index_select(2, index)  # (distinct, classes, B)
+        p = p[0] if len(p) == 1 else p.index_select(0, target.row)  # each student's
+        u = z / target.T[:, None, None]
+        u -= u.amax(1, keepdim=True)
+        ce = -(p * u).sum(1) - target.entropy.index_select(1, index)[target.row]
+        q = u.exp_()
+        norm = q.sum(1, keepdim=True)
+        ce += norm[:, 0].log()  # -Σ p log q, as Σ p = 1
         loss += weight * target.T**2 * (ce * share).sum(1)
         factor = (weight * target.T)[:, None, None] * share
-        slope += factor * (log_q.exp_() - p)
+        slope += q.div_(norm).sub_(p).mul_(factor)
     return slope, loss

@@ -64,9 +64,9 @@ def train_bank(
     precision: "fp32", "bf16" (fast and sequential engines), or "auto": bf16 in the fast path where
     the hardware has it.
     cache: read and write the bank under a hash of all that decides it.
-    watch(done, errors): called after each epoch with the share that is done and, for each split,
-    error % (*axes, seeds), nan where no student is yet; False ends the training there, and the
-    bank, which no cache keeps, holds what there is.
+    watch(done, errors): called before the first epoch and after each with the share that is done
+    and, for each split, error % (*axes, seeds), nan where no student is yet; False after an epoch
+    ends the training there, and the bank, which no cache keeps, holds what there is.
     Raises ValueError for an axis that nothing asks for, an empty axis, or a cell that cannot be
     trained.
     """
@@ -152,7 +152,7 @@ def _group(
         for i, name in enumerate(symbolic)
     }
     all_seeds = [seed for _ in cells for seed in seeds]
-    group = Group(formula, build, own, all_seeds, bindings, settings, {}, lambda answer: True)
+    group = Group(formula, build, own, all_seeds, bindings, settings, {}, lambda *_: True)
     return state, group
 
 
@@ -207,10 +207,10 @@ def _train(
             own = [place[_cell_key(state | dict(zip(symbolic, c, strict=True)))] for c in inner]
             where = torch.tensor([at * len(seeds) + j for at in own for j in range(len(seeds))])
 
-            def tick(answer: Answer | None, where: Tensor = where) -> bool:
+            def tick(answer: Answer | None, epochs: int, where: Tensor = where) -> bool:
                 nonlocal ticks, stopped
-                ticks += 1  # a bar that is not shown does not count
-                bar.update()
+                ticks += epochs  # a bar that is not shown does not count
+                bar.update(epochs)
                 if watch is not None:
                     if answer is not None:
                         answered(answer, where)

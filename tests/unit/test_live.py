@@ -37,7 +37,7 @@ def test_it_draws_every_epoch_and_keeps_the_bank(live: LiveBank) -> None:
     live.start()
     live.wait(60)
     assert not live.training
-    assert len(set(pictures)) == 1 + 3 + 1  # before, three epochs, the end
+    assert len(set(pictures)) == 1 + 1 + 3 + 1  # before, untrained, three epochs, the end
     assert "12 students trained in" in words[-1] and "fast engine" in words[-1]
     assert live.bank.errors("test").shape == (3, 2, 2)
     assert torch.isfinite(live.bank.errors("test")).all()
