@@ -1,5 +1,6 @@
 """How sure a number is: intervals over seeds and test images, and rules for choosing."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -58,15 +59,23 @@ def bootstrap(values: Tensor, *, draws: int = 2000, seed: int = 0) -> Interval:
     seeds, images = matrix.shape
     if not images:
         raise ValueError("no images to resample; give values of shape (seeds, images)")
-    generator = torch.Generator().manual_seed(seed)
-    pick_seed = torch.randint(seeds, (draws, seeds), generator=generator)
-    weight_seed = torch.nn.functional.one_hot(pick_seed, seeds).sum(1).double() / seeds
-    pick_image = torch.randint(images, (draws, images), generator=generator)
-    weight_image = torch.zeros(draws, images, dtype=torch.float64)
-    weight_image.scatter_add_(1, pick_image, torch.full_like(weight_image, 1 / images))
-    means = ((weight_seed @ matrix) * weight_image).sum(1)
+    counts_seed, counts_image = _resamples(seeds, images, draws, seed)
+    # float32 counts, as whole numbers exact; one product for all draws
+    sums = counts_image @ matrix.T.float()  # (draws, seeds)
+    means = (sums.double() * counts_seed).sum(1) / (seeds * images)
     low, high = means.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
     return Interval(float(matrix.mean()), low, high)
+
+
+@functools.lru_cache(maxsize=4)
+def _resamples(seeds: int, images: int, draws: int, seed: int) -> tuple[Tensor, Tensor]:
+    """How often each draw holds each seed (draws, seeds) and each image (draws, images)."""
+    generator = torch.Generator().manual_seed(seed)
+    pick_seed = torch.randint(seeds, (draws, seeds), generator=generator)
+    pick_image = torch.randint(images, (draws, images), generator=generator)
+    counts_image = torch.zeros(draws, images)
+    counts_image.scatter_add_(1, pick_image, torch.ones_like(counts_image))
+    return torch.nn.functional.one_hot(pick_seed, seeds).sum(1).double(), counts_image
 
 
 def difference(wrong_a: Tensor, wrong_b: Tensor, *, draws: int = 2000, seed: int = 0) -> Interval:
@@ -96,16 +105,16 @@ def rank_correlation(
     if x.shape != y.shape or len(x) < 4:
         raise ValueError(f"{len(x)} and {len(y)} values; expected the same number, at least 4")
     picks = np.random.default_rng(seed).integers(0, len(x), (draws, len(x)))
+    low, high = np.nanquantile(_spearman(x[picks], y[picks]), [0.025, 0.975])
+    return Interval(float(_spearman(x[None], y[None])[0]), float(low), float(high))
+
+
+def _spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Of each row of x (rows, pairs) with that of y; nan where one of them stands still."""
+    ranks = [stats.rankdata(one, axis=1) for one in (x, y)]
+    a, b = (one - one.mean(1, keepdims=True) for one in ranks)
     with np.errstate(invalid="ignore", divide="ignore"):
-        rhos = [_spearman(x[pick], y[pick]) for pick in picks]
-    low, high = np.nanquantile(rhos, [0.025, 0.975])
-    return Interval(_spearman(x, y), float(low), float(high))
-
-
-def _spearman(x: np.ndarray, y: np.ndarray) -> float:
-    if np.ptp(x) == 0 or np.ptp(y) == 0:
-        return float("nan")
-    return float(np.corrcoef(stats.rankdata(x), stats.rankdata(y))[0, 1])
+        return (a * b).sum(1) / np.sqrt((a**2).sum(1) * (b**2).sum(1))
 
 
 def one_standard_error(scores: Mapping[float, Sequence[float]]) -> float:

@@ -106,7 +106,7 @@ def through_numpy(distance: Any, f_a: Tensor, f_b: Tensor, permutations: int, se
     for _ in range(permutations):
         order = torch.from_numpy(lots.permutation(len(rows)))
         values.append(distance(rows[order[len(f_b) :]], rows[order[: len(f_b)]]))
-    return torch.stack(values).quantile(torch.tensor([0.025, 0.975]).double())
+    return torch.stack(values).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64))
 
 
 WRONG_BANDS: dict[str, tuple[dict[str, Any], str]] = {
