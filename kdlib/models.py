@@ -56,8 +56,9 @@ class MLP(nn.Sequential):
 
 
 class CNN(nn.Sequential):
-    """normalise → (3×3 convolution → BatchNorm → ReLU → 2×2 max-pool) × 3 → embedding → head.
+    """normalise → (3×3 convolution → BatchNorm → max-pool → ReLU) × 3 → pool → embedding → head.
 
+    ReLU and max-pool commute, value and gradient; after pooling ReLU has a quarter of the work.
     Widths w, 2w, 4w. Taps: "stage1", "stage2", "stage3", "embedding" (B, 4w), "head".
     """
 
@@ -74,8 +75,8 @@ class CNN(nn.Sequential):
                 nn.Sequential(
                     nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
                     nn.BatchNorm2d(outputs),
-                    nn.ReLU(),
                     nn.MaxPool2d(2),
+                    nn.ReLU(),
                 ),
             )
         self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())  # (B, 4w, h, w) -> (B, 4w)
