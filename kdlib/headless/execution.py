@@ -39,6 +39,9 @@ def execute(
     Raises NotebookFailed, one sentence that names the cell.
     """
     import papermill  # 0.3 s that `--help` does not need
+    from papermill.engines import papermill_engines
+
+    papermill_engines.register("saved once", _saved_once())
 
     for library in ("papermill", "asyncio"):  # what they would print is raised, too
         logging.getLogger(library).addHandler(logging.NullHandler())
@@ -52,6 +55,7 @@ def execute(
             parameters=dict(parameters or {}),
             kernel_name="python3",
             language="python",
+            engine_name="saved once",
             progress_bar=False,
             execution_timeout=timeout,
             kernel_manager_class=_kernel_of_this_interpreter(env or {}),
@@ -112,6 +116,26 @@ def _kernel_of_this_interpreter(env: Mapping[str, str]) -> type[AsyncKernelManag
             await super()._async_launch_kernel(kernel_cmd, **how)
 
     return Manager
+
+
+def _saved_once() -> type:
+    """papermill's engine without its two saves a cell, which take seconds: one, when all is done.
+
+    Also when it is not, and a kernel died.
+    """
+    from papermill.engines import NBClientEngine
+
+    class Engine(NBClientEngine):
+        @classmethod
+        def execute_managed_notebook(cls, nb_man: Any, *args: Any, **how: Any) -> Any:
+            target, nb_man.output_path = nb_man.output_path, None
+            try:
+                return super().execute_managed_notebook(nb_man, *args, **how)
+            finally:
+                nb_man.output_path = target
+                nb_man.save()
+
+    return Engine
 
 
 def _first_line(text: str) -> str:
