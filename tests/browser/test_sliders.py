@@ -42,7 +42,7 @@ def written(folder: Path, *cells: str) -> Path:
 
 @contextmanager
 def opened(web: Browser, lab: LabServer, notebook: Path) -> Iterator[LabPage]:
-    page = LabPage(web, lab.add(notebook))
+    page = LabPage(web, lab.add(notebook, small=True))  # nbval runs the pages as they are
     try:
         yield page
     finally:
