@@ -16,7 +16,7 @@
 #
 # **In one line:** a good teacher is right, knows how sure it is, and was measured fairly; how well its *students* do is a different number, and its accuracy alone does not tell it.
 #
-# *25 minutes to read · about 40 CPU seconds to run · needs: [00](00_start_here.ipynb), no GPU, no network*
+# *25 minutes to read · about 55 CPU seconds to run · needs: [00](00_start_here.ipynb), no GPU, no network*
 #
 # **First, wake the sliders: Run ▸ Run All Cells.** On Binder's shared processor this may take three times as long.
 #
@@ -288,7 +288,7 @@ coin = torch.Generator().manual_seed(0)
 worlds = torch.bernoulli(confidence.expand(500, -1), generator=coin)  # (worlds, N)
 claimed = torch.stack([one.mean() for one in confidence.tensor_split(15)])
 shares = torch.stack([one.mean(1) for one in worlds.tensor_split(15, dim=1)], 1)  # (worlds, 15)
-null = (claimed - shares).abs().mean(1).quantile(torch.tensor([0.025, 0.975]).double())
+null = (claimed - shares).abs().mean(1).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64))
 torch.testing.assert_close(tuple(null.tolist()), metrics.calibration_null(z_t))
 
 # %% [markdown]
@@ -309,7 +309,7 @@ def null_band(logits, bins=10, worlds=300):
     coin = torch.Generator().manual_seed(0)
     drawn = torch.bernoulli(sure.expand(worlds, -1), generator=coin)  # (worlds, N)
     shares = torch.stack([one.mean(1) for one in drawn.tensor_split(bins, dim=1)], 1)
-    return shares.quantile(torch.tensor([0.025, 0.975]).double(), dim=0)
+    return shares.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64), dim=0)
 
 
 # %% tags=["nbval-ignore-output"]
@@ -454,7 +454,7 @@ columns = torch.randint(len(test), (draws, len(test)), generator=luck)
 
 # %%
 worlds = torch.stack([table[r][:, c].mean() for r, c in zip(rows, columns, strict=True)])
-low, high = worlds.quantile(torch.tensor([0.025, 0.975]).double()).tolist()
+low, high = worlds.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
 paired = metrics.difference(others["three times as wide"], baseline)
 torch.testing.assert_close((low, high), (paired.low, paired.high))
 

@@ -11,7 +11,7 @@
 #
 # **Yes, mostly: a teacher's soft answers on other digits describe the missing one, and one number, a bias, brings it out.**
 #
-# *20 minutes to read · about 40 s of processor time · needs notebook 02 (soft targets, T).*
+# *20 minutes to read · about 35 s of processor time · needs notebook 02 (soft targets, T).*
 #
 # Choose **Run ▸ Run All Cells** first: sliders and buttons wake up then. On Binder's shared processor it may take three times as long.
 #

@@ -16,7 +16,7 @@
 #
 # **In one line:** how a teacher *sees*: its layers, and which images lie near one another in them; it helps most where the teacher has no answer to give, and rarely adds much where it has.
 #
-# *25 minutes to read · about 35 CPU seconds to run · needs: [02 What does a teacher know that labels don't?](02_soft_targets.ipynb)*
+# *25 minutes to read · about 50 CPU seconds to run · needs: [02 What does a teacher know that labels don't?](02_soft_targets.ipynb)*
 #
 # **First, wake the sliders: Run ▸ Run All Cells.** On Binder's shared processor this may take three times as long.
 #

@@ -16,7 +16,7 @@
 #
 # **In one line:** a distance means nothing without its null band; with it, it tells you *that* images differ and often how much one network will suffer, but not what the images mean, nor which of many networks is the better one.
 #
-# *25 minutes to read · about 35 CPU seconds to run · needs: [01 What makes a good teacher?](01_teacher.ipynb)*
+# *25 minutes to read · about 30 CPU seconds to run · needs: [01 What makes a good teacher?](01_teacher.ipynb)*
 #
 # **First, wake the sliders: Run ▸ Run All Cells.** On Binder's shared processor this may take three times as long.
 #
@@ -152,7 +152,7 @@ def dealt_by_lot(distance, f_a, f_b):
 # %%
 half = features(networks[0], test[count:])  # other images of the same source
 chance = dealt_by_lot(distances.euclidean, ours, half)
-band = chance.quantile(torch.tensor([0.025, 0.975]).double())
+band = chance.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64))
 found = null_band(distances.euclidean, ours, half, permutations=permutations, seed=seed)
 torch.testing.assert_close(band.float(), torch.tensor(found))
 

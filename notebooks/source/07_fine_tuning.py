@@ -16,7 +16,7 @@
 #
 # **In one line:** with few labels hold much still or take small steps, with many a front held still is a ceiling; and *where* the new images differ decides what must move: mirrored digits need a new front, renamed digits a new head.
 #
-# *25 minutes to read · about 35 CPU seconds to run · needs: [01 What makes a good teacher?](01_teacher.ipynb)*
+# *25 minutes to read · about 50 CPU seconds to run · needs: [01 What makes a good teacher?](01_teacher.ipynb)*
 #
 # **First, wake the sliders: Run ▸ Run All Cells.** On Binder's shared processor this may take three times as long.
 #
@@ -58,7 +58,7 @@ from kdlib.objectives import HardLabels, Regularizer
 #
 # From [01](01_teacher.ipynb): train, validation and test are three things; a difference counts when its interval, over draws *and* test images, leaves out 0; 1,000 images resolve little below 1.2 points.
 #
-# Today's network has four parts: `stage1`, `stage2`, `stage3` (convolution, BatchNorm, ReLU, pooling each) and the `head`, one linear layer. It learns upright digits of 16 × 16 pixels. Some training images are put aside first: they will play the new domain, and the network must not have seen them.
+# Today's network has four parts: `stage1`, `stage2`, `stage3` (convolution, BatchNorm, pooling, ReLU each) and the `head`, one linear layer. It learns upright digits of 16 × 16 pixels. Some training images are put aside first: they will play the new domain, and the network must not have seen them.
 
 # %%
 small = budget == "small"

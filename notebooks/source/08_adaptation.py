@@ -16,7 +16,7 @@
 #
 # **In one line:** a network that fails on other people's digits already knows most of what it needs; new BatchNorm statistics and answers that are both *sure* and *diverse* bring it home without one label, while sureness alone makes classes disappear.
 #
-# *25 minutes to read · about 35 CPU seconds to run · needs: [01 What makes a good teacher?](01_teacher.ipynb)*
+# *25 minutes to read · about 30 CPU seconds to run · needs: [01 What makes a good teacher?](01_teacher.ipynb)*
 #
 # **First, wake the sliders: Run ▸ Run All Cells.** On Binder's shared processor this may take three times as long.
 #

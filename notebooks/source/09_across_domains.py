@@ -16,7 +16,7 @@
 #
 # **In one line:** a big teacher that only knows the source teaches its mistakes; let it adapt to the unlabelled target first, then distil, and a student fifty times smaller comes close to one that had the labels.
 #
-# *25 minutes to read · about 40 CPU seconds to run · needs: [02 What does a teacher know that labels don't?](02_soft_targets.ipynb); [08 How to move without labels?](08_adaptation.ipynb) helps*
+# *25 minutes to read · about 45 CPU seconds to run · needs: [02 What does a teacher know that labels don't?](02_soft_targets.ipynb); [08 How to move without labels?](08_adaptation.ipynb) helps*
 #
 # **First, wake the sliders: Run ▸ Run All Cells.** On Binder's shared processor this may take three times as long.
 #
