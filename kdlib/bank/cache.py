@@ -27,7 +27,7 @@ def bank_key(
     for state, group in groups:
         network = initialise(group.build(), 0)
         parts += [state, group.objective.key(), group.examples.fingerprint]
-        parts += [fingerprint(network), asdict(group.settings)]
+        parts += [fingerprint(network), asdict(group.settings), group.examples.device.type]
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:32]
 
 

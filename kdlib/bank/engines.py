@@ -53,9 +53,17 @@ class Group:
     tick: Callable[[Answer | None, int], bool]
 
     def fresh(self) -> list[nn.Module]:
-        """Each student before training; those of one seed are one network."""
-        drawn = {seed: initialise(self.build(), seed) for seed in dict.fromkeys(self.seeds)}
+        """Each student before training, where the examples are; those of one seed are one."""
+        drawn = {
+            seed: initialise(self.build(), seed).to(self.examples.device)
+            for seed in dict.fromkeys(self.seeds)
+        }
         return [drawn[seed] for seed in self.seeds]
+
+    def to(self, device: torch.device) -> "Group":
+        """The same students on another device."""
+        bindings = {name: values.to(device) for name, values in self.bindings.items()}
+        return replace(self, examples=self.examples.to(device), bindings=bindings)
 
 
 @dataclass
@@ -95,8 +103,8 @@ def reference(group: Group) -> Trained:
     group.tick(answer, 0)
     for epoch in range(settings.epochs):
         generator = torch.Generator().manual_seed(epoch_seed(settings.order_seed, epoch))
-        total = torch.zeros(len(learners))
-        with seeded(epoch_seed(settings.order_seed, epoch)):
+        total = torch.zeros(len(learners), device=examples.device)
+        with seeded(epoch_seed(settings.order_seed, epoch), examples.device):
             for i, batch in enumerate(
                 examples.batches(settings.batch, generator, balanced=balanced)
             ):
@@ -116,13 +124,13 @@ def reference(group: Group) -> Trained:
         if not group.tick(answer, 1):
             break
     weights = _students(params, buffers)
-    return Trained(weights, torch.stack(losses, 1), _answers(group, weights))
+    return Trained(weights, torch.stack(losses, 1).cpu(), _answers(group, weights))
 
 
 def _students(params: Weights, buffers: Weights) -> list[Weights]:
-    """One state dict per student, out of the stacked tensors of the learners."""
+    """One state dict per student, out of the stacked tensors of the learners, on the CPU."""
     own = {
-        name.removeprefix("student."): tensor.detach()
+        name.removeprefix("student."): tensor.detach().cpu()
         for name, tensor in {**params, **buffers}.items()
         if name.startswith("student.")
     }
@@ -141,11 +149,12 @@ def sequential(group: Group) -> Trained:
             group.examples,
             substitute(group.objective, values),
             seed=seed,
+            device=group.examples.device,
             **vars(settings),
         )
         if run.interrupted:
             raise KeyboardInterrupt
-        weights.append({name: t.detach().clone() for name, t in network.state_dict().items()})
+        weights.append({name: t.cpu().clone() for name, t in network.state_dict().items()})
         losses.append(torch.tensor([row["loss"] for row in run.history]))
         group.tick(None, settings.epochs)
     return Trained(weights, torch.stack(losses), _answers(group, weights))
@@ -173,7 +182,8 @@ def substitute(objective: Objective, values: dict[str, float]) -> Objective:
 
 def _answers(group: Group, weights: list[Weights]) -> Answer:
     def answer(examples: Examples) -> Tensor:
-        network, answers = group.build(), []
+        network, answers = group.build().to(group.examples.device), []
+        examples = examples.to(group.examples.device)
         for state in weights:
             network.load_state_dict(state)
             answers.append(predict(network, examples))

@@ -84,8 +84,8 @@ class Stack:
             torch.ops.aten.threshold_backward(slope, below, 0, grad_input=slope)  # ReLU's
 
     def weights(self, student: int) -> dict[str, Tensor]:
-        own = {n: v[student].clone() for n, v in zip(self.names, self.values, strict=True)}
-        return own | {name: buffer.clone() for name, buffer in self.buffers.items()}
+        own = dict(zip(self.names, (values[student] for values in self.values), strict=True))
+        return {name: tensor.cpu().clone() for name, tensor in (own | self.buffers).items()}
 
 
 @dataclass
@@ -127,7 +127,8 @@ def fast(group: Group) -> Trained:
     scheduler = one_cycle(optimizer, settings.epochs * steps, settings.schedule)
 
     def answer(unseen: Examples) -> Tensor:
-        logits = [stack.forward(prepared(x))[-1] for x in unseen.batch().x.split(1000)]
+        chunks = unseen.to(examples.device).batch().x.split(1000)
+        logits = [stack.forward(prepared(x))[-1] for x in chunks]
         return torch.cat(logits, -1).transpose(1, 2).contiguous()  # (S, C, N) -> (S, N, C)
 
     losses = []
@@ -135,7 +136,7 @@ def fast(group: Group) -> Trained:
     for epoch in range(settings.epochs):
         generator = torch.Generator().manual_seed(epoch_seed(settings.order_seed, epoch))
         order = examples.order(settings.batch, generator, balanced=balanced)
-        total = torch.zeros(stack.count, dtype=dtype)
+        total = inputs.new_zeros(stack.count, dtype=dtype)
         for i, index in enumerate(order):
             x = inputs.index_select(0, index)
             activations = stack.forward(x)
@@ -149,19 +150,19 @@ def fast(group: Group) -> Trained:
         if not group.tick(answer, 1):
             break
     weights = [stack.weights(i) for i in range(stack.count)]
-    return Trained(weights, torch.stack(losses, 1).float(), answer)
+    return Trained(weights, torch.stack(losses, 1).float().cpu(), answer)
 
 
 def _target(group: Group, weight: Any, term: Any, whole: Batch, classes: int) -> _Target:
     dtype = whole.x.dtype
     hard = isinstance(term, HardLabels)
     number = value(term.smoothing if hard else term.T, group.bindings)
-    numbers = torch.as_tensor(number, dtype=dtype).expand(len(group.seeds))
+    numbers = torch.as_tensor(number, dtype=dtype, device=whole.x.device).expand(len(group.seeds))
     distinct, row = numbers.unique(return_inverse=True)
     if hard:
         one_hot = torch.nn.functional.one_hot(whole.y.clamp(min=0), classes).T.to(dtype)
         tables = torch.stack([(1 - share) * one_hot + share / classes for share in distinct])
-        entropy = torch.zeros(len(distinct), len(whole), dtype=dtype)
+        entropy = tables.new_zeros(len(distinct), len(whole))
         labelled = whole.y >= 0
         mask = None if bool(labelled.all()) else labelled.to(dtype)
         return _Target(weight, torch.ones_like(numbers), tables, row, mask, entropy)
@@ -176,10 +177,10 @@ def _logit_gradient(
     z: Tensor, targets: list[_Target], index: Tensor, bindings: dict[str, Tensor], done: float
 ) -> tuple[Tensor, Tensor]:
     """Gradient (S, classes, B) and value (S,) of the objective at logits z (S, classes, B)."""
-    slope, loss = torch.zeros_like(z), torch.zeros(len(z), dtype=z.dtype)
+    slope, loss = torch.zeros_like(z), z.new_zeros(len(z))
     for target in targets:
         weight = value(target.weight, {**bindings, "progress": done})
-        weight = torch.as_tensor(weight, dtype=z.dtype).expand(len(z))
+        weight = torch.as_tensor(weight, dtype=z.dtype, device=z.device).expand(len(z))
         if target.mask is None:
             share = z.new_full((1,), 1 / len(index))
         else:

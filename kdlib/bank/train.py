@@ -18,10 +18,10 @@ from kdlib.bank.engines import Answer, Group, Settings, Trained, reference, sequ
 from kdlib.bank.fast import fast, matches
 from kdlib.bank.result import Bank, arguments
 from kdlib.data import Examples, cache_root
-from kdlib.device import check_precision, has_bf16
+from kdlib.device import check_precision, has_bf16, pick
 from kdlib.objectives import HardLabels, Objective, Symbol, TeacherTable, tabulate
 from kdlib.training import quiet
-from kdlib.training.settings import check_settings
+from kdlib.training.settings import check_settings, check_teachers
 
 Watch = Callable[[float, dict[str, Tensor]], Any]
 ENGINES: dict[str, Callable[[Group], Trained]] = {
@@ -47,6 +47,7 @@ def train_bank(
     schedule: str = "one-cycle",
     precision: str = "fp32",
     engine: str = "auto",
+    device: str | torch.device | None = None,
     cache: bool = True,
     watch: Watch | None = None,
 ) -> Bank:
@@ -62,7 +63,8 @@ def train_bank(
     `fit(student, …, seed=s, order_seed=o)` reproduces any cell.
     evaluate: split -> examples to answer. engine: "fast", "reference", "sequential", or "auto".
     precision: "fp32", "bf16" (fast and sequential engines), or "auto": bf16 in the fast path where
-    the hardware has it.
+    the hardware has it. device: None stays where the examples are; teachers are expected there.
+    Initial weights and orders are drawn on the CPU, and answers and students come back to it.
     cache: read and write the bank under a hash of all that decides it.
     watch(done, errors): called before the first epoch and after each with the share that is done
     and, for each split, error % (*axes, seeds), nan where no student is yet; False after an epoch
@@ -81,7 +83,10 @@ def train_bank(
     groups = []
     for values in itertools.product(*(axes[name] for name in structural)):
         state = dict(zip(structural, values, strict=True))
-        groups.append(_group(objective, student, examples, axes, symbolic, seeds, state, settings))
+        group = _group(objective, student, examples, axes, symbolic, seeds, state, settings)
+        group = group if device is None else group.to(pick(device))
+        check_teachers(group.objective, group.examples.device)
+        groups.append((state, group))
     chosen = [engine if engine != "auto" else _choose(group) for _, group in groups]
     for (_, group), one in zip(groups, chosen, strict=True):
         if one == "fast" and not matches(group.objective, group.build(), group.examples):
@@ -95,7 +100,9 @@ def train_bank(
                 f"the reference engine trains students together, which {group.objective} does not "
                 "allow; use engine='auto' or 'sequential'"
             )
-        group.settings = replace(group.settings, precision=_precision(precision, one))
+        group.settings = replace(
+            group.settings, precision=_precision(precision, one, group.examples.device)
+        )
     key = bank_key(axes, seeds, groups, chosen, evaluate)
     shape = (*(len(values) for values in axes.values()), len(seeds))
     path = cache_root() / "banks" / f"{key}.pt"
@@ -125,7 +132,7 @@ def train_bank(
 def _group(
     objective: Any, student: Any, examples: Any, axes: dict[str, list[Any]], symbolic: list[str],
     seeds: list[int], state: dict[str, Any], settings: Settings,
-) -> tuple[dict[str, Any], Group]:  # fmt: skip
+) -> Group:  # fmt: skip
     """The students that share a structure: all cells of the symbolic axes, times seeds."""
     formula = objective
     if not isinstance(objective, Objective):
@@ -152,8 +159,7 @@ def _group(
         for i, name in enumerate(symbolic)
     }
     all_seeds = [seed for _ in cells for seed in seeds]
-    group = Group(formula, build, own, all_seeds, bindings, settings, {}, lambda *_: True)
-    return state, group
+    return Group(formula, build, own, all_seeds, bindings, settings, {}, lambda *_: True)
 
 
 def _choose(group: Group) -> str:
@@ -161,17 +167,17 @@ def _choose(group: Group) -> str:
     if matches(group.objective, network, group.examples):
         return "fast"
     convolutional = any(isinstance(module, nn.Conv2d) for module in network.modules())
-    on_cpu = next(network.parameters()).device.type == "cpu"
+    on_cpu = group.examples.device.type == "cpu"
     alone = (convolutional and on_cpu) or group.objective.one_by_one
     return "sequential" if alone else "reference"
 
 
-def _precision(precision: str, engine: str) -> str:
+def _precision(precision: str, engine: str, device: torch.device) -> str:
     check_precision(precision)
     if precision == "bf16" and engine == "reference":
         raise ValueError("the reference engine runs in fp32; use precision='auto' or 'fp32'")
     if precision == "auto":
-        return "bf16" if engine == "fast" and has_bf16() else "fp32"
+        return "bf16" if engine == "fast" and has_bf16(device) else "fp32"
     return precision
 
 
@@ -197,7 +203,7 @@ def _train(
 
     def answered(answer: Answer, where: Tensor) -> None:
         for split, examples in evaluate.items():
-            said = answer(examples)
+            said = answer(examples).cpu()
             every = logits.setdefault(split, said.new_full((students, *said.shape[1:]), torch.nan))
             every[where] = said
 

@@ -20,7 +20,7 @@ from kdlib.models import evaluating, fingerprint, initialise, predict
 from kdlib.objectives import HardLabels, Learner, Objective, TeacherTable, tabulate
 from kdlib.training import files
 from kdlib.training.optimisers import adamw, one_cycle, parameter_groups
-from kdlib.training.settings import check_settings, domain_rules
+from kdlib.training.settings import check_settings, check_teachers, domain_rules
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -96,7 +96,7 @@ def fit(
     check_settings(epochs=epochs, lr=lr, batch=batch, schedule=schedule, until=until)
     per_domain, balanced = domain_rules(student, examples, forward, balanced)
     objective.check(examples)
-    _check_teachers(objective, target)
+    check_teachers(objective, target)
     precision = resolve_precision(precision, student, target)
     if seed is not None:
         initialise(student, seed)
@@ -207,20 +207,6 @@ def _tables(objective: Objective, examples: Examples) -> dict[nn.Module, Teacher
         for teacher in objective.teachers()
         if isinstance(teacher, nn.Module) and not taps.get(teacher)
     }
-
-
-def _check_teachers(objective: Objective, device: torch.device) -> None:
-    for teacher in objective.teachers():
-        where = (
-            teacher.logits.device
-            if isinstance(teacher, TeacherTable)
-            else next((p.device for p in teacher.parameters()), device)
-        )
-        if where.type != device.type:
-            raise ValueError(
-                f"the teacher is on {where} and the student trains on {device}; "
-                f"move the teacher with teacher.to('{device}')"
-            )
 
 
 def _keep(

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 
+import torch
 from torch import nn
 
 from kdlib.data import Examples
+from kdlib.objectives import Objective, TeacherTable
 
 
 def check_settings(
@@ -43,3 +45,18 @@ def domain_rules(
     )
     per_domain = several and (normed if forward is None else forward == "per_domain")
     return per_domain, several if balanced is None else balanced
+
+
+def check_teachers(objective: Objective, device: torch.device) -> None:
+    """Raises ValueError for a teacher that is not where the student trains."""
+    for teacher in objective.teachers():
+        where = (
+            teacher.logits.device
+            if isinstance(teacher, TeacherTable)
+            else next((p.device for p in teacher.parameters()), device)
+        )
+        if where.type != device.type:
+            raise ValueError(
+                f"the teacher is on {where} and the student trains on {device}; "
+                f"move the teacher with teacher.to('{device}')"
+            )

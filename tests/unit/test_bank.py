@@ -549,6 +549,25 @@ def test_bad_banks_are_told_before_training(
         train_bank(mixture(teacher), cache=False, **options)
 
 
+@pytest.mark.parametrize("engine", ["fast", "reference", "sequential"])
+def test_a_device_is_named_and_teachers_must_be_there(
+    teacher: MLP, train: Examples, test: Examples, engine: str
+) -> None:
+    how = {
+        "student": mlp(16, 4, 4), "examples": train, "seeds": 2, "epochs": 1, "engine": engine,
+        "evaluate": {"test": test}, "cache": False,
+    }  # fmt: skip
+    here = train_bank(SoftTargets(teacher, 2), **how)
+    named = train_bank(SoftTargets(teacher, 2), device="cpu", **how)
+    assert torch.equal(here.logits["test"], named.logits["test"])
+    assert named.logits["test"].device.type == named.weights[0]["head.bias"].device.type == "cpu"
+    with pytest.raises(ValueError, match=r"device 'gpu' cannot be used here"):
+        train_bank(SoftTargets(teacher, 2), device="gpu", **how)
+    elsewhere = copy.deepcopy(teacher).to("meta")
+    with pytest.raises(ValueError, match=r"the teacher is on meta and the student trains on cpu"):
+        train_bank(SoftTargets(elsewhere, 2), **how)
+
+
 def test_bad_examples_and_teachers(teacher: MLP, train: Examples) -> None:
     def go(objective: Objective, examples: Examples, engine: str = "auto") -> None:
         options = {"student": mlp(16, 4, 4), "evaluate": {}, "seeds": 2, "cache": False}
