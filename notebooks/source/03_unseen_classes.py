@@ -67,6 +67,7 @@ def say(text):
 
 # %%
 train, validation, test = load(dataset)
+train = train if budget == "full" else train[:2000]
 transfer = train.without([missing])
 is_missing = test.y == missing
 

@@ -352,9 +352,10 @@ torch.testing.assert_close(cka_by_hand(a, seen), metrics.cka(a, seen))
 # %%
 ours, theirs = ["stage1", "stage2"], ["stage1", "stage2", "stage3", "embedding"]
 hinted = banks["hint"].network(w=10.0, seed=seed)
-deep = {tap: space(teacher, tap) for tap in theirs}
+thousand = test[:1000]
+deep = {tap: space(teacher, tap, thousand) for tap in theirs}
 maps = {
-    name: [[float(metrics.cka(space(net, s), deep[t])) for t in theirs] for s in ours]
+    name: [[float(metrics.cka(space(net, s, thousand), deep[t])) for t in theirs] for s in ours]
     for name, net in {"alone": alone.network(seed=seed), "taught": hinted}.items()
 }
 

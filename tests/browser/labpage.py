@@ -81,6 +81,8 @@ def chromium(path: str) -> Iterator[Browser]:
 class LabPage:
     """A notebook that is open in JupyterLab. `trouble` collects errors and requests to others."""
 
+    move_timeout = MOVE_TIMEOUT
+
     def __init__(self, browser: Browser, url: str) -> None:
         self.trouble = Trouble()
         context = browser.new_context(viewport=SIZE, locale="en-US")
@@ -129,7 +131,7 @@ class LabPage:
         self.page.keyboard.press("ArrowLeft" if now >= top else "ArrowRight")
         self.page.wait_for_function(
             "() => kdlibSeen.key < Math.min(kdlibSeen.picture, kdlibSeen.words)",
-            timeout=1000 * MOVE_TIMEOUT,
+            timeout=1000 * self.move_timeout,
         )
         assert picture.get_attribute("src") != source, "the picture did not change"
         assert self.read_out(explorer) != words, f"the read-out still says: {words}"

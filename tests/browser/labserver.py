@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 from papermill.utils import find_first_tagged_cell_index
 
@@ -90,7 +91,7 @@ class LabServer:
         stored: with the outputs and numbers of its last run; without them what is seen is new.
         small: with the parameter `budget="small"`, where the notebook has parameters.
         """
-        copy = nbformat.read(notebook, as_version=4)
+        copy = load_notebook_node(str(notebook))
         if small and find_first_tagged_cell_index(copy, "parameters") >= 0:
             copy = parameterize_notebook(copy, {"budget": "small"})
         for cell in copy.cells:

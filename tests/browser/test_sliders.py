@@ -112,6 +112,7 @@ def test_the_harness_sees_a_picture_that_stands_still(
     stuck += "explorer._sliders['T'].unobserve_all()\nexplorer"
     with opened(web, lab, written(tmp_path, MADE_UP, stuck)) as page:
         page.run_all()
+        page.move_timeout = 2
         with pytest.raises(Exception, match="Timeout"):
             page.move(page.explorers()[0], 0)
 
