@@ -1,27 +1,32 @@
 """Side by side with peers, on the same work, in one table.
 
-python -m benchmarks [--quick] [--out benchmarks/results]
+python -m benchmarks [--quick] [--course] [--out benchmarks/results]
 
-Contenders of a row take turns, one thread each; a cell is the median of the rounds, scaled from the
-steps that were timed to the whole work. Prints a table, writes JSON and a plot.
+Contenders of a row take turns, one thread each unless they say otherwise; a cell is the median of
+the rounds, scaled from the steps that were timed to the whole work. Prints a table, writes JSON and
+a plot.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
+import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 
-from benchmarks import contenders, explorers, networks
-from benchmarks.contenders import Taken
+from benchmarks import contenders, explorers, networks, tutorial
+from benchmarks.contenders import Stopwatch, Taken
 from benchmarks.work import STUDENTS, Work, full, machine, small
-from kdlib.device import has_bf16
+from kdlib.device import has_bf16, threads
+from kdlib.metrics import mean_interval
 from kdlib.models import cnn
 
 Contender = Callable[[int], Taken]
@@ -37,7 +42,8 @@ class Cell:
     cpu: float
     spread: float
     steps: int
-    ratio: float = 1.0
+    times: float = 1.0  # as long by the clock as the last contender of the work
+    times_cpu: float = 1.0
 
 
 def compare(
@@ -59,7 +65,8 @@ def compare(
         cells.append(Cell(work.name, name, statistics.median(wall), cpu, spread, steps))
         print(f"  {name:38} {cells[-1].seconds:9.2f} s", file=sys.stderr, flush=True)
     for cell in cells:
-        cell.ratio = cell.cpu / cells[-1].cpu
+        cell.times = cell.seconds / cells[-1].seconds
+        cell.times_cpu = cell.cpu / cells[-1].cpu
     return cells
 
 
@@ -74,8 +81,12 @@ def students(work: Work, rounds: int, quick: bool) -> list[Cell]:
     }
     if peer is not None:
         entries = {"torchdistill 1.1.5": (peer, 50), **entries}
+    best = "bf16" if has_bf16() else "fp32"
     if has_bf16():
         entries["our bank, bf16"] = (contenders.bank(work, "fast", "bf16"), 50)
+    if threads() > 1:
+        many = contenders.bank(work, "fast", best, threads())
+        entries[f"our bank, {best}, {threads()} threads"] = (many, 50)
     try:
         return compare(work, entries, rounds, STUDENTS)
     finally:
@@ -94,28 +105,61 @@ def teachers(work: Work, rounds: int) -> list[Cell]:
 
 
 def convolutional(work: Work, rounds: int) -> list[Cell]:
-    """A cnn(8) student of a cnn(32) teacher, one epoch of 60k."""
-    teacher = cnn(32).eval()
-    one = Work("convolutional student, 1 epoch of 60k", work.examples, 256, 1, 32, teacher)
-    fitted = networks.fitted(one, lambda: cnn(8), "auto", taught=True)
-    entries = {"default loop, teacher in each step": (networks.default_student(one), 8)}
-    return compare(one, {**entries, "fit, teacher asked once": (fitted, 8)}, rounds, 1)
+    """A cnn(8) student of a cnn(32) teacher, ten epochs."""
+    name = "convolutional student, 10 epochs of 60k"
+    theirs = Work(name, work.examples, 256, 10, 32, cnn(32).eval())
+    as_fit_leaves_it = cnn(32).eval().to(memory_format=torch.channels_last)
+    ours = Work(name, work.examples, 256, 10, 32, as_fit_leaves_it)
+    fitted = networks.fitted(ours, lambda: cnn(8), "auto", taught=True)
+    entries = {"default loop, teacher in each step": (networks.default_student(theirs), 8)}
+    return compare(ours, {**entries, "fit, teacher asked once": (fitted, 20)}, rounds, 1)
+
+
+def good_teacher(seeds: int) -> list[Cell]:
+    """A convolutional teacher of about 99 %, where MNIST is at hand."""
+    try:
+        taken, errors = networks.one_epoch(seeds)
+    except (OSError, ValueError) as error:
+        print(f"  left out: {error}", file=sys.stderr)
+        return []
+    wall, cpu = (statistics.median(one[i] for one in taken) for i in (0, 1))
+    found = mean_interval(errors)
+    name = f"cnn(16) on MNIST 60k, 1 epoch: test error {found:.2f} %, {seeds} seeds"
+    return [Cell(name, "fit", wall, cpu, 0.0, 0)]
+
+
+def five_trainings(rounds: int) -> list[Cell]:
+    """The official tutorial's teacher and its four students."""
+    work = tutorial.work()
+    entries = {"the tutorial's loops": (tutorial.theirs(work), 3)}
+    return compare(work, {**entries, "fit": (tutorial.ours(work), 10)}, min(rounds, 3), 1)
+
+
+def course() -> list[Cell]:
+    """All notebooks with default parameters, in kernels, nothing cached."""
+    watch = Stopwatch()
+    with tempfile.TemporaryDirectory() as folder, watch.running():
+        quiet = {**os.environ, "KDLIB_CACHE": f"{folder}/cache", "OMP_NUM_THREADS": "1"}
+        words = [sys.executable, "-m", "kdlib", "run", "--all", "--out", f"{folder}/runs"]
+        subprocess.run(words, check=True, env=quiet, stdout=subprocess.DEVNULL)
+    name = f"the whole course, {threads()} notebooks at a time"
+    return [Cell(name, "run --all", watch.wall, watch.cpu, 0.0, 0)]
 
 
 def growth() -> dict[str, list[tuple[int, float]]]:
     """Milliseconds a step and student of the fp32 bank, by students, width and batch."""
-    from benchmarks.growth import by_batch, by_students, by_width
+    from benchmarks.growth import by_batch, by_processes, by_students, by_width
 
-    return {"students": by_students(), "width": by_width(), "images a step": by_batch()}
+    grown = {"students": by_students(), "width": by_width(), "images a step": by_batch()}
+    return grown | {"processes (by the clock)": by_processes(threads())}
 
 
 def table(cells: list[Cell]) -> str:
-    lines = ["| work | contender | seconds | CPU seconds | times ours |", "|---|---|---|---|---|"]
+    lines = ["| work | contender | seconds | × | CPU seconds | × |", "|---|---|---|---|---|---|"]
     for cell in cells:
-        note = "" if cell.ratio == 1 else f"{cell.ratio:.1f}"
-        lines.append(
-            f"| {cell.work} | {cell.contender} | {cell.seconds:.1f} | {cell.cpu:.1f} | {note} |"
-        )
+        clock, cpu = (f"{x:.1f}" if x != 1 else "" for x in (cell.times, cell.times_cpu))
+        numbers = f"{cell.seconds:.1f} | {clock} | {cell.cpu:.1f} | {cpu}"
+        lines.append(f"| {cell.work} | {cell.contender} | {numbers} |")
     return "\n".join(lines)
 
 
@@ -124,6 +168,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="no torchdistill, two rounds")
+    parser.add_argument("--course", action="store_true", help="run all notebooks, too (minutes)")
     given = parser.parse_args()
     torch.set_num_threads(1)
     rounds = 2 if given.quick else given.rounds
@@ -134,6 +179,9 @@ def main() -> None:
         five.name: lambda: students(five, rounds, given.quick),
         "teacher": lambda: teachers(sixty, rounds),
         "convolutional student": lambda: convolutional(sixty, rounds),
+        "good teacher": lambda: good_teacher(3 if given.quick else 10),
+        "tutorial": lambda: five_trainings(rounds),
+        **({"course": course} if given.course else {}),
     }.items():
         print(name, file=sys.stderr, flush=True)
         cells += rows()
@@ -154,8 +202,8 @@ def main() -> None:
 def page_of(here: dict, cells: list[Cell], sliders: dict[str, dict[str, float]]) -> str:
     words = ", ".join(f"{key} {value}" for key, value in here.items())
     lines = ["# Measured", "", f"On: {words}.", "", table(cells), ""]
-    lines += ["*times ours*: CPU seconds over those of the last row of the same work. All rows but"]
-    lines += ["the slider's are scaled from the steps timed in each round (see benchmarks.json)."]
+    lines += ["×: as many times as the last row of the same work. Rows are scaled from the steps"]
+    lines += ["timed in each round (see benchmarks.json); sliders and the course are timed whole."]
     lines += [
         "CUDA and MPS: not measured.",
         "",

@@ -129,7 +129,7 @@ def sequential(work: Work) -> Callable[[int], Taken]:
     return run
 
 
-def bank(work: Work, engine: str, precision: str) -> Callable[[int], Taken]:
+def bank(work: Work, engine: str, precision: str, threads: int = 1) -> Callable[[int], Taken]:
     """kdlib's bank: all students at once; start and the teacher's answers are in the time.
 
     As many epochs as the work has, over fewer images, so that the teacher is asked in proportion.
@@ -139,6 +139,7 @@ def bank(work: Work, engine: str, precision: str) -> Callable[[int], Taken]:
         watch = Stopwatch()
         part = work.examples[slice(0, max(1, steps // work.epochs) * work.batch)]
         _ = part.ids  # hashed once for a data set, not once for a bank
+        torch.set_num_threads(threads)
         with watch.running():
             train_bank(
                 lambda T, alpha: (1 - alpha) * HardLabels() + alpha * SoftTargets(work.teacher, T),
@@ -146,6 +147,7 @@ def bank(work: Work, engine: str, precision: str) -> Callable[[int], Taken]:
                 grid={"T": TEMPERATURES, "alpha": ALPHAS}, engine=engine, precision=precision,
                 evaluate={}, cache=False, batch=work.batch,
             )  # fmt: skip
+        torch.set_num_threads(1)
         return watch.wall, watch.cpu, STUDENTS
 
     return run

@@ -1,8 +1,15 @@
-"""How the fp32 bank's cost grows with students, width and images a step."""
+"""How the fp32 bank's cost grows with students, width, images a step, and processes side by side.
+
+python -m benchmarks.growth  # one process of `by_processes`: trains when it hears a line
+"""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
+
+import torch
 
 from benchmarks.contenders import Stopwatch, thinned
 from kdlib.bank import train_bank
@@ -11,7 +18,7 @@ from kdlib.figures import figure
 from kdlib.models import cnn, mlp
 from kdlib.objectives import HardLabels, SoftTargets, tabulate
 
-STEPS = 6
+WORK = 1500  # steps times students of one measurement, about
 
 
 def by_students() -> list[tuple[int, float]]:
@@ -29,8 +36,29 @@ def by_batch() -> list[tuple[int, float]]:
     return [(batch, _cost(64, 32, batch)) for batch in (32, 128, 512)]
 
 
-def _cost(students: int, width: int, batch: int) -> float:
-    examples: Examples = thinned(load("mnist5k").train, STEPS * batch)
+def by_processes(most: int) -> list[tuple[int, float]]:
+    """(processes of 64 students each, milliseconds by the clock a step and student of all)"""
+    return [(count, _side_by_side(count)) for count in (1, *([most] if most > 1 else []))]
+
+
+def _side_by_side(count: int) -> float:
+    words = [sys.executable, "-m", "benchmarks.growth"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    children = [
+        subprocess.Popen(words, cwd=Path(__file__).parents[1], **pipes) for _ in range(count)
+    ]
+    for child in children:
+        child.stdout.readline()  # it is ready
+    for child in children:
+        child.stdin.write("go\n")
+        child.stdin.flush()
+    costs = [float(child.communicate()[0]) for child in children]
+    return max(costs) / count
+
+
+def _cost(students: int, width: int, batch: int, *, clock: bool = False) -> float:
+    steps = min(48, max(6, WORK // students))
+    examples: Examples = thinned(load("mnist5k").train, steps * batch)
     table = tabulate(cnn(4).eval(), examples)
     watch = Stopwatch()
     taken = []
@@ -41,8 +69,8 @@ def _cost(students: int, width: int, batch: int) -> float:
                 examples=examples, seeds=students, epochs=1, batch=batch, engine="fast",
                 evaluate={}, cache=False,
             )  # fmt: skip
-        taken.append(watch.cpu)
-    return 1000 * sorted(taken)[1] / STEPS / students
+        taken.append(watch.wall if clock else watch.cpu)
+    return 1000 * sorted(taken)[1] / steps / students
 
 
 def plot(costs: dict[str, list[tuple[int, float]]], path: Path) -> None:
@@ -56,5 +84,13 @@ def plot(costs: dict[str, list[tuple[int, float]]], path: Path) -> None:
         axis.set_yticks(heights, [f"{value:g}" for value in heights])
         axis.set_yticks([], minor=True)
         axis.set(xlabel=name, title="")
-    axes[0].set_ylabel("CPU ms a step and student")
+    axes[0].set_ylabel("ms a step and student")
     picture.savefig(path, dpi=110, bbox_inches="tight")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    _cost(64, 32, 128)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    print(_cost(64, 32, 128, clock=True))
