@@ -17,33 +17,20 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
-from benchmarks import contenders, explorers, networks, tutorial
+from benchmarks import contenders, explorers, networks, profiles, tutorial
 from benchmarks.contenders import Stopwatch, Taken
+from benchmarks.page import Cell, page_of
 from benchmarks.work import STUDENTS, Work, full, machine, small
 from kdlib.device import has_bf16, threads
 from kdlib.metrics import mean_interval
 from kdlib.models import cnn
 
 Contender = Callable[[int], Taken]
-
-
-@dataclass
-class Cell:
-    """One contender at one work. seconds, cpu: for the whole work; steps: timed in each round."""
-
-    work: str
-    contender: str
-    seconds: float
-    cpu: float
-    spread: float
-    steps: int
-    times: float = 1.0  # as long by the clock as the last contender of the work
-    times_cpu: float = 1.0
 
 
 def compare(
@@ -146,21 +133,36 @@ def course() -> list[Cell]:
     return [Cell(name, "run --all", watch.wall, watch.cpu, 0.0, 0)]
 
 
+def profiled(sixty: Work, five: Work) -> dict[str, dict[str, float]]:
+    """What kinds of operators our own rows spend their time in."""
+    best = "bf16" if has_bf16() else "fp32"
+    ten = Work("", sixty.examples, 512, 10, 32, sixty.teacher)
+    conv = Work("", sixty.examples, 256, 10, 32, cnn(32).eval())
+    ours: dict[str, tuple[Contender, int]] = {
+        f"bank, {best}, {sixty.name}": (contenders.bank(sixty, "fast", best), 50),
+        f"bank, {best}, {five.name}": (contenders.bank(five, "fast", best), 100),
+        "fit, 784-1200-1200-10": (networks.fitted(ten, networks.big, best, taught=False), 20),
+        "fit, convolutional student": (networks.fitted(conv, lambda: cnn(8), "auto", True), 40),
+    }
+    return {name: profiles.shares(run, steps) for name, (run, steps) in ours.items()}
+
+
+def limits(sixty: Work, five: Work) -> dict[str, float]:
+    """How fast the bank's products run, and what they alone cost at that rate."""
+    kinds = {"fp32": torch.float32} | ({"bf16": torch.bfloat16} if has_bf16() else {})
+    found = {f"{name}, 10⁹ operations a second": profiles.peak(kinds[name]) for name in kinds}
+    for work in (sixty, five):
+        for name, kind in kinds.items():
+            found[f"the bank's products alone, {name}, {work.name}, s"] = profiles.floor(work, kind)
+    return found
+
+
 def growth() -> dict[str, list[tuple[int, float]]]:
     """Milliseconds a step and student of the fp32 bank, by students, width and batch."""
     from benchmarks.growth import by_batch, by_processes, by_students, by_width
 
     grown = {"students": by_students(), "width": by_width(), "images a step": by_batch()}
     return grown | {"processes (by the clock)": by_processes(threads())}
-
-
-def table(cells: list[Cell]) -> str:
-    lines = ["| work | contender | seconds | × | CPU seconds | × |", "|---|---|---|---|---|---|"]
-    for cell in cells:
-        clock, cpu = (f"{x:.1f}" if x != 1 else "" for x in (cell.times, cell.times_cpu))
-        numbers = f"{cell.seconds:.1f} | {clock} | {cell.cpu:.1f} | {cpu}"
-        lines.append(f"| {cell.work} | {cell.contender} | {numbers} |")
-    return "\n".join(lines)
 
 
 def main() -> None:
@@ -185,34 +187,21 @@ def main() -> None:
     }.items():
         print(name, file=sys.stderr, flush=True)
         cells += rows()
+    print("profiles, sliders, growth", file=sys.stderr, flush=True)
+    where, roofs = profiled(sixty, five), limits(sixty, five)
     sliders = explorers.measured()
     costs = growth()
     given.out.mkdir(parents=True, exist_ok=True)
     record = {"machine": here, "cells": [asdict(c) for c in cells], "sliders": sliders}
-    text = json.dumps({**record, "growth": costs}, indent=1)
+    record |= {"profiles": where, "limits": roofs, "growth": costs}
+    text = json.dumps(record, indent=1)
     (given.out / "benchmarks.json").write_text(text + "\n", encoding="utf-8")
-    page = page_of(here, cells, sliders)
+    page = page_of(here, cells, sliders, where, roofs)
     (given.out / "benchmarks.md").write_text(page, encoding="utf-8")
     from benchmarks.growth import plot
 
     plot(costs, given.out / "growth.png")
     print(page)
-
-
-def page_of(here: dict, cells: list[Cell], sliders: dict[str, dict[str, float]]) -> str:
-    words = ", ".join(f"{key} {value}" for key, value in here.items())
-    lines = ["# Measured", "", f"On: {words}.", "", table(cells), ""]
-    lines += ["×: as many times as the last row of the same work. Rows are scaled from the steps"]
-    lines += ["timed in each round (see benchmarks.json); sliders and the course are timed whole."]
-    lines += [
-        "CUDA and MPS: not measured.",
-        "",
-        "| a slider's redraw | ms | CPU ms |",
-        "|---|---|---|",
-    ]
-    for name, one in sliders.items():
-        lines.append(f"| {name} | {one['ms']:.1f} | {one['cpu ms']:.1f} |")
-    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

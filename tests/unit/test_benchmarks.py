@@ -1,0 +1,53 @@
+"""The benchmarks' arithmetic: scaling, ratios, the page; what is timed is no test's business."""
+
+import torch
+
+from benchmarks import profiles
+from benchmarks.__main__ import compare
+from benchmarks.page import page_of, table
+from benchmarks.work import Work
+from kdlib.data import Examples
+from kdlib.models import mlp
+
+
+def work() -> Work:
+    images = Examples(torch.zeros(100, 1, 2, 2), torch.arange(100) % 3, name="blank")
+    return Work("blank", images, batch=10, epochs=3, width=4, teacher=mlp(4, 3))
+
+
+def test_what_is_timed_is_scaled_to_the_whole_work() -> None:
+    def one_student(steps: int) -> tuple[float, float, int]:
+        return 0.5 * steps, 1.0 * steps, 1
+
+    def all_students(steps: int) -> tuple[float, float, int]:
+        return 0.1 * steps, 0.1 * steps, 8
+
+    loop, bank = compare(work(), {"loop": (one_student, 5), "bank": (all_students, 6)}, 3, 8)
+    # 30 steps of the work; the loop does them once for each of 8 students
+    assert (loop.seconds, loop.cpu) == (0.5 * 30 * 8, 1.0 * 30 * 8)
+    assert round(bank.seconds, 9) == round(0.1 * 30, 9)
+    assert round(loop.times, 6) == 40 and round(loop.times_cpu, 6) == 80
+    assert bank.times == bank.times_cpu == 1
+    rows = table([loop, bank]).splitlines()
+    assert rows[-2] == "| blank | loop | 120.0 | 40.0 | 240.0 | 80.0 |"
+    assert rows[-1] == "| blank | bank | 3.0 |  | 3.0 |  |"
+
+
+def test_the_page_says_what_was_measured_and_what_was_not() -> None:
+    sliders = {"one": {"ms": 9.0, "p95 ms": 12.5, "cpu ms": 8.0}}
+    page = page_of({"processor": "an abacus"}, [], sliders, {"bank": {"beads": 97.0}}, {"x": 2.0})
+    assert "processor an abacus" in page and "CUDA and MPS: not measured" in page
+    assert "| one | 9.0 | 12.5 | 8.0 |" in page and "| bank | beads 97 % |" in page
+
+
+def test_shares_of_operators_sum_to_all() -> None:
+    a = torch.randn(200, 200)
+
+    def products(steps: int) -> tuple[float, float, int]:
+        for _ in range(steps):
+            _ = a @ a
+        return 0.0, 0.0, 1
+
+    found = profiles.shares(products, 20)
+    assert found["matrix products"] > 50
+    assert sum(found.values()) <= 100.1
