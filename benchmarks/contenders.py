@@ -162,7 +162,7 @@ class TorchDistill:
         if not (folder / "complete").exists():
             print("making benchmarks/.venv for torchdistill …", file=sys.stderr, flush=True)
             venv.create(folder, with_pip=True, clear=True)
-            words = ["-m", "pip", "install", "--quiet", "-r", str(HERE / "requirements.txt")]
+            words = ["-m", "pip", "install", "-qq", "-r", str(HERE / "requirements.txt")]
             subprocess.run([str(python), *words], check=True)
             (folder / "complete").touch()
         data = HERE / ".venv" / "work.pt"

@@ -8,12 +8,19 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.data import RandomSampler, TensorDataset
 
 from kdlib import vision  # noqa: F401  torchdistill imports torchvision unguarded
+
+
+def endless(loader: Any) -> Iterator[Any]:
+    while True:
+        yield from loader
 
 
 def network(*sizes: int) -> nn.Sequential:
@@ -51,7 +58,8 @@ def main(path: str, width: int, batch: int) -> None:
     )
     for line in sys.stdin:
         box.pre_epoch_process(epoch=0)
-        loader = iter(box.train_data_loader)
+        loader = endless(box.train_data_loader)
+        next(loader)
         wall, cpu = time.perf_counter(), time.process_time()
         for _ in range(int(line)):
             x, y, extra = next(loader)

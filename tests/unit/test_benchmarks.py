@@ -4,7 +4,7 @@ import torch
 
 from benchmarks import profiles
 from benchmarks.__main__ import compare
-from benchmarks.page import page_of, table
+from benchmarks.page import Cell, page_of, reached, table
 from benchmarks.work import Work
 from kdlib.data import Examples
 from kdlib.models import mlp
@@ -35,9 +35,24 @@ def test_what_is_timed_is_scaled_to_the_whole_work() -> None:
 
 def test_the_page_says_what_was_measured_and_what_was_not() -> None:
     sliders = {"one": {"ms": 9.0, "p95 ms": 12.5, "cpu ms": 8.0}}
-    page = page_of({"processor": "an abacus"}, [], sliders, {"bank": {"beads": 97.0}}, {"x": 2.0})
+    where, limits = {"bank": {"beads": 97.0}}, {"x": 2.0}
+    page = page_of({"processor": "an abacus"}, [], sliders, where, limits, [(1, 0.5), (2, 0.25)])
     assert "processor an abacus" in page and "CUDA and MPS: not measured" in page
-    assert "| one | 9.0 | 12.5 | 8.0 |" in page and "| bank | beads 97 % |" in page
+    assert (
+        "| one | 9.0 | 12.5 | 8.0 |" in page
+        and "| bank | beads 97 % |" in page
+        and "| 2 | 0.250 |" in page
+    )
+
+
+def test_goals_are_reached_or_missed_by_a_factor() -> None:
+    loop = Cell("convolutional student, 2 epochs", "default loop", 30.0, 30.0, 0.0, 1, times=6.0)
+    ours = Cell("convolutional student, 2 epochs", "fit", 5.0, 5.0, 0.0, 1)
+    course = Cell("the whole course, 2 at a time", "run --all", 180.0, 300.0, 0.0, 0)
+    assert reached([loop, ours, course]) == [
+        "| convolutional student, 2 epochs, against: default loop | ≥ 15 × | 6 × | 2.5 × short |",
+        "| the whole course, 2 at a time | ≤ 360 s | 180 s | reached |",
+    ]
 
 
 def test_shares_of_operators_sum_to_all() -> None:

@@ -443,7 +443,7 @@ def test_help_names_every_word_and_sets_nothing_up(capsys, monkeypatch):
         (["build", "02"], "build.py 02", ("course",)),
         (
             ["test", "-k", "losses"],
-            "-m pytest -n 2 --dist worksteal -k losses",
+            "-m pytest -n 3 --dist worksteal -k losses",
             ("course", "tests"),
         ),
     ],
