@@ -39,6 +39,22 @@ def threads(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     return max(1, min(available or 1, int(quota) if quota else available or 1))
 
 
+@contextlib.contextmanager
+def within_quota() -> Iterator[None]:
+    """At most as many threads as there are processors to use; more would wait for each other.
+
+    The load of the moment is left out of it: numbers would depend on the neighbours.
+    """
+    before, allowed = torch.get_num_threads(), threads()
+    if before > allowed:
+        torch.set_num_threads(allowed)
+    try:
+        yield
+    finally:
+        if before > allowed:
+            torch.set_num_threads(before)
+
+
 def _quota(cgroup: Path) -> float | None:
     try:
         if (cgroup / "cpu.max").exists():  # cgroup v2: "200000 100000" or "max 100000"

@@ -1,11 +1,10 @@
 """`train_bank`: one expression, a grid, seeds; every student of the grid, trained and kept."""
 
-import copy
 import itertools
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,12 +15,13 @@ from kdlib.bank.axes import check_axes, structural_axes
 from kdlib.bank.cache import bank_key, keep, read
 from kdlib.bank.engines import Answer, Group, Settings, Trained, reference, sequential
 from kdlib.bank.fast import fast, matches
-from kdlib.bank.result import Bank, arguments
+from kdlib.bank.groups import choose, exact_precision, make_group, teacher_tables
+from kdlib.bank.result import Bank
 from kdlib.data import Examples, cache_root
-from kdlib.device import check_precision, has_bf16, pick
-from kdlib.objectives import HardLabels, Objective, Symbol, TeacherTable, tabulate
+from kdlib.device import pick, within_quota
+from kdlib.objectives import HardLabels, Objective, TeacherTable
 from kdlib.training import quiet
-from kdlib.training.settings import check_settings, check_teachers
+from kdlib.training.settings import check_teachers
 
 Watch = Callable[[float, dict[str, Tensor]], Any]
 ENGINES: dict[str, Callable[[Group], Trained]] = {
@@ -31,6 +31,7 @@ ENGINES: dict[str, Callable[[Group], Trained]] = {
 }
 
 
+@within_quota()
 def train_bank(
     objective: Objective | Callable[..., Objective] | None = None,
     *,
@@ -83,11 +84,11 @@ def train_bank(
     groups = []
     for values in itertools.product(*(axes[name] for name in structural)):
         state = dict(zip(structural, values, strict=True))
-        group = _group(objective, student, examples, axes, symbolic, seeds, state, settings)
+        group = make_group(objective, student, examples, axes, symbolic, seeds, state, settings)
         group = group if device is None else group.to(pick(device))
         check_teachers(group.objective, group.examples.device)
         groups.append((state, group))
-    chosen = [engine if engine != "auto" else _choose(group) for _, group in groups]
+    chosen = [engine if engine != "auto" else choose(group) for _, group in groups]
     for (_, group), one in zip(groups, chosen, strict=True):
         if one == "fast" and not matches(group.objective, group.build(), group.examples):
             raise ValueError(
@@ -100,16 +101,17 @@ def train_bank(
                 f"the reference engine trains students together, which {group.objective} does not "
                 "allow; use engine='auto' or 'sequential'"
             )
-        group.settings = replace(
-            group.settings, precision=_precision(precision, one, group.examples.device)
-        )
-    key = bank_key(axes, seeds, groups, chosen, evaluate)
+        exact = exact_precision(precision, one, group.examples.device)
+        group.settings = replace(group.settings, precision=exact)
     shape = (*(len(values) for values in axes.values()), len(seeds))
-    path = cache_root() / "banks" / f"{key}.pt"
-    known = read(path) if cache else None
+    known = path = None
+    if cache:
+        key = bank_key(axes, seeds, groups, chosen, evaluate)
+        path = cache_root() / "banks" / f"{key}.pt"
+        known = read(path)
     if known is None:
         known = _train(axes, symbolic, seeds, groups, chosen, evaluate, watch)
-        if cache and not known.pop("stopped"):
+        if path is not None and not known.pop("stopped"):
             keep(path, known)
     return Bank(
         axes,
@@ -127,58 +129,6 @@ def train_bank(
         str(groups[0][1].objective),
         "cached" in known,
     )
-
-
-def _group(
-    objective: Any, student: Any, examples: Any, axes: dict[str, list[Any]], symbolic: list[str],
-    seeds: list[int], state: dict[str, Any], settings: Settings,
-) -> Group:  # fmt: skip
-    """The students that share a structure: all cells of the symbolic axes, times seeds."""
-    formula = objective
-    if not isinstance(objective, Objective):
-        formula = objective(**{n: state.get(n, Symbol(n)) for n in arguments(objective)})
-    own = examples
-    if not isinstance(examples, Examples):
-        own = examples(**{name: state[name] for name in arguments(examples)})
-    changed = {name: value for name, value in state.items() if name in asdict(settings)}
-    settings = replace(settings, **changed)
-    checked = ("epochs", "lr", "batch", "schedule")
-    check_settings(**{name: getattr(settings, name) for name in checked})
-
-    def build() -> nn.Module:
-        if isinstance(student, nn.Module):
-            return copy.deepcopy(student)
-        return student(**{name: state[name] for name in arguments(student)})
-
-    cells = list(itertools.product(*(axes[name] for name in symbolic)))
-    for cell in cells:
-        formula.check(own, dict(zip(symbolic, cell, strict=True)))
-    dtype = next(build().parameters()).dtype
-    bindings = {
-        name: torch.tensor([cell[i] for cell in cells for _ in seeds], dtype=dtype)
-        for i, name in enumerate(symbolic)
-    }
-    all_seeds = [seed for _ in cells for seed in seeds]
-    return Group(formula, build, own, all_seeds, bindings, settings, {}, lambda *_: True)
-
-
-def _choose(group: Group) -> str:
-    network = group.build()
-    if matches(group.objective, network, group.examples):
-        return "fast"
-    convolutional = any(isinstance(module, nn.Conv2d) for module in network.modules())
-    on_cpu = group.examples.device.type == "cpu"
-    alone = (convolutional and on_cpu) or group.objective.one_by_one
-    return "sequential" if alone else "reference"
-
-
-def _precision(precision: str, engine: str, device: torch.device) -> str:
-    check_precision(precision)
-    if precision == "bf16" and engine == "reference":
-        raise ValueError("the reference engine runs in fp32; use precision='auto' or 'fp32'")
-    if precision == "auto":
-        return "bf16" if engine == "fast" and has_bf16(device) else "fp32"
-    return precision
 
 
 def _train(
@@ -224,7 +174,7 @@ def _train(
                     stopped = watch(ticks / total, errors) is False or stopped
                 return not stopped
 
-            group.tables = tables = _tables(group, tables)
+            group.tables = tables = teacher_tables(group, tables)
             group.tick = tick
             trained = ENGINES[engine](group)
             answered(trained.answer, where)
@@ -242,17 +192,6 @@ def _errors(logits: Tensor, y: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Error % (*axes, seeds), nan for students that have not answered."""
     wrong = (logits.argmax(-1) != y).double()
     return (100 * wrong.mean(-1)).where(~logits[:, 0, 0].isnan(), torch.nan).view(shape)
-
-
-def _tables(group: Group, known: dict[nn.Module, TeacherTable]) -> dict[nn.Module, TeacherTable]:
-    """Each teacher's answers to this group's examples, asked for once."""
-    taps = group.objective.teacher_taps()
-    for teacher in group.objective.teachers():
-        if isinstance(teacher, nn.Module) and not taps.get(teacher):
-            table = known.get(teacher)
-            if table is None or table.find(group.examples.ids) is None:
-                known[teacher] = tabulate(teacher, group.examples)
-    return known
 
 
 def _cell_key(cell: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from kdlib.data import Batch, Examples
-from kdlib.device import autocast, pick, resolve_precision, seeded
+from kdlib.device import autocast, pick, resolve_precision, seeded, within_quota
 from kdlib.models import evaluating, fingerprint, initialise, predict
 from kdlib.objectives import HardLabels, Learner, Objective, TeacherTable, tabulate
 from kdlib.training import files
@@ -52,6 +52,7 @@ class Run:
         return 100 * float((self.logits(examples).argmax(-1) != examples.y).double().mean())
 
 
+@within_quota()
 def fit(
     student: nn.Module,
     examples: Examples,

@@ -307,8 +307,8 @@ figures.show(
 # %%
 def train_again(watch, width, epochs):
     grid = {"T": [1.0, 4.0, 8.0, 20.0], "alpha": [0.25, 0.5, 0.75, 0.9]}
-    how = {**settings, "epochs": epochs, "cache": False, "watch": watch}
-    return train_bank(taught, student=student(width), grid=grid, seeds=4, **how)
+    how = {**settings, "epochs": epochs, "evaluate": {"test": test}, "watch": watch}
+    return train_bank(taught, student=student(width), grid=grid, seeds=4, cache=False, **how)
 
 
 # %%

@@ -511,3 +511,27 @@ def test_fit_warns_of_nothing(teacher: MLP, train: Examples) -> None:
             HardLabels() + SoftTargets(teacher, 4), student=mlp(16, 8, 4), examples=train,
             evaluate={}, epochs=1, seeds=2, engine="reference", cache=False,
         )  # fmt: skip
+
+
+def test_no_more_threads_than_the_quota_allows(
+    train: Examples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kdlib.device.threads", lambda: 1)
+    seen: list[int] = []
+
+    def count(x: Tensor, generator: torch.Generator) -> Tensor:
+        seen.append(torch.get_num_threads())
+        return x
+
+    def watch(done: float, errors: dict[str, Tensor]) -> None:
+        seen.append(torch.get_num_threads())
+
+    torch.set_num_threads(2)
+    try:
+        fit(mlp(16, 4), train, epochs=1, batch=400, augment=count)
+        how = {"student": mlp(16, 4, 4), "examples": train, "seeds": 1, "epochs": 1}
+        train_bank(**how, evaluate={"train": train}, cache=False, watch=watch)
+        assert seen == [1, 1, 1]
+        assert torch.get_num_threads() == 2  # as it was
+    finally:
+        torch.set_num_threads(1)
