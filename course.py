@@ -55,6 +55,7 @@ WORDS = {
     "sweep": "execute a notebook over a grid: sweep 04 -g T=1,4,20 -g seed=0:5 --out runs/",
     "test": "run the whole test suite (options are passed to pytest)",
     "build": "make notebooks/*.ipynb and RESULTS.md from notebooks/source",
+    "bench": "time kdlib beside its peers (--quick, --course are passed on)",
     "doctor": "say what this machine offers, and how to mend what is wrong",
     "setup": "only set up",
 }
@@ -428,6 +429,8 @@ def command_for(word: str, extra: list[str]) -> tuple[list[str], Path | None]:
         # Processes of one thread each. Two cores are what the smallest machine that we plan for
         # has; a third process works while kernels and browsers of the others come up.
         return ["-m", "pytest", "-n", "3", "--dist", "worksteal", *extra], ROOT
+    if word == "bench":
+        return ["-m", "benchmarks", *extra], ROOT
     if word == "build":
         return [str(ROOT / "notebooks" / "build.py"), *extra], ROOT
     return ["-m", "kdlib", word, *extra], None

@@ -144,6 +144,7 @@ def profiled(sixty: Work, five: Work) -> dict[str, dict[str, float]]:
         f"bank, {best}, {five.name}": (contenders.bank(five, "fast", best), 100),
         "fit, 784-1200-1200-10": (networks.fitted(ten, networks.big, best, taught=False), 20),
         "fit, convolutional student": (networks.fitted(conv, lambda: cnn(8), "auto", True), 40),
+        "fit, the tutorial's five trainings": (tutorial.ours(tutorial.work()), 10),
     }
     return {name: profiles.shares(run, steps) for name, (run, steps) in ours.items()}
 

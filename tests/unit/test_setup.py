@@ -422,7 +422,7 @@ def test_an_unknown_word_is_answered_with_the_closest(capsys):
     assert course.main(["tset"]) == 2
     assert "did you mean `test`?" in capsys.readouterr().err
     assert course.main(["xyzzy"]) == 2
-    assert "lab, run, sweep, test, build, doctor" in capsys.readouterr().err
+    assert "lab, run, sweep, test, build, bench, doctor" in capsys.readouterr().err
 
 
 def test_help_names_every_word_and_sets_nothing_up(capsys, monkeypatch):
@@ -441,6 +441,7 @@ def test_help_names_every_word_and_sets_nothing_up(capsys, monkeypatch):
         (["sweep", "04", "-g", "T=1,4"], "-m kdlib sweep 04 -g T=1,4", ("course",)),
         (["doctor"], "-m kdlib doctor", ("course",)),
         (["build", "02"], "build.py 02", ("course",)),
+        (["bench", "--quick"], "-m benchmarks --quick", ("course",)),
         (
             ["test", "-k", "losses"],
             "-m pytest -n 3 --dist worksteal -k losses",
