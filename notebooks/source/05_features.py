@@ -150,12 +150,14 @@ def similarity_by_hand(f_s, f_t):
 torch.testing.assert_close(similarity_by_hand(f_s, f_t), losses.similarity(f_s, f_t))
 
 # %% [markdown]
-# Turn the student's space by any rotation: the hint changes (a new projector is needed), similarity does not notice.
+# Turn the student's space by twenty rotations: the hint changes (a new projector is needed), similarity does not notice.
 
 # %%
-turn = torch.linalg.qr(torch.randn(f_s.shape[1], f_s.shape[1])).Q
-same = torch.isclose(losses.similarity(f_s @ turn, f_t), losses.similarity(f_s, f_t), rtol=1e-3)
-moved = abs(losses.hint(P(f_s @ turn), f_t) / by_hand - 1) > 0.001
+turns = [torch.linalg.qr(torch.randn(f_s.shape[1], f_s.shape[1])).Q for _ in range(20)]
+similar = torch.stack([losses.similarity(f_s @ turn, f_t) for turn in turns])
+same = (similar / losses.similarity(f_s, f_t) - 1).abs().max() < 0.001
+hints = torch.stack([losses.hint(P(f_s @ turn), f_t) for turn in turns])
+moved = (hints / by_hand - 1).abs().mean() > 0.001
 text = "A rotation of the student's space changes a hint through a fixed projector, not similarity"
 claim("05.1", text, bool(same and moved), measured="relative change above and below 1 in 1,000")
 
@@ -312,12 +314,12 @@ display(
 )
 
 # %% [markdown]
-# And what the build of this page checks:
+# And what the build of this page checks. (Soft targets against alone was planned before anything was looked at: that one comparison needs no correction.)
 
 # %%
 best = min(methods, key=lambda name: gains[name].mean)
 measured = {"soft targets": gains["soft targets"], f"best of ten ({best})": gains[best]}
-holds = stands["soft targets"] and gains["soft targets"].mean < 0 and not ahead
+holds = gains["soft targets"].high < 0 and not ahead
 text = "With 200 labels soft targets beat the student alone, and none of ten feature methods beats soft targets"
 claim(
     "05.2",
