@@ -13,6 +13,7 @@ from kdlib.device import seeded
 from kdlib.models import initialise, predict
 from kdlib.objectives import Objective, TeacherTable
 from kdlib.training import fit
+from kdlib.training.capture import Recorded, recordable
 from kdlib.training.loop import epoch_seed
 from kdlib.training.optimisers import adamw, one_cycle
 from kdlib.training.settings import domain_rules
@@ -88,6 +89,7 @@ def reference(group: Group) -> Trained:
     learners = [drawn[seed] for seed in group.seeds]
     base = learners[0].train()
     params, buffers = stack_module_state(learners)
+    read = group.objective.reader(examples, group.tables)
     steps = len(examples.order(settings.batch, balanced=balanced))
     optimizer = adamw(list(params.values()), settings.weight_decay, settings.lr)
     scheduler = one_cycle(optimizer, settings.epochs * steps, settings.schedule)
@@ -99,27 +101,27 @@ def reference(group: Group) -> Trained:
     def answer(unseen: Examples) -> Tensor:
         return _answers(group, _students(params, buffers))(unseen)
 
+    def step(index: Tensor, done: float) -> dict[str, Tensor]:
+        batch = read(index)
+        group.objective.prefetch(batch, group.tables)
+        slopes = grad_and_value(lambda p, b, s: loss(p, b, s, batch, done))
+        gradients, values = vmap(slopes, randomness="different")(params, buffers, group.bindings)
+        for name, parameter in params.items():
+            parameter.grad = gradients[name]
+        optimizer.step()
+        return {"loss": values.detach()}
+
+    take = Recorded(step, examples.device, allowed=recordable(group.objective, examples))
     losses = []
     group.tick(answer, 0)
     for epoch in range(settings.epochs):
         generator = torch.Generator().manual_seed(epoch_seed(settings.order_seed, epoch))
         total = torch.zeros(len(learners), device=examples.device)
-        with seeded(epoch_seed(settings.order_seed, epoch), examples.device):
-            for i, batch in enumerate(
-                examples.batches(settings.batch, generator, balanced=balanced)
-            ):
-                group.objective.prefetch(batch, group.tables)
-                done = (epoch * steps + i) / (settings.epochs * steps)
-                step = vmap(
-                    grad_and_value(lambda p, b, s, x=batch, d=done: loss(p, b, s, x, d)),
-                    randomness="different",
-                )
-                gradients, values = step(params, buffers, group.bindings)
-                for name, parameter in params.items():
-                    parameter.grad = gradients[name]
-                optimizer.step()
+        with seeded(epoch_seed(settings.order_seed, epoch), examples.device), take.stream():
+            order = examples.order(settings.batch, generator, balanced=balanced)
+            for i, index in enumerate(order):
+                total += take(index, (epoch * steps + i) / (settings.epochs * steps))["loss"]
                 scheduler.step()
-                total += values.detach()
         losses.append(total / steps)
         if not group.tick(answer, 1):
             break

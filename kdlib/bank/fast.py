@@ -20,6 +20,7 @@ from kdlib.models import MLP
 from kdlib.objectives import HardLabels, LearnedTemperature, Objective, SoftTargets, Symbol
 from kdlib.objectives.symbols import leaves, value
 from kdlib.objectives.teachers import ask
+from kdlib.training.capture import Recorded
 from kdlib.training.loop import epoch_seed
 from kdlib.training.optimisers import adamw, one_cycle
 from kdlib.training.settings import domain_rules
@@ -131,21 +132,25 @@ def fast(group: Group) -> Trained:
         logits = [stack.forward(prepared(x))[-1] for x in chunks]
         return torch.cat(logits, -1).transpose(1, 2).contiguous()  # (S, C, N) -> (S, N, C)
 
+    def step(index: Tensor, done: float) -> dict[str, Tensor]:
+        x = inputs.index_select(0, index)
+        activations = stack.forward(x)
+        slope, loss = _logit_gradient(activations[-1], targets, index, group.bindings, done)
+        stack.backward(x, activations, slope)
+        optimizer.step()
+        return {"loss": loss}
+
+    take = Recorded(step, examples.device)
     losses = []
     group.tick(answer, 0)
     for epoch in range(settings.epochs):
         generator = torch.Generator().manual_seed(epoch_seed(settings.order_seed, epoch))
         order = examples.order(settings.batch, generator, balanced=balanced)
         total = inputs.new_zeros(stack.count, dtype=dtype)
-        for i, index in enumerate(order):
-            x = inputs.index_select(0, index)
-            activations = stack.forward(x)
-            done = (epoch * steps + i) / (settings.epochs * steps)
-            slope, loss = _logit_gradient(activations[-1], targets, index, group.bindings, done)
-            stack.backward(x, activations, slope)
-            optimizer.step()
-            scheduler.step()
-            total += loss
+        with take.stream():
+            for i, index in enumerate(order):
+                total += take(index, (epoch * steps + i) / (settings.epochs * steps))["loss"]
+                scheduler.step()
         losses.append(total / steps)
         if not group.tick(answer, 1):
             break
@@ -156,6 +161,8 @@ def fast(group: Group) -> Trained:
 def _target(group: Group, weight: Any, term: Any, whole: Batch, classes: int) -> _Target:
     dtype = whole.x.dtype
     hard = isinstance(term, HardLabels)
+    if not leaves(weight):  # on the device once, not in every step
+        weight = torch.tensor(weight, dtype=dtype, device=whole.x.device)
     number = value(term.smoothing if hard else term.T, group.bindings)
     numbers = torch.as_tensor(number, dtype=dtype, device=whole.x.device).expand(len(group.seeds))
     distinct, row = numbers.unique(return_inverse=True)

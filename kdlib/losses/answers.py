@@ -63,7 +63,7 @@ def jensen_shannon(
     check_same_classes(z_s, z_t)
     z_s, z_t = floats(z_s, z_t)
     log_p, log_q = (z_t / T).log_softmax(-1), (z_s / T).log_softmax(-1)
-    beta = torch.as_tensor(beta, dtype=log_p.dtype, device=log_p.device)
+    beta = beta.to(log_p) if isinstance(beta, Tensor) else log_p.new_full((), beta)
     log_m = torch.logaddexp(log_p + beta.log(), log_q + (1 - beta).log())
     mixed = beta * per_image_kl(log_p, log_m) + (1 - beta) * per_image_kl(log_q, log_m)
     return T**2 * average(mixed, where)

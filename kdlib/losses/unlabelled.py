@@ -48,7 +48,7 @@ def minimum_class_confusion(z: Tensor, T: float | Tensor, *, where: Where = None
     z = z / T
     p = z.softmax(-1)
     weight = 1 + (-_entropies(z)).exp().detach()
-    count = torch.as_tensor(len(p)) if where is None else where.sum()
+    count = len(p) if where is None else where.sum()
     if where is not None:
         p, weight = _masked(p, where), torch.where(where, weight, 0)
     weight = count * weight / weight.sum().clamp(min=1)

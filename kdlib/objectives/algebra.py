@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from kdlib.objectives import symbols
 from kdlib.objectives.learner import Learner
 from kdlib.objectives.step import Step
 from kdlib.objectives.symbols import LearnedTemperature, Number, Scalar, Symbol
-from kdlib.objectives.teachers import Teacher, TeacherTable, ask, teacher_key
+from kdlib.objectives.teachers import Teacher, TeacherTable, ask, reader, teacher_key
 
 
 class Objective:
@@ -144,6 +144,13 @@ class Objective:
             term.looks_at_values or type(term).after_step is not Term.after_step
             for _, term in self.terms
         )
+
+    def reader(
+        self, examples: Examples, tables: dict[nn.Module, TeacherTable]
+    ) -> Callable[[Tensor], Batch]:
+        """`examples.batch`, with what tables say of the examples there already."""
+        taps = self.teacher_taps()
+        return reader({t: taps.get(t, ()) for t in self.teachers()}, examples, tables)
 
     def prefetch(self, batch: Batch, tables: dict[nn.Module, TeacherTable]) -> None:
         """Asks all teachers about the batch now, so that no transform traces their forward."""

@@ -1,7 +1,7 @@
 """What a teacher said: live, remembered for a batch, or kept in a table for a whole data set."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -37,14 +37,19 @@ class TeacherTable:
 
     def look(self, ids: Tensor | None, taps: Iterable[str] = ()) -> Observation | None:
         """What was said of these images; None if one of them, or a layer, is not in the table."""
-        taps = tuple(taps)
+        rows = self.rows(ids, taps)
+        return None if rows is None else self.at(rows, taps)
+
+    def rows(self, ids: Tensor | None, taps: Iterable[str] = ()) -> Tensor | None:
+        """Where these images are in the table; None if one of them, or a layer, is not."""
         if ids is None or any(tap not in self.features for tap in taps):
             return None
         known, order = self._sorted
         place = torch.searchsorted(known, ids).clamp(max=len(known) - 1)
-        if not bool((known[place] == ids).all()):
-            return None
-        rows = order[place]
+        return order[place] if bool((known[place] == ids).all()) else None
+
+    def at(self, rows: Tensor, taps: Iterable[str] = ()) -> Observation:
+        """What was said of the images in these rows."""
         return Observation(self.logits[rows], {tap: self.features[tap][rows] for tap in taps})
 
     def answering(self, logits: Tensor, name: str) -> "TeacherTable":
@@ -102,6 +107,32 @@ def ask(
     if (teacher, taps) not in batch.memory:
         batch.memory[teacher, taps] = _answer(teacher, batch, taps, tables)
     return batch.memory[teacher, taps]
+
+
+def reader(
+    asked: Mapping[Teacher, Iterable[str]],
+    examples: Examples,
+    tables: dict[nn.Module, TeacherTable],
+) -> Callable[[Tensor], Batch]:
+    """`examples.batch(index)`, with what tables say of it there already.
+
+    Each table is searched once for all examples, not in every step. asked: teacher -> layers.
+    """
+    known = {}
+    for teacher, layers in asked.items():
+        taps = tuple(layers)
+        table = teacher if isinstance(teacher, TeacherTable) else tables.get(teacher)
+        rows = None if table is None else table.rows(examples.ids, taps)
+        if table is not None and rows is not None:
+            known[teacher, taps] = table, rows
+
+    def read(index: Tensor) -> Batch:
+        batch = examples.batch(index)
+        for (teacher, taps), (table, rows) in known.items():
+            batch.memory[teacher, taps] = table.at(rows[index], taps)
+        return batch
+
+    return read
 
 
 def _answer(

@@ -40,7 +40,7 @@ def save(path: str | Path, content: Any) -> None:
 
 
 def load(path: str | Path) -> Any:
-    """Reads what `save` wrote; no code in the file is run.
+    """Reads what `save` wrote, to the CPU wherever it was; no code in the file is run.
 
     Raises FileNotFoundError, or OSError for a truncated, damaged or foreign file.
     """
@@ -55,4 +55,4 @@ def load(path: str | Path) -> Any:
         raise OSError(f"{path} is damaged or not one of ours; delete it and train again") from error
     if not intact:
         raise OSError(f"{path} is damaged (its SHA-256 differs); delete it and train again")
-    return torch.load(io.BytesIO(payload), weights_only=True)
+    return torch.load(io.BytesIO(payload), weights_only=True, map_location="cpu")

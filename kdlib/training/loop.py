@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from kdlib.data import Batch, Examples
+from kdlib.data import Examples
 from kdlib.device import autocast, pick, resolve_precision, seeded, within_quota
 from kdlib.models import evaluating, fingerprint, initialise, predict
-from kdlib.objectives import HardLabels, Learner, Objective, TeacherTable, tabulate
+from kdlib.objectives import HardLabels, Objective, TeacherTable, tabulate
 from kdlib.training import files
+from kdlib.training.capture import Recorded, recordable
 from kdlib.training.optimisers import adamw, one_cycle, parameter_groups
 from kdlib.training.settings import check_settings, check_teachers, domain_rules
 
@@ -109,6 +110,7 @@ def fit(
     sample = examples.batch(slice(0, 2))
     learner = objective.build(student, sample, seed=seed or 0, per_domain=per_domain)
     tables = {} if augment else _tables(objective, examples)
+    read = objective.reader(examples, tables)
     steps = len(examples.order(batch, balanced=balanced))
     optimizer = adamw(parameter_groups(learner, lr), weight_decay)
     scheduler = one_cycle(optimizer, epochs * steps, schedule)
@@ -124,6 +126,17 @@ def fit(
     if checkpoint is not None and Path(checkpoint).exists():
         run.history = _resume(checkpoint, state, settings)
 
+    def step(index: Tensor, done: float, x: Tensor | None = None) -> dict[str, Tensor]:
+        one = read(index) if x is None else read(index).changed(x)
+        with autocast(precision, target):
+            loss, terms = learner(one, {"progress": done}, tables)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        learner.after_step()
+        return {"loss": loss.detach()} | {name: term.detach() for name, term in terms.items()}
+
+    take = Recorded(step, target, allowed=recordable(objective, examples))
     started = time.perf_counter()
     bar = tqdm(range(len(run.history), epochs), delay=1, leave=False, disable=quiet())
     learner.train()
@@ -133,12 +146,13 @@ def fit(
                 break
             rows: list[dict[str, Tensor]] = []
             generator = torch.Generator().manual_seed(epoch_seed(order_seed, epoch))
-            with seeded(epoch_seed(order_seed, epoch), target):
-                for i, one in enumerate(examples.batches(batch, generator, balanced=balanced)):
+            with seeded(epoch_seed(order_seed, epoch), target), take.stream():
+                order = examples.order(batch, generator, balanced=balanced)
+                for i, index in enumerate(order):
+                    given: list[Any] = [index, (epoch * steps + i) / (epochs * steps)]
                     if augment is not None:
-                        one = one.changed(augment(one.x, generator))
-                    done = (epoch * steps + i) / (epochs * steps)
-                    rows.append(_step(learner, one, tables, optimizer, precision, done))
+                        given.append(augment(examples.batch(index).x, generator))
+                    rows.append(take(*given))
                     scheduler.step()
             run.history.append(_row(epoch + 1, rows, student, validate))
             bar.set_postfix(loss=f"{run.history[-1]['loss']:.3f}")
@@ -149,23 +163,6 @@ def fit(
     run.seconds = time.perf_counter() - started
     student.eval()
     return run
-
-
-def _step(
-    learner: Learner,
-    batch: Batch,
-    tables: dict[nn.Module, TeacherTable],
-    optimizer: torch.optim.Optimizer,
-    precision: str,
-    done: float,
-) -> dict[str, Tensor]:
-    with autocast(precision, batch.x.device):
-        loss, terms = learner(batch, {"progress": done}, tables)
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    learner.after_step()
-    return {"loss": loss.detach()} | {name: term.detach() for name, term in terms.items()}
 
 
 def _row(
@@ -235,4 +232,7 @@ def _resume(
         )
     for name, part in state.items():
         part.load_state_dict(content[name])
+    for group in state["optimizer"].param_groups:  # a rate that is a tensor was read to the CPU
+        if isinstance(group["lr"], Tensor):
+            group["lr"] = group["lr"].to(group["params"][0].device)
     return content["history"]

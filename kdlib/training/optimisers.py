@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from kdlib.objectives import Learner
+from kdlib.training.capture import recorder
 
 
 def parameter_groups(learner: Learner, lr: float | Mapping[str, float]) -> list[dict[str, Any]]:
@@ -36,8 +37,14 @@ def parameter_groups(learner: Learner, lr: float | Mapping[str, float]) -> list[
 
 
 def adamw(groups: Any, weight_decay: float, lr: float = 1e-2) -> torch.optim.Optimizer:
-    """AdamW in one fused pass."""
-    return torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay, fused=True)
+    """AdamW in one fused pass; its rates are tensors where steps are recorded."""
+    optimizer = torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay, fused=True)
+    for group in optimizer.param_groups:
+        device = group["params"][0].device
+        if recorder(device) is not None:
+            group["capturable"] = True
+            group["lr"] = torch.tensor(group["lr"], dtype=torch.float32, device=device)
+    return optimizer
 
 
 def one_cycle(
@@ -46,7 +53,7 @@ def one_cycle(
     """Up to each group's rate over the first 30 % of the steps, down to nearly 0; or constant."""
     if schedule == "constant":
         return torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)
-    rates = [group["lr"] for group in optimizer.param_groups]
+    rates = [float(group["lr"]) for group in optimizer.param_groups]
     return torch.optim.lr_scheduler.OneCycleLR(
         optimizer, rates, total_steps=steps + 1, cycle_momentum=False
     )

@@ -1,0 +1,304 @@
+"""What is recorded on CUDA, held on a CPU to a tape with the rules of a CUDA graph."""
+
+import contextlib
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from blobs import blobs
+from tape import tape
+from torch import Tensor, nn
+
+from kdlib.adaptation import CORAL
+from kdlib.bank import Bank, train_bank
+from kdlib.data import Examples, jitter
+from kdlib.models import MLP, cnn, mlp
+from kdlib.objectives import (
+    Attention,
+    Contrastive,
+    Cosine,
+    Decoupled,
+    Dist,
+    Flow,
+    HardLabels,
+    Hint,
+    JensenShannon,
+    KernelSimilarity,
+    LearnedTemperature,
+    LogitMSE,
+    NeuronSelectivity,
+    Objective,
+    ParameterL2,
+    ProbabilityMSE,
+    Regularizer,
+    Relational,
+    ReverseKL,
+    Similarity,
+    SoftTargets,
+    Standardized,
+    TeacherLabels,
+    Variational,
+    progress,
+)  # fmt: skip
+from kdlib.training import Run, capture, fit, loop, optimisers
+
+Recording = Callable[[], contextlib.AbstractContextManager[list[int]]]
+
+
+@pytest.fixture
+def recording() -> Recording:
+    """The CPU records, on the tape, within `with recording() as replays`."""
+    return on_the_tape
+
+
+@contextlib.contextmanager
+def on_the_tape() -> Iterator[list[int]]:
+    """Gives how often each recording was replayed."""
+    replays: list[int] = []
+
+    def counted(call: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
+        replay, outputs = tape(call)
+        at = len(replays)
+        replays.append(0)
+
+        def again() -> None:
+            replays[at] += 1
+            replay()
+
+        return again, outputs
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (capture, optimisers):
+            patch.setattr(module, "recorder", lambda d: counted if d.type == "cpu" else None)
+        yield replays
+
+
+# ---- the tape ------------------------------------------------------------------------------------
+
+
+def test_the_tape_replays_operators_and_not_python() -> None:
+    state, x, number = torch.zeros(3), torch.arange(3.0), 1.0
+
+    def call() -> Tensor:
+        state.add_(number * x[1:].sum())
+        return state * 2
+
+    replay, out = tape(call)
+    replay()  # the first one is the recording itself
+    assert state.tolist() == [3, 3, 3] and out.tolist() == [6, 6, 6]
+    number = 100.0  # Python's number was recorded as it was
+    x[2] = 5.0  # a tensor's is read anew
+    replay()
+    assert state.tolist() == [9, 9, 9] and out.tolist() == [18, 18, 18]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: float(x.sum()),
+        lambda x: x[x > 0],
+        lambda x: x.unique(),
+        lambda x: x * torch.tensor(2.0),
+        lambda x: x if (x > 0).all() else -x,
+    ],
+)
+def test_the_tape_refuses_what_a_cuda_graph_refuses(call: Callable[[Tensor], Any]) -> None:
+    with pytest.raises(RuntimeError, match="not permitted"):
+        tape(lambda: call(torch.ones(3)))
+
+
+# ---- steps ---------------------------------------------------------------------------------------
+
+
+def test_each_shape_is_recorded_once(recording: Recording) -> None:
+    seen, total = [], torch.zeros(())
+
+    def step(x: Tensor, by: Tensor) -> dict[str, Tensor]:
+        seen.append(len(x))
+        total.add_((x * by).sum())
+        return {"total": total.clone()}
+
+    expected = 0.0
+    kept = []
+    with recording() as replays:
+        take = capture.Recorded(step, torch.device("cpu"))
+        for i in range(12):
+            x = torch.full((2 + i % 2,), float(i))
+            expected += float(x.sum()) * 0.5 * i
+            kept.append(take(x, 0.5 * i)["total"])
+            assert float(kept[-1]) == expected
+    assert len(seen) == 2 * (capture.WARM_UP + 1)
+    assert replays == [6 - capture.WARM_UP] * 2
+    assert len({one.data_ptr() for one in kept}) == len(kept), "a replay's outputs are its own"
+
+
+def test_a_step_that_cannot_be_recorded_goes_on_with_one_warning(recording: Recording) -> None:
+    total, x = torch.zeros(()), torch.ones(4)
+
+    def step(x: Tensor) -> dict[str, Tensor]:
+        if float(x.sum()) > 0:  # reads a number off the device
+            total.add_(1)
+        return {"total": total.clone()}
+
+    with recording() as replays, pytest.warns(UserWarning, match="cannot be recorded") as told:
+        take = capture.Recorded(step, torch.device("cpu"))
+        results = [float(take(x)["total"]) for _ in range(8)]
+    assert results == list(range(1, 9)) and len(told) == 1 and replays == []
+
+
+def test_nothing_is_recorded_on_a_cpu() -> None:
+    assert capture.recorder(torch.device("cpu")) is None
+    assert capture.recorder(torch.device("cuda")) is not None
+
+
+# ---- training ------------------------------------------------------------------------------------
+
+PAIR, PAIRS = {"stage1": "stage1"}, {"stage1": "stage1", "stage2": "stage2"}
+CENTRES = torch.rand(4, 32, generator=torch.Generator().manual_seed(0))
+ON_VECTORS: dict[str, Callable[[nn.Module], Objective]] = {
+    "labels": lambda t: HardLabels(smoothing=0.1),
+    "soft targets": lambda t: 0.3 * HardLabels() + 0.7 * SoftTargets(t, T=4),
+    "progress": lambda t: progress * HardLabels() + SoftTargets(t, T=8 - 7 * progress),
+    "learned T": lambda t: SoftTargets(t, LearnedTemperature(1, 5)),
+    "reverse": lambda t: ReverseKL(t, 4),
+    "jensen": lambda t: JensenShannon(t, 4, beta=0.3),
+    "teacher labels": lambda t: TeacherLabels(t) + LogitMSE(t) + ProbabilityMSE(t, 2),
+    "decoupled": lambda t: Decoupled(t, 4),
+    "dist": lambda t: Dist(t, 2) + Standardized(t, 2),
+    "hint": lambda t: HardLabels() + Hint(t, PAIR) + Cosine(t, PAIR),
+    "relations": lambda t: Similarity(t, PAIR) + Relational(t, PAIR) + Contrastive(t, PAIR),
+    "kernel": lambda t: KernelSimilarity(t, PAIR, CENTRES),
+    "owned": lambda t: HardLabels() + Variational(t, PAIR),
+    "weights": lambda t: HardLabels() + 0.1 * Regularizer() + 0.1 * ParameterL2(mlp(16, 8, 4)),
+}
+ON_MAPS: dict[str, Callable[[nn.Module], Objective]] = {
+    "attention": lambda t: HardLabels() + Attention(t, PAIR) + NeuronSelectivity(t, PAIR),
+    "flow": lambda t: HardLabels() + Flow(t, PAIRS),
+}
+
+
+def same(one: Run, other: Run) -> None:
+    for mine, theirs in zip(one.network.parameters(), other.network.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4)
+    for buffer, others in zip(one.network.buffers(), other.network.buffers(), strict=True):
+        torch.testing.assert_close(buffer, others, rtol=1e-3, atol=1e-4)
+    for row, expected in zip(one.history, other.history, strict=True):
+        assert row == pytest.approx(expected, rel=1e-3, abs=1e-4)
+
+
+def one_hot(y: Tensor, classes: int) -> Tensor:
+    """As on CUDA: PyTorch's reads the smallest and the largest label off a CPU to check them."""
+    return (y[..., None] == torch.arange(classes)).long()
+
+
+@pytest.mark.parametrize("kind", ON_VECTORS)
+def test_a_recorded_fit_is_the_plain_one(
+    teacher: MLP, recording: Recording, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """325 images in 11 batches of two sizes; rates, progress and dropout change with each step."""
+    monkeypatch.setattr(nn.functional, "one_hot", one_hot)
+
+    def run() -> Run:
+        torch.manual_seed(0)  # for networks made within the objective
+        how: dict[str, Any] = dict(epochs=3, batch=32, seed=1, lr=5e-3, weight_decay=0.02)
+        objective = ON_VECTORS[kind](teacher)
+        return fit(mlp(16, 8, 4, dropout=0.2), blobs(325), objective, **how, validate=blobs(40))
+
+    with recording() as replays:
+        taken = run()
+    assert len(replays) == 2 and sum(replays) == 3 * 11 - 2 * capture.WARM_UP
+    same(taken, run())
+
+
+@pytest.mark.parametrize("kind", ON_MAPS)
+def test_convolutions_an_asked_teacher_and_changed_images(recording: Recording, kind: str) -> None:
+    """BatchNorm's statistics move in replays, too, and the teacher answers within them."""
+    torch.manual_seed(0)
+    teacher = cnn(3, 4).eval()
+    images = Examples(blobs(130).x.repeat(1, 1, 3, 3), blobs(130).y)
+
+    def run() -> Run:
+        how: dict[str, Any] = dict(epochs=2, batch=16, seed=1, lr=1e-3, precision="fp32")
+        return fit(cnn(2, 4), images, ON_MAPS[kind](teacher), **how, augment=jitter(1))
+
+    with recording() as replays:
+        taken = run()
+    assert sum(replays) == 2 * 9 - len(replays) * capture.WARM_UP
+    same(taken, run())
+
+
+def test_a_recorded_run_resumes_bit_equal(
+    train: Examples, recording: Recording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(file: str) -> Run:
+        where = tmp_path / file
+        return fit(mlp(16, 8, 4), train, epochs=4, batch=32, seed=1, checkpoint=where)
+
+    with recording():
+        whole = run("whole")
+        row = loop._row
+        monkeypatch.setattr(loop, "_row", lambda at, *rest: stop() if at == 3 else row(at, *rest))
+        assert run("cut").interrupted
+        monkeypatch.undo()
+    with recording():
+        resumed = run("cut")
+    assert resumed.history == whole.history
+    for one, other in zip(resumed.network.parameters(), whole.network.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def stop() -> dict[str, float]:
+    raise KeyboardInterrupt
+
+
+def test_domains_and_mean_teachers_are_not_recorded(train: Examples, recording: Recording) -> None:
+    both = train + blobs(80, seed=5).as_domain(1).unlabelled()
+    objective = HardLabels() + 0.1 * CORAL("stage1")
+    with recording() as replays, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit(mlp(16, 8, 4), both, objective, epochs=1, batch=32, seed=1)
+    assert not replays
+
+
+@pytest.mark.parametrize("engine", ["fast", "reference", "sequential"])
+def test_a_recorded_bank_is_the_plain_one(teacher: MLP, recording: Recording, engine: str) -> None:
+    """325 images, of which 80 have no label; a weight that changes with progress."""
+    images = blobs(245) + blobs(80, seed=3).unlabelled()
+
+    def run() -> Bank:
+        return train_bank(
+            lambda T: progress * HardLabels() + (1 - progress) * SoftTargets(teacher, T),
+            student=mlp(16, 8, 6, 4), examples=images, grid={"T": [1.0, 4.0]}, seeds=2, epochs=3,
+            batch=32, weight_decay=0.05, evaluate={"test": images}, engine=engine, cache=False,
+        )  # fmt: skip
+
+    with recording() as replays:
+        taken = run()
+    assert sum(replays) == len(replays) // 2 * (3 * 11 - 2 * capture.WARM_UP)
+    plain = run()
+    torch.testing.assert_close(taken.logits["test"], plain.logits["test"], rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(taken.losses, plain.losses, rtol=1e-4, atol=1e-5)
+
+
+def test_convolutional_students_together_are_recorded_too(recording: Recording) -> None:
+    """What a GPU runs: all students' convolutions in one, within the recorded step."""
+    images = Examples(blobs(130).x.repeat(1, 1, 3, 3), blobs(130).y)
+    torch.manual_seed(0)
+    teacher = cnn(3, 4).eval()
+
+    def run(engine: str) -> Bank:
+        return train_bank(
+            lambda T: HardLabels() + SoftTargets(teacher, T), student=cnn(2, 4), examples=images,
+            grid={"T": [1.0, 4.0]}, seeds=2, epochs=2, batch=16, lr=1e-3, precision="fp32",
+            evaluate={"test": images}, engine=engine, cache=False,
+        )  # fmt: skip
+
+    with recording() as replays:
+        taken = run("reference")
+    assert sum(replays) == 2 * 9 - len(replays) * capture.WARM_UP
+    plain = run("sequential")
+    torch.testing.assert_close(taken.logits["test"], plain.logits["test"], rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(taken.losses, plain.losses, rtol=1e-3, atol=1e-4)
