@@ -22,21 +22,16 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import contenders, explorers, networks, profiles, tutorial
-from benchmarks.contenders import Stopwatch, Taken
-from benchmarks.growth import by_batch, by_processes, by_students, by_width, plot
+from benchmarks import contenders, explorers, gpu, growth, networks, profiles, tutorial
+from benchmarks.contenders import Contender, Entries, Stopwatch, Taken
 from benchmarks.page import Cell, page_of
 from benchmarks.work import STUDENTS, Work, full, machine, small
 from kdlib.device import has_bf16, threads
 from kdlib.metrics import mean_interval
 from kdlib.models import cnn
 
-Contender = Callable[[int], Taken]
 
-
-def compare(
-    work: Work, entries: dict[str, tuple[Contender, int]], rounds: int, students: int
-) -> list[Cell]:
+def compare(work: Work, entries: Entries, rounds: int, students: int) -> list[Cell]:
     """All contenders in turn, `rounds` times; the last is what the others are compared with."""
     taken: dict[str, list[Taken]] = {name: [] for name in entries}
     for _, (contender, _) in entries.items():
@@ -58,10 +53,16 @@ def compare(
     return cells
 
 
+def by_threads(make: Callable[[int], Contender], name: str, steps: int) -> Entries:
+    """One thread, and as many as there are."""
+    many = {} if threads() == 1 else {f"{name}, {threads()} threads": (make(threads()), steps)}
+    return {name: (make(1), steps), **many}
+
+
 def students(work: Work, rounds: int, quick: bool) -> list[Cell]:
     """64 students of 784-32-10."""
     peer = None if quick else contenders.TorchDistill(work)
-    entries: dict[str, tuple[Contender, int]] = {
+    entries: Entries = {
         "PyTorch tutorial's loop": (contenders.tutorial(work), 50),
         "sequential, cached logits": (contenders.sequential(work), 50),
         "torch.func vmap (our reference engine)": (contenders.bank(work, "reference", "fp32"), 20),
@@ -70,11 +71,8 @@ def students(work: Work, rounds: int, quick: bool) -> list[Cell]:
     if peer is not None:
         entries = {"torchdistill 1.1.5": (peer, 50), **entries}
     best = "bf16" if has_bf16() else "fp32"
-    if has_bf16():
-        entries["our bank, bf16"] = (contenders.bank(work, "fast", "bf16"), 50)
-    if threads() > 1:
-        many = contenders.bank(work, "fast", best, threads())
-        entries[f"our bank, {best}, {threads()} threads"] = (many, 50)
+    name = f"our bank, {best}"
+    entries |= by_threads(lambda n: contenders.bank(work, "fast", best, n), name, 50)
     try:
         return compare(work, entries, rounds, STUDENTS)
     finally:
@@ -87,9 +85,9 @@ def teachers(work: Work, rounds: int) -> list[Cell]:
     ten = Work(
         "teacher 784-1200-1200-10, 10 epochs of 60k", work.examples, 512, 10, 32, work.teacher
     )
-    fitted = networks.fitted(ten, networks.big, "bf16" if has_bf16() else "fp32", taught=False)
-    entries = {"plain loop, fp32": (networks.plain_teacher(ten), 10), "fit": (fitted, 10)}
-    return compare(ten, entries, rounds, 1)
+    best = "bf16" if has_bf16() else "fp32"
+    ours = by_threads(lambda n: networks.fitted(ten, networks.big, best, False, n), "fit", 10)
+    return compare(ten, {"plain loop, fp32": (networks.plain_teacher(ten), 10), **ours}, rounds, 1)
 
 
 def convolutional(work: Work, rounds: int) -> list[Cell]:
@@ -98,29 +96,35 @@ def convolutional(work: Work, rounds: int) -> list[Cell]:
     theirs = Work(name, work.examples, 256, 10, 32, cnn(32).eval())
     as_fit_leaves_it = cnn(32).eval().to(memory_format=torch.channels_last)
     ours = Work(name, work.examples, 256, 10, 32, as_fit_leaves_it)
-    fitted = networks.fitted(ours, lambda: cnn(8), "auto", taught=True)
+    fits = by_threads(
+        lambda n: networks.fitted(ours, lambda: cnn(8), "auto", True, n),
+        "fit, teacher asked once",
+        20,
+    )
     entries = {"default loop, teacher in each step": (networks.default_student(theirs), 8)}
-    return compare(ours, {**entries, "fit, teacher asked once": (fitted, 20)}, rounds, 1)
+    return compare(ours, {**entries, **fits}, rounds, 1)
 
 
 def good_teacher(seeds: int) -> list[Cell]:
     """A convolutional teacher of about 99 %, where MNIST is at hand."""
     try:
-        taken, errors = networks.one_epoch(seeds)
+        taken, errors = networks.one_epoch(seeds, threads())
     except (OSError, ValueError) as error:
         print(f"  left out: {error}", file=sys.stderr)
         return []
     wall, cpu = (statistics.median(one[i] for one in taken) for i in (0, 1))
     found = mean_interval(errors)
     name = f"cnn(20) on MNIST 60k, 1 epoch: test error {found:.2f} %, {seeds} seeds"
-    return [Cell(name, "fit", wall, cpu, 0.0, 0)]
+    said = "fit" if threads() == 1 else f"fit, {threads()} threads"
+    return [Cell(name, said, wall, cpu, 0.0, 0)]
 
 
 def five_trainings(rounds: int) -> list[Cell]:
     """The official tutorial's teacher and its four students."""
     work = tutorial.work()
-    entries = {"the tutorial's loops": (tutorial.theirs(work), 3)}
-    return compare(work, {**entries, "fit": (tutorial.ours(work), 10)}, min(rounds, 3), 1)
+    ours = by_threads(lambda n: tutorial.ours(work, n), "fit", 10)
+    theirs = {"the tutorial's loops": (tutorial.theirs(work), 3)}
+    return compare(work, {**theirs, **ours}, min(rounds, 3), 1)
 
 
 def course() -> list[Cell]:
@@ -139,11 +143,13 @@ def profiled(sixty: Work, five: Work) -> dict[str, dict[str, float]]:
     best = "bf16" if has_bf16() else "fp32"
     ten = Work("", sixty.examples, 512, 10, 32, sixty.teacher)
     conv = Work("", sixty.examples, 256, 10, 32, cnn(32).eval())
-    ours: dict[str, tuple[Contender, int]] = {
+    one = Work("", sixty.examples, 48, 1, 20, sixty.teacher)
+    ours: Entries = {
         f"bank, {best}, {sixty.name}": (contenders.bank(sixty, "fast", best), 50),
         f"bank, {best}, {five.name}": (contenders.bank(five, "fast", best), 100),
         "fit, 784-1200-1200-10": (networks.fitted(ten, networks.big, best, taught=False), 20),
         "fit, convolutional student": (networks.fitted(conv, lambda: cnn(8), "auto", True), 40),
+        "fit, cnn(20)": (networks.fitted(one, lambda: cnn(20), "auto", False), 40),
         "fit, the tutorial's five trainings": (tutorial.ours(tutorial.work()), 10),
     }
     return {name: profiles.shares(run, steps) for name, (run, steps) in ours.items()}
@@ -159,9 +165,18 @@ def limits(sixty: Work, five: Work) -> dict[str, float]:
     return found
 
 
-def growth() -> dict[str, list[tuple[int, float]]]:
+def costs() -> dict[str, list[tuple[int, float]]]:
     """Milliseconds a step and student of the fp32 bank, by students, width and batch."""
-    return {"students": by_students(), "width": by_width(), "images a step": by_batch()}
+    by = {"students": growth.by_students(), "width": growth.by_width()}
+    return by | {"images a step": growth.by_batch()}
+
+
+def on_gpu(sixty: Work, five: Work, rounds: int) -> list[Cell]:
+    """The rows of a GPU, where there is one."""
+    if not gpu.here():
+        return []
+    found = gpu.rows(sixty, five)
+    return [cell for row, entries, count in found for cell in compare(row, entries, rounds, count)]
 
 
 def main() -> None:
@@ -182,6 +197,7 @@ def main() -> None:
         "convolutional student": lambda: convolutional(sixty, rounds),
         "good teacher": lambda: good_teacher(3 if given.quick else 10),
         "tutorial": lambda: five_trainings(rounds),
+        "GPU": lambda: on_gpu(sixty, five, rounds),
         **({"course": course} if given.course else {}),
     }.items():
         print(name, file=sys.stderr, flush=True)
@@ -189,15 +205,17 @@ def main() -> None:
     print("profiles, sliders, growth", file=sys.stderr, flush=True)
     where, roofs = profiled(sixty, five), limits(sixty, five)
     sliders = explorers.measured()
-    costs, beside = growth(), by_processes(threads())
+    grown, beside = costs(), growth.by_processes(threads())
+    beside_conv = growth.convolutional(threads())
     given.out.mkdir(parents=True, exist_ok=True)
     record = {"machine": here, "cells": [asdict(c) for c in cells], "sliders": sliders}
-    record |= {"profiles": where, "limits": roofs, "growth": costs, "processes": beside}
+    record |= {"profiles": where, "limits": roofs, "growth": grown, "processes": beside}
+    record |= {"convolutional": beside_conv}
     text = json.dumps(record, indent=1)
     (given.out / "benchmarks.json").write_text(text + "\n", encoding="utf-8")
-    page = page_of(here, cells, sliders, where, roofs, beside)
+    page = page_of(here, cells, sliders, where, roofs, beside, beside_conv)
     (given.out / "benchmarks.md").write_text(page, encoding="utf-8")
-    plot(costs, given.out / "growth.png")
+    growth.plot(grown, given.out / "growth.png")
     print(page)
 
 

@@ -31,6 +31,8 @@ from kdlib.objectives import HardLabels, SoftTargets
 
 HERE = Path(__file__).parent
 Taken = tuple[float, float, int]  # seconds by the clock, by the processor, students a step
+Contender = Callable[[int], Taken]
+Entries = dict[str, tuple[Contender, int]]  # name -> the contender, and the steps of a round
 
 
 class Stopwatch:
@@ -40,10 +42,20 @@ class Stopwatch:
         self.wall = self.cpu = 0.0
 
     @contextmanager
-    def running(self) -> Iterator[None]:
+    def running(self, threads: int = 1) -> Iterator[None]:
+        """What is inside runs on so many threads; a GPU's work is waited for."""
+        torch.set_num_threads(threads)
+        _wait()
         wall, cpu = time.perf_counter(), _cpu()
         yield
+        _wait()
         self.wall, self.cpu = time.perf_counter() - wall, _cpu() - cpu
+        torch.set_num_threads(1)
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def _cpu() -> float:
@@ -105,7 +117,7 @@ def tutorial(work: Work) -> Callable[[int], Taken]:
 
 def sequential(work: Work) -> Callable[[int], Taken]:
     """A fair loop: everything in memory as one tensor, cached logits, fused AdamW, one student."""
-    student = initialise(work.student(), 0)
+    student = initialise(work.student(), 0).to(work.examples.device)
     optimizer = torch.optim.AdamW(student.parameters(), lr=LR, weight_decay=0.0, fused=True)
     x, y = work.examples.x.float() / 255, work.examples.y
     z_t = predict(work.teacher, work.examples)
@@ -113,7 +125,7 @@ def sequential(work: Work) -> Callable[[int], Taken]:
 
     def run(steps: int) -> Taken:
         watch = Stopwatch()
-        order = torch.randperm(len(x))
+        order = torch.randperm(len(x)).to(x.device)
         with watch.running():
             for i in range(steps):
                 index = order[i * work.batch : (i + 1) * work.batch]
@@ -139,15 +151,13 @@ def bank(work: Work, engine: str, precision: str, threads: int = 1) -> Callable[
         watch = Stopwatch()
         part = work.examples[slice(0, max(1, steps // work.epochs) * work.batch)]
         _ = part.ids  # hashed once for a data set, not once for a bank
-        torch.set_num_threads(threads)
-        with watch.running():
+        with watch.running(threads):
             train_bank(
                 lambda T, alpha: (1 - alpha) * HardLabels() + alpha * SoftTargets(work.teacher, T),
                 student=work.student(), examples=part, seeds=SEEDS, epochs=work.epochs,
                 grid={"T": TEMPERATURES, "alpha": ALPHAS}, engine=engine, precision=precision,
                 evaluate={}, cache=False, batch=work.batch,
             )  # fmt: skip
-        torch.set_num_threads(1)
         return watch.wall, watch.cpu, STUDENTS
 
     return run

@@ -1,6 +1,6 @@
 """How the fp32 bank's cost grows with students, width, images a step, and processes side by side.
 
-python -m benchmarks.growth  # one process of `by_processes`: trains when it hears a line
+python -m benchmarks.growth mlp|cnn  # one process of `side_by_side`: trains when it hears a line
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from benchmarks.contenders import Stopwatch, thinned
 from kdlib.bank import train_bank
@@ -18,7 +19,7 @@ from kdlib.figures import figure
 from kdlib.models import cnn, mlp
 from kdlib.objectives import HardLabels, SoftTargets, tabulate
 
-WORK = 1500  # steps times students of one measurement, about
+WORK = 400  # steps times students of a short measurement, about
 
 
 def by_students() -> list[tuple[int, float]]:
@@ -38,11 +39,22 @@ def by_batch() -> list[tuple[int, float]]:
 
 def by_processes(most: int) -> list[tuple[int, float]]:
     """(processes of 64 students each, milliseconds by the clock a step and student of all)"""
-    return [(count, _side_by_side(count)) for count in (1, *([most] if most > 1 else []))]
+    return [(count, _side_by_side(count, "mlp")) for count in (1, *([most] if most > 1 else []))]
 
 
-def _side_by_side(count: int) -> float:
-    words = [sys.executable, "-m", "benchmarks.growth"]
+def convolutional(most: int) -> list[tuple[str, float]]:
+    """(how 8 students are trained, milliseconds by the clock a step and student); fp32."""
+    found = [("one after another", _conv_cost("sequential")), ("vmap", _conv_cost("reference"))]
+    if most > 1:
+        found += [
+            (f"one after another, {most} threads", _conv_cost("sequential", most)),
+            (f"one after another in {most} processes", _side_by_side(most, "cnn")),
+        ]
+    return found
+
+
+def _side_by_side(count: int, kind: str) -> float:
+    words = [sys.executable, "-m", "benchmarks.growth", kind]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     children = [
         subprocess.Popen(words, cwd=Path(__file__).parents[1], **pipes) for _ in range(count)
@@ -57,20 +69,38 @@ def _side_by_side(count: int) -> float:
 
 
 def _cost(students: int, width: int, batch: int, *, clock: bool = False) -> float:
-    steps = min(48, max(6, WORK // students))
+    """Of a step more: what a bank's start takes (1.5 ms a student, about) is left out."""
+    few = min(16, max(4, WORK // students))
+
+    def taken(steps: int) -> float:
+        watches = [_train(mlp(784, width, 10), students, batch, steps, "fast") for _ in range(3)]
+        return _median(watches, clock=clock)
+
+    return (taken(3 * few) - taken(few)) / (2 * few) / students
+
+
+def _conv_cost(engine: str, threads: int = 1) -> float:
+    _train(cnn(8), 1, 128, 4, engine, threads)  # the first steps of a shape choose kernels
+    watches = [_train(cnn(8), 8, 128, 14, engine, threads) for _ in range(3)]
+    return _median(watches, clock=True) / (14 * 8)
+
+
+def _train(
+    student: nn.Module, students: int, batch: int, steps: int, engine: str, threads: int = 1
+) -> Stopwatch:
     examples: Examples = thinned(load("mnist5k").train, steps * batch)
-    table = tabulate(cnn(4).eval(), examples)
-    watch = Stopwatch()
-    taken = []
-    for _ in range(3):
-        with watch.running():
-            train_bank(
-                0.5 * HardLabels() + 0.5 * SoftTargets(table, 4), student=mlp(784, width, 10),
-                examples=examples, seeds=students, epochs=1, batch=batch, engine="fast",
-                evaluate={}, cache=False,
-            )  # fmt: skip
-        taken.append(watch.wall if clock else watch.cpu)
-    return 1000 * sorted(taken)[1] / steps / students
+    table, watch = tabulate(cnn(4).eval(), examples), Stopwatch()
+    with watch.running(threads):
+        train_bank(
+            0.5 * HardLabels() + 0.5 * SoftTargets(table, 4), student=student, examples=examples,
+            seeds=students, epochs=1, batch=batch, engine=engine, evaluate={}, cache=False,
+        )  # fmt: skip
+    return watch
+
+
+def _median(watches: list[Stopwatch], *, clock: bool) -> float:
+    """Milliseconds."""
+    return 1000 * sorted(watch.wall if clock else watch.cpu for watch in watches)[len(watches) // 2]
 
 
 def plot(costs: dict[str, list[tuple[int, float]]], path: Path) -> None:
@@ -90,7 +120,9 @@ def plot(costs: dict[str, list[tuple[int, float]]], path: Path) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    _cost(64, 32, 128)
+    work = {"mlp": lambda: _cost(64, 32, 128, clock=True), "cnn": lambda: _conv_cost("sequential")}
+    one = work[sys.argv[1]]
+    one()
     print("ready", flush=True)
     sys.stdin.readline()
-    print(_cost(64, 32, 128, clock=True))
+    print(one())

@@ -23,7 +23,8 @@ def big() -> nn.Module:
 
 def plain_teacher(work: Work) -> Callable[[int], Taken]:
     """Everything in memory, fp32, AdamW: 784-1200-1200-10 on labels."""
-    network, x, y = big(), work.examples.x.float() / 255, work.examples.y
+    x, y = work.examples.x.float() / 255, work.examples.y
+    network = big().to(x.device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=LR)
 
     def run(steps: int) -> Taken:
@@ -39,15 +40,17 @@ def plain_teacher(work: Work) -> Callable[[int], Taken]:
     return run
 
 
-def fitted(work: Work, make: Callable[[], nn.Module], precision: str, taught: bool) -> Callable:
+def fitted(
+    work: Work, make: Callable[[], nn.Module], precision: str, taught: bool, threads: int = 1
+) -> Callable[[int], Taken]:
     """kdlib's `fit`, the teacher's cached answers among its time."""
 
     def run(steps: int) -> Taken:
         part = work.examples[slice(0, max(1, steps // work.epochs) * work.batch)]
         watch, _ = Stopwatch(), part.ids
         objective = SoftTargets(work.teacher, T=4) if taught else None
-        how = dict(epochs=work.epochs, batch=work.batch, precision=precision)
-        with watch.running():
+        how = dict(epochs=work.epochs, batch=work.batch, precision=precision, device=part.device)
+        with watch.running(threads):
             fit(make(), part, objective, **how)
         return watch.wall, watch.cpu, 1
 
@@ -81,7 +84,7 @@ def default_student(work: Work) -> Callable[[int], Taken]:
     return run
 
 
-def one_epoch(seeds: int) -> tuple[list[Taken], list[float]]:
+def one_epoch(seeds: int, threads: int) -> tuple[list[Taken], list[float]]:
     """cnn(20) on all of MNIST, one epoch, from nothing: what each seed took, and its test error %.
 
     Batch and rate were chosen on two seeds of the test set: this is a race, not a lesson.
@@ -91,7 +94,7 @@ def one_epoch(seeds: int) -> tuple[list[Taken], list[float]]:
     taken, errors = [], []
     for seed in range(100, 100 + seeds):
         watch = Stopwatch()
-        with watch.running():
+        with watch.running(threads):
             run = fit(cnn(20), both, epochs=1, batch=48, lr=3e-2, seed=seed, order_seed=seed)
         taken.append((watch.wall, watch.cpu, 1))
         errors.append(run.error(test))

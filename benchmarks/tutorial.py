@@ -126,7 +126,7 @@ def theirs(work: Work) -> Callable[[int], Taken]:
     return run
 
 
-def ours(work: Work) -> Callable[[int], Taken]:
+def ours(work: Work, threads: int = 1) -> Callable[[int], Taken]:
     """`fit`: the teacher is asked once, for all that three students learn from it."""
 
     def run(steps: int) -> Taken:
@@ -135,7 +135,7 @@ def ours(work: Work) -> Callable[[int], Taken]:
         _ = part.ids
         how = dict(epochs=work.epochs, batch=work.batch, lr=1e-3)
         labels, maps = (1 - SOFT) * HardLabels(), "features.9"
-        with watch.running():
+        with watch.running(threads):
             teacher = fit(deep(), part, **how).network
             table = tabulate(teacher, part, taps=("hidden", maps))
             fit(light(), part, **how)

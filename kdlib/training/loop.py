@@ -88,8 +88,10 @@ def fit(
     domain in every batch; by default wherever there are several.
     augment(x, generator): new images (B, C, H, W) for each batch.
     precision: "fp32", "bf16", or "auto" (bf16 for convolutions where the hardware has it).
-    device: None stays where the student is. checkpoint: a file written after each epoch; if it
-    exists, training resumes from it and ends bit-equal to an uninterrupted run.
+    device: None stays where the student is; on CUDA a step is recorded and replayed
+    (`training.capture`), unless the objective decides by what a tensor holds.
+    checkpoint: a file written after each epoch; if it exists, training resumes from it and ends
+    bit-equal to an uninterrupted run.
     Interrupting (Ctrl-C, or the stop button) keeps what was reached: `run.interrupted`.
     Raises ValueError for examples or settings that cannot be trained on, before training.
     """

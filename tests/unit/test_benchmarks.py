@@ -2,7 +2,7 @@
 
 import torch
 
-from benchmarks import profiles
+from benchmarks import gpu, profiles
 from benchmarks.__main__ import compare
 from benchmarks.page import Cell, page_of, reached, table
 from benchmarks.work import Work
@@ -36,13 +36,32 @@ def test_what_is_timed_is_scaled_to_the_whole_work() -> None:
 def test_the_page_says_what_was_measured_and_what_was_not() -> None:
     sliders = {"one": {"ms": 9.0, "p95 ms": 12.5, "cpu ms": 8.0}}
     where, limits = {"bank": {"beads": 97.0}}, {"x": 2.0}
-    page = page_of({"processor": "an abacus"}, [], sliders, where, limits, [(1, 0.5), (2, 0.25)])
+    page = page_of(
+        {"processor": "an abacus"}, [], sliders, where, limits, [(1, 0.5), (2, 0.25)], [("vmap", 4)]
+    )
     assert "processor an abacus" in page and "CUDA and MPS: not measured" in page
     assert (
         "| one | 9.0 | 12.5 | 8.0 |" in page
         and "| bank | beads 97 % |" in page
         and "| 2 | 0.250 |" in page
+        and "| vmap | 4.0 |" in page
     )
+    on_gpu = Cell("on CUDA: MNIST 60k × 5 epochs", "our bank, bf16", 0.03, 0.03, 0.0, 590)
+    page = page_of({}, [on_gpu], sliders, where, limits, [], [])
+    assert "\nMPS: not measured" in page
+    assert "| on CUDA: MNIST 60k × 5 epochs | ≤ 0.06 s | 0.03 s | reached |" in page
+
+
+def test_the_rows_of_a_gpu_run_as_far_as_a_cpu_goes() -> None:
+    """Images, teachers and loops of each row agree with each other, wherever they are."""
+    images = Examples(torch.zeros(128, 1, 28, 28, dtype=torch.uint8), torch.arange(128) % 10)
+    few = Work("few", images, batch=64, epochs=2, width=3, teacher=mlp(784, 10))
+    rows = gpu.rows(few, few, "cpu")
+    assert all(work.name.startswith("on CUDA: ") for work, _, _ in rows)
+    for _, entries, students in rows:
+        for name, (contender, _) in entries.items():
+            wall, _, at_once = contender(2)
+            assert wall > 0 and at_once in (1, students), name
 
 
 def test_goals_are_reached_or_missed_by_a_factor() -> None:

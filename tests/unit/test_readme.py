@@ -1,5 +1,6 @@
 """The README keeps its promises: its example runs, its links lead somewhere."""
 
+import json
 import re
 from pathlib import Path
 
@@ -27,3 +28,16 @@ def test_links_lead_somewhere(link: str) -> None:
 def test_ci_runs_the_test_command_of_the_readme() -> None:
     assert "python3 course.py test" in README
     assert "python3 course.py test" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_the_speed_table_is_the_measured_one() -> None:
+    text = (ROOT / "benchmarks" / "results" / "benchmarks.json").read_text(encoding="utf-8")
+    measured = {(c["contender"], c["work"]): c["seconds"] for c in json.loads(text)["cells"]}
+    head, _, *rows = README.split("## How fast")[1].split("\n\n| |")[1].split("\n\n")[0].split("\n")
+    works = [cell.strip() for cell in head.split("|") if cell.strip()]
+    assert len(works) == 2 and len(rows) == 7
+    for row in rows:
+        name, *said = (cell.strip() for cell in row.strip("|").split("|"))
+        for work, text in zip(works, said, strict=True):
+            number = float(text.removesuffix(" s").replace(",", ""))
+            assert number == pytest.approx(measured[name, work], rel=0.03), (name, work)
