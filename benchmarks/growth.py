@@ -1,6 +1,6 @@
 """How the fp32 bank's cost grows with students, width, images a step, and processes side by side.
 
-python -m benchmarks.growth mlp|cnn  # one process of `side_by_side`: trains when it hears a line
+python -m benchmarks.growth  # one process of `by_processes`: trains when it hears a line
 """
 
 from __future__ import annotations
@@ -39,22 +39,19 @@ def by_batch() -> list[tuple[int, float]]:
 
 def by_processes(most: int) -> list[tuple[int, float]]:
     """(processes of 64 students each, milliseconds by the clock a step and student of all)"""
-    return [(count, _side_by_side(count, "mlp")) for count in (1, *([most] if most > 1 else []))]
+    return [(count, _beside(count)) for count in (1, *([most] if most > 1 else []))]
 
 
 def convolutional(most: int) -> list[tuple[str, float]]:
     """(how 8 students are trained, milliseconds by the clock a step and student); fp32."""
     found = [("one after another", _conv_cost("sequential")), ("vmap", _conv_cost("reference"))]
-    if most > 1:
-        found += [
-            (f"one after another, {most} threads", _conv_cost("sequential", most)),
-            (f"one after another in {most} processes", _side_by_side(most, "cnn")),
-        ]
+    if most > 1:  # as many threads are as many processes
+        found.append((f"side by side in {most} processes", _conv_cost("sequential", most)))
     return found
 
 
-def _side_by_side(count: int, kind: str) -> float:
-    words = [sys.executable, "-m", "benchmarks.growth", kind]
+def _beside(count: int) -> float:
+    words = [sys.executable, "-m", "benchmarks.growth"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     children = [
         subprocess.Popen(words, cwd=Path(__file__).parents[1], **pipes) for _ in range(count)
@@ -81,8 +78,8 @@ def _cost(students: int, width: int, batch: int, *, clock: bool = False) -> floa
 
 def _conv_cost(engine: str, threads: int = 1) -> float:
     _train(cnn(8), 1, 128, 4, engine, threads)  # the first steps of a shape choose kernels
-    watches = [_train(cnn(8), 8, 128, 14, engine, threads) for _ in range(3)]
-    return _median(watches, clock=True) / (14 * 8)
+    watches = [_train(cnn(8), 8, 128, 20, engine, threads) for _ in range(3)]
+    return _median(watches, clock=True) / (20 * 8)
 
 
 def _train(
@@ -120,9 +117,7 @@ def plot(costs: dict[str, list[tuple[int, float]]], path: Path) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    work = {"mlp": lambda: _cost(64, 32, 128, clock=True), "cnn": lambda: _conv_cost("sequential")}
-    one = work[sys.argv[1]]
-    one()
+    _cost(64, 32, 128)
     print("ready", flush=True)
     sys.stdin.readline()
-    print(one())
+    print(_cost(64, 32, 128, clock=True))

@@ -1,6 +1,6 @@
 """Two ways to train any students together: torch.func's vmap, or one after another."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 
+from kdlib.bank.processes import each, side_by_side
 from kdlib.data import Batch, Examples
 from kdlib.device import seeded
 from kdlib.models import initialise, predict
@@ -69,9 +70,12 @@ class Group:
 
 @dataclass
 class Trained:
-    """weights: a state dict for each student · losses (S, epochs done) · answer: (S, N, C)."""
+    """weights: a state dict for each student · losses (S, epochs done) · answer: (S, N, C).
 
-    weights: list[Weights]
+    None, and nan, for students that were not begun when training was stopped.
+    """
+
+    weights: Sequence[Weights | None]
     losses: Tensor
     answer: Answer
 
@@ -98,7 +102,7 @@ def reference(group: Group) -> Trained:
         arguments = (batch, {**bindings, "progress": done}, group.tables)
         return functional_call(base, (params, buffers), arguments)[0]
 
-    def answer(unseen: Examples) -> Tensor:
+    def answer(unseen: Examples) -> Tensor:  # as the students are now
         return _answers(group, _students(params, buffers))(unseen)
 
     def step(index: Tensor, done: float) -> dict[str, Tensor]:
@@ -141,25 +145,39 @@ def _students(params: Weights, buffers: Weights) -> list[Weights]:
 
 
 def sequential(group: Group) -> Trained:
-    """One `fit` after another: for convolutions on a CPU, where vmap is slower."""
-    settings, weights, losses = group.settings, [], []
-    for i, seed in enumerate(group.seeds):
+    """One `fit` for each student: for convolutions on a CPU, where vmap is slower.
+
+    One after another; or side by side, as many as there are threads, where the network convolves.
+    """
+    settings, on_cpu = group.settings, group.examples.device.type == "cpu"
+    modules = group.build().modules()
+    convolutional = any(isinstance(module, nn.Conv2d) for module in modules)
+    processes = side_by_side() if on_cpu and convolutional else 1
+
+    def train(i: int) -> tuple[Weights, Tensor]:
         network = group.build()
         values = {name: float(tensor[i]) for name, tensor in group.bindings.items()}
         run = fit(
             network,
             group.examples,
             substitute(group.objective, values),
-            seed=seed,
+            seed=group.seeds[i],
             device=group.examples.device,
             **vars(settings),
         )
         if run.interrupted:
             raise KeyboardInterrupt
-        weights.append({name: t.cpu().clone() for name, t in network.state_dict().items()})
-        losses.append(torch.tensor([row["loss"] for row in run.history]))
-        group.tick(None, settings.epochs)
-    return Trained(weights, torch.stack(losses), _answers(group, weights))
+        state = {name: t.cpu().clone() for name, t in network.state_dict().items()}
+        return state, torch.tensor([row["loss"] for row in run.history])
+
+    weights: list[Weights | None] = [None] * len(group.seeds)
+    losses = torch.full((len(group.seeds), settings.epochs), torch.nan)
+    answer = _answers(group, weights)
+    for i, (state, loss) in each(train, len(group.seeds), processes):
+        weights[i], losses[i] = state, loss
+        if not group.tick(answer, settings.epochs):
+            break
+    return Trained(weights, losses, answer)
 
 
 def substitute(objective: Objective, values: dict[str, float]) -> Objective:
@@ -182,13 +200,18 @@ def substitute(objective: Objective, values: dict[str, float]) -> Objective:
     return Objective(tuple(terms))
 
 
-def _answers(group: Group, weights: list[Weights]) -> Answer:
+def _answers(group: Group, weights: Sequence[Weights | None]) -> Answer:
+    """What the students say, asked once each; nan of those that are not trained yet."""
+    said: dict[tuple[Examples, int], Tensor] = {}
+
     def answer(examples: Examples) -> Tensor:
-        network, answers = group.build().to(group.examples.device), []
-        examples = examples.to(group.examples.device)
-        for state in weights:
-            network.load_state_dict(state)
-            answers.append(predict(network, examples))
-        return torch.stack(answers)
+        network, there = group.build().to(group.examples.device), examples.to(group.examples.device)
+        for i, state in enumerate(weights):
+            if state is not None and (examples, i) not in said:
+                network.load_state_dict(state)
+                said[examples, i] = predict(network, there)
+        known = [said.get((examples, i)) for i in range(len(weights))]
+        none = torch.full_like(next(one for one in known if one is not None), torch.nan)
+        return torch.stack([none if one is None else one for one in known])
 
     return answer

@@ -62,14 +62,16 @@ def train_bank(
     such as "epochs", or with values that are no numbers) makes one group per value.
     A seed draws the initial weights; the order of batches is shared, so that
     `fit(student, …, seed=s, order_seed=o)` reproduces any cell.
-    evaluate: split -> examples to answer. engine: "fast", "reference", "sequential", or "auto".
+    evaluate: split -> examples to answer. engine: "fast", "reference", "sequential", or "auto";
+    "sequential" trains convolutional students side by side, a process for each thread (Linux's CPU).
     precision: "fp32", "bf16" (fast and sequential engines), or "auto": bf16 in the fast path where
     the hardware has it. device: None stays where the examples are; teachers are expected there.
     Initial weights and orders are drawn on the CPU, and answers and students come back to it.
     cache: read and write the bank under a hash of all that decides it.
     watch(done, errors): called before the first epoch and after each with the share that is done
     and, for each split, error % (*axes, seeds), nan where no student is yet; False after an epoch
-    ends the training there, and the bank, which no cache keeps, holds what there is.
+    (after a student, in the sequential engine) ends the training there, and the bank, which no
+    cache keeps, holds what there is.
     Raises ValueError for an axis that nothing asks for, an empty axis, or a cell that cannot be
     trained.
     """

@@ -1,0 +1,92 @@
+"""Students side by side, each in a process of one thread, where the system can fork."""
+
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+import torch
+
+from kdlib.device import threads
+
+
+def side_by_side() -> int:
+    """How many processes may work: as many as this one was given threads; 1 where none can fork.
+
+    Convolutions of small networks gain little from a second thread, and nearly twice from a second
+    process. PyTorch cannot differentiate in a fork once it has looked for a GPU and found one.
+    """
+    forks = sys.platform == "linux" and not torch.accelerator.is_available()
+    return min(torch.get_num_threads(), threads()) if forks else 1
+
+
+def each(work: Callable[[int], Any], count: int, processes: int) -> Iterator[tuple[int, Any]]:
+    """(i, work(i)) for all i below `count`, in order in one process, as they come from several.
+
+    Results must pickle. What `work` raises is raised here; when the caller stops asking, or is
+    interrupted, the processes end. Raises RuntimeError when one of them was ended from outside.
+    """
+    if min(processes, count) < 2:
+        yield from ((i, work(i)) for i in range(count))
+        return
+    context, children = multiprocessing.get_context("fork"), []
+    pipes: list[Connection] = []
+    try:
+        for first in range(min(processes, count)):
+            ours, theirs = context.Pipe(duplex=False)
+            own = range(first, count, processes)
+            child = context.Process(target=_train, args=(work, own, theirs), daemon=True)
+            with warnings.catch_warnings():  # Python ≥ 3.12 warns of threads, which no child uses
+                warnings.simplefilter("ignore", DeprecationWarning)
+                child.start()
+            theirs.close()
+            children.append(child)
+            pipes.append(ours)
+        left = count
+        while left:
+            for pipe in wait(pipes):
+                assert isinstance(pipe, Connection)
+                try:
+                    i, result, error = pickle.loads(pipe.recv_bytes())
+                except EOFError:
+                    pipes.remove(pipe)  # it has done its part
+                    continue
+                if error is not None:
+                    raise error
+                left -= 1
+                yield i, result
+            if left and not pipes:
+                raise RuntimeError(
+                    f"a process that trained students was ended with {left} of {count} to go "
+                    "(is memory short?); use torch.set_num_threads(1) to train one after another"
+                )
+    finally:
+        for child in children:
+            child.terminate()
+            child.join()
+
+
+def _train(work: Callable[[int], Any], own: range, pipe: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it and ends us
+    os.environ["KDLIB_QUIET"] = "1"
+    torch.set_num_threads(1)
+    for i in own:
+        try:
+            said = pickle.dumps((i, work(i), None))
+        except Exception as error:
+            said = pickle.dumps((i, None, _portable(error)))
+        pipe.send_bytes(said)
+
+
+def _portable(error: Exception) -> Exception:
+    """The error itself where it pickles, else one that says the same."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error

@@ -1,0 +1,151 @@
+"""Students side by side: the same results, errors where they belong, and no process left behind."""
+
+import multiprocessing
+import os
+import signal
+import time
+
+import pytest
+import torch
+from blobs import blobs
+from torch import nn
+
+from kdlib.bank import Bank, engines, train_bank
+from kdlib.bank.processes import each, side_by_side
+from kdlib.data import Examples
+from kdlib.models import cnn
+from kdlib.objectives import HardLabels, SoftTargets
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes need fork")
+
+
+class Odd(Exception):
+    """An error that does not come back whole from pickling."""
+
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+def no_one_is_left() -> bool:
+    return multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize("processes", [1, 2, 5])
+def test_each_result_comes_once(processes: int) -> None:
+    scale = torch.tensor([2.0, 3.0])
+    found = list(each(lambda i: (os.getpid(), torch.get_num_threads(), i * scale), 4, processes))
+    if processes == 1:
+        assert [i for i, _ in found] == [0, 1, 2, 3]
+    assert sorted(i for i, _ in found) == [0, 1, 2, 3]
+    assert len({pid for _, (pid, _, _) in found}) == min(processes, 4)
+    assert (os.getpid() in {pid for _, (pid, _, _) in found}) == (processes == 1)
+    for i, (_, _, tensor) in found:
+        assert tensor.tolist() == [2 * i, 3 * i]
+    if processes > 1:
+        assert {count for _, (_, count, _) in found} == {1}
+    assert no_one_is_left()
+
+
+def test_errors_are_raised_here() -> None:
+    def work(i: int) -> int:
+        if i == 3:
+            raise ValueError("three is too many")
+        return i
+
+    with pytest.raises(ValueError, match="three is too many"):
+        list(each(work, 6, 2))
+    assert no_one_is_left()
+
+    def odd(i: int) -> int:
+        raise Odd(1, 2)
+
+    with pytest.raises(RuntimeError, match="Odd: 1 and 2"):
+        list(each(odd, 2, 2))
+
+
+def test_a_process_that_is_ended_from_outside_is_told() -> None:
+    def work(i: int) -> int:
+        if i == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return i
+
+    with pytest.raises(RuntimeError, match=r"was ended with \d of 6 to go"):
+        list(each(work, 6, 2))
+    assert no_one_is_left()
+
+
+def test_who_stops_asking_ends_the_processes() -> None:
+    started = time.monotonic()
+    for i, _ in each(lambda i: time.sleep(60 * (i > 1)), 4, 2):
+        if i == 1:
+            break
+    assert time.monotonic() - started < 30 and no_one_is_left()
+
+
+def test_as_many_as_threads_were_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kdlib.bank.processes.threads", lambda: 4)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    assert side_by_side() == 3
+    monkeypatch.setattr("kdlib.bank.processes.threads", lambda: 2)
+    assert side_by_side() == 2
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    assert side_by_side() == 1
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert side_by_side() == 1
+
+
+# ---- banks ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def images() -> Examples:
+    return Examples(blobs(96).x.repeat(1, 1, 2, 2), blobs(96).y)
+
+
+def bank(images: Examples, **how: object) -> Bank:
+    torch.manual_seed(0)
+    teacher: nn.Module = cnn(3, 4).eval()
+    return train_bank(
+        lambda T: HardLabels() + SoftTargets(teacher, T), student=cnn(2, 4), examples=images,
+        grid={"T": [1.0, 4.0]}, seeds=2, epochs=2, batch=32, lr=1e-3, evaluate={"t": images},
+        cache=False, **how,
+    )  # fmt: skip
+
+
+def test_a_bank_of_convolutions_is_the_same_side_by_side(
+    images: Examples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = bank(images)
+    monkeypatch.setattr(engines, "side_by_side", lambda: 2)
+    both = bank(images)
+    assert alone.engine == both.engine == "sequential"
+    assert torch.equal(alone.logits["t"], both.logits["t"])
+    assert torch.equal(alone.losses, both.losses) and not alone.losses.isnan().any()
+    for one, other in zip(alone.weights, both.weights, strict=True):
+        assert one is not None and other is not None and one.keys() == other.keys()
+        assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_students_are_shown_as_they_come_and_a_stop_keeps_them(
+    images: Examples, monkeypatch: pytest.MonkeyPatch, processes: int
+) -> None:
+    monkeypatch.setattr(engines, "side_by_side", lambda: processes)
+    seen: list[tuple[float, int]] = []
+
+    def watch(done: float, errors: dict[str, torch.Tensor]) -> bool:
+        seen.append((done, int((~errors["t"].isnan()).sum())))
+        return len(seen) < 3
+
+    stopped = bank(images, watch=watch)
+    assert seen == [(0.25, 1), (0.5, 2), (0.75, 3)]
+    assert sum(weights is not None for weights in stopped.weights) == 3
+    assert int(stopped.losses.isnan().all(-1).sum()) == 1
+    missing = stopped.losses.isnan().all(-1).nonzero()[0].tolist()
+    T, seed = stopped.axes["T"][missing[0]], stopped.seeds[missing[1]]
+    with pytest.raises(ValueError, match="stopped before the student"):
+        stopped.network(T=T, seed=seed)
+    assert no_one_is_left()
