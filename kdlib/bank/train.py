@@ -63,7 +63,7 @@ def train_bank(
     A seed draws the initial weights; the order of batches is shared, so that
     `fit(student, …, seed=s, order_seed=o)` reproduces any cell.
     evaluate: split -> examples to answer. engine: "fast", "reference", "sequential", or "auto";
-    "sequential" trains convolutional students side by side, a process for each thread (Linux's CPU).
+    "sequential" trains convolutional students side by side, a process a thread (Linux).
     precision: "fp32", "bf16" (fast and sequential engines), or "auto": bf16 in the fast path where
     the hardware has it. device: None stays where the examples are; teachers are expected there.
     Initial weights and orders are drawn on the CPU, and answers and students come back to it.
