@@ -239,14 +239,23 @@ def evaluating(network: nn.Module) -> Iterator[nn.Module]:
 
 
 def predict(network: nn.Module, examples: Examples | Batch | Tensor, *, size: int = 500) -> Tensor:
-    """Logits (N, classes) in eval mode, without gradient; the network is left as it was."""
+    """Logits (N, classes) in eval mode, without gradient; the network is left as it was.
+
+    Computed where the network is, given back where the images are.
+    """
+    weights = itertools.chain(network.parameters(), network.buffers())
+    there = next((weight.device for weight in weights), None)
+
+    def answers(x: Tensor) -> Tensor:
+        return network(x.to(there)).to(x.device)
+
     with evaluating(network):
         if isinstance(examples, Tensor):
-            return network(examples)
+            return answers(examples)
         if isinstance(examples, Batch):
-            return network(examples.x)
+            return answers(examples.x)
         if not len(examples):
             raise ValueError(f"{examples!r} holds no examples to predict; give at least one")
         chunks = math.ceil(len(examples) / size)
         index = torch.arange(len(examples), device=examples.device)
-        return torch.cat([network(examples.batch(i).x) for i in index.tensor_split(chunks)])
+        return torch.cat([answers(examples.batch(i).x) for i in index.tensor_split(chunks)])

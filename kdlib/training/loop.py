@@ -117,12 +117,12 @@ def fit(
     optimizer = adamw(parameter_groups(learner, lr), weight_decay)
     scheduler = one_cycle(optimizer, epochs * steps, schedule)
     run = Run(student, precision=precision)
-    settings = {
+    settings = {} if checkpoint is None else {
         "objective": objective.key(), "examples": examples.fingerprint, "epochs": epochs,
         "lr": lr if isinstance(lr, float | int) else dict(lr), "per domain": per_domain,
         "balanced": balanced, "batch": batch, "order_seed": order_seed, "schedule": schedule,
         "precision": precision, "weight_decay": weight_decay, "augmented": augment is not None,
-        "start": None if checkpoint is None else fingerprint(student),
+        "start": fingerprint(student),
     }  # fmt: skip
     state = {"learner": learner, "optimizer": optimizer, "scheduler": scheduler}
     if checkpoint is not None and Path(checkpoint).exists():

@@ -48,7 +48,7 @@ def domain_rules(
 
 
 def check_teachers(objective: Objective, device: torch.device) -> None:
-    """Raises ValueError for a teacher that is not where the student trains."""
+    """Raises ValueError for a teacher, or a term's tensor, that is not where the student trains."""
     for teacher in objective.teachers():
         where = (
             teacher.logits.device
@@ -60,3 +60,10 @@ def check_teachers(objective: Objective, device: torch.device) -> None:
                 f"the teacher is on {where} and the student trains on {device}; "
                 f"move the teacher with teacher.to('{device}')"
             )
+    for _, term in objective.terms:
+        for tensor in term.tensors():
+            if tensor.device.type != device.type:
+                raise ValueError(
+                    f"{term.name} holds weights or a tensor on {tensor.device} and the student "
+                    f"trains on {device}; move them there with .to('{device}')"
+                )

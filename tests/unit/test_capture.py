@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from kdlib.adaptation import CORAL
 from kdlib.bank import Bank, train_bank
 from kdlib.data import Examples, jitter
-from kdlib.models import MLP, cnn, mlp
+from kdlib.models import MLP, cnn, mlp, predict
 from kdlib.objectives import (
     Attention,
     Contrastive,
@@ -40,6 +40,7 @@ from kdlib.objectives import (
     SoftTargets,
     Standardized,
     TeacherLabels,
+    TeacherTable,
     Variational,
     progress,
 )  # fmt: skip
@@ -156,6 +157,11 @@ def test_nothing_is_recorded_on_a_cpu() -> None:
 
 # ---- training ------------------------------------------------------------------------------------
 
+
+def place(network: nn.Module) -> torch.device:
+    return next(network.parameters()).device
+
+
 PAIR, PAIRS = {"stage1": "stage1"}, {"stage1": "stage1", "stage2": "stage2"}
 CENTRES = torch.rand(4, 32, generator=torch.Generator().manual_seed(0))
 ON_VECTORS: dict[str, Callable[[nn.Module], Objective]] = {
@@ -170,9 +176,11 @@ ON_VECTORS: dict[str, Callable[[nn.Module], Objective]] = {
     "dist": lambda t: Dist(t, 2) + Standardized(t, 2),
     "hint": lambda t: HardLabels() + Hint(t, PAIR) + Cosine(t, PAIR),
     "relations": lambda t: Similarity(t, PAIR) + Relational(t, PAIR) + Contrastive(t, PAIR),
-    "kernel": lambda t: KernelSimilarity(t, PAIR, CENTRES),
+    "kernel": lambda t: KernelSimilarity(t, PAIR, CENTRES.to(place(t))),
     "owned": lambda t: HardLabels() + Variational(t, PAIR),
-    "weights": lambda t: HardLabels() + 0.1 * Regularizer() + 0.1 * ParameterL2(mlp(16, 8, 4)),
+    "weights": lambda t: (
+        HardLabels() + 0.1 * Regularizer() + 0.1 * ParameterL2(mlp(16, 8, 4).to(place(t)))
+    ),
 }
 ON_MAPS: dict[str, Callable[[nn.Module], Objective]] = {
     "attention": lambda t: HardLabels() + Attention(t, PAIR) + NeuronSelectivity(t, PAIR),
@@ -302,3 +310,61 @@ def test_convolutional_students_together_are_recorded_too(recording: Recording) 
     plain = run("sequential")
     torch.testing.assert_close(taken.logits["test"], plain.logits["test"], rtol=1e-2, atol=1e-2)
     torch.testing.assert_close(taken.losses, plain.losses, rtol=1e-3, atol=1e-4)
+
+
+# ---- another device ------------------------------------------------------------------------------
+
+
+def first(ids: Tensor | None) -> Tensor | None:
+    return None if ids is None else torch.zeros_like(ids)
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> str:
+    """PyTorch's "meta" device, which computes shapes and refuses to mix with the CPU, as a GPU.
+
+    Only what reads values is set aside: searching tables, counting domains, a row of history.
+    """
+    nothing = contextlib.nullcontext()
+    monkeypatch.setattr(loop, "seeded", lambda *_: nothing)
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nothing)
+    monkeypatch.setattr(loop, "adamw", lambda groups, _: torch.optim.SGD(groups))
+    monkeypatch.setattr(loop, "_row", lambda *_: {"loss": 0.0})
+    monkeypatch.setattr(Examples, "domains", [0])
+    monkeypatch.setattr(TeacherTable, "rows", lambda _, ids, taps=(): first(ids))
+    return "meta"
+
+
+@pytest.mark.parametrize("kind", [*ON_VECTORS, *ON_MAPS])
+def test_all_of_a_step_is_where_the_student_trains(elsewhere: str, kind: str) -> None:
+    """Images start on the CPU; batches, tables, what objectives own and changed images follow."""
+    images, maps = blobs(64), kind in ON_MAPS
+    _ = images.ids
+    if maps:
+        images = Examples(images.x.repeat(1, 1, 3, 3), images.y)
+        _ = images.ids
+    teacher = (cnn(3, 4) if maps else mlp(16, 32, 4)).eval().to(elsewhere)
+    student = cnn(2, 4) if maps else mlp(16, 8, 4, dropout=0.2)
+    how: dict[str, Any] = {"augment": jitter(1)} if maps else {}
+    objective = {**ON_VECTORS, **ON_MAPS}[kind](teacher)
+    run = fit(student, images, objective, epochs=2, batch=16, device=elsewhere, **how)
+    assert len(run.history) == 2 and place(student).type == elsewhere
+
+
+def test_what_was_left_behind_is_named(elsewhere: str) -> None:
+    teacher = mlp(16, 32, 4).to(elsewhere)
+    for term in (KernelSimilarity(teacher, PAIR, CENTRES), ParameterL2(mlp(16, 8, 4))):
+        with pytest.raises(
+            ValueError, match=f"{term.name} holds .* on cpu .* trains on meta; move"
+        ):
+            fit(mlp(16, 8, 4), blobs(64), term, epochs=1, device=elsewhere)
+
+
+def test_answers_come_back_to_where_the_images_are() -> None:
+    images = blobs(40)
+    _ = images.ids
+    network = mlp(16, 8, 4).to("meta")
+    assert predict(network, images.to("meta")).shape == (40, 4)
+    for given in (images, images.batch(), images.batch().x):  # meta's answers cannot come back
+        with pytest.raises(NotImplementedError, match="Cannot copy out of meta tensor"):
+            predict(network, given)
