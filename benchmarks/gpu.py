@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import torch
@@ -24,7 +25,7 @@ class Convolutional(Work):
 def moved(work: Work, device: str) -> Work:
     """The same work with its images and its teacher there."""
     there = replace(work, name=f"{WHERE}{work.name}", examples=work.examples.to(device))
-    there.teacher = work.teacher.to(device)
+    there.teacher = copy.deepcopy(work.teacher).to(device)  # the work itself goes on on the CPU
     return there
 
 

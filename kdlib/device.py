@@ -108,6 +108,9 @@ def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
     with torch.random.fork_rng(devices=devices):
         # Not torch.manual_seed, which also seeds devices that nobody restores, in a millisecond.
         torch.default_generator.manual_seed(seed)
-        if kind in ("cuda", "mps"):
-            getattr(torch, kind).manual_seed(seed)
-        yield
+        if kind == "mps":
+            torch.mps.manual_seed(seed)
+        with torch.cuda.device(device) if kind == "cuda" else contextlib.nullcontext():
+            if kind == "cuda":
+                torch.cuda.manual_seed(seed)  # of the device that is current
+            yield

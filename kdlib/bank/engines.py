@@ -154,6 +154,7 @@ def sequential(group: Group) -> Trained:
     convolutional = any(isinstance(module, nn.Conv2d) for module in modules)
     processes = side_by_side() if on_cpu and convolutional else 1
 
+    @torch.random.fork_rng(devices=[])  # as if nothing had been drawn, in this process or another
     def train(i: int) -> tuple[Weights, Tensor]:
         network = group.build()
         values = {name: float(tensor[i]) for name, tensor in group.bindings.items()}

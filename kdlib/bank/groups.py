@@ -43,7 +43,7 @@ def make_group(
         formula.check(own, dict(zip(symbolic, cell, strict=True)))
     dtype = next(build().parameters()).dtype
     bindings = {
-        name: torch.tensor([cell[i] for cell in cells for _ in seeds], dtype=dtype)
+        name: torch.tensor([c[i] for c in cells for _ in seeds], dtype=dtype, device=own.device)
         for i, name in enumerate(symbolic)
     }
     all_seeds = [seed for _ in cells for seed in seeds]

@@ -5,12 +5,14 @@ import os
 import pickle
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
 import torch
+from tqdm.auto import tqdm
 
 from kdlib.device import threads
 
@@ -22,6 +24,7 @@ def side_by_side() -> int:
     process. PyTorch cannot differentiate in a fork once it has looked for a GPU and found one.
     """
     forks = sys.platform == "linux" and not torch.accelerator.is_available()
+    forks = forks and not multiprocessing.current_process().daemon  # which may have no children
     return min(torch.get_num_threads(), threads()) if forks else 1
 
 
@@ -39,22 +42,22 @@ def each(work: Callable[[int], Any], count: int, processes: int) -> Iterator[tup
     try:
         for first in range(min(processes, count)):
             ours, theirs = context.Pipe(duplex=False)
-            own = range(first, count, processes)
-            child = context.Process(target=_train, args=(work, own, theirs), daemon=True)
+            pipes.append(ours)
+            own, read = range(first, count, processes), tuple(pipes)
+            child = context.Process(target=_train, args=(work, own, theirs, read), daemon=True)
+            children.append(child)  # before it starts, so that no interrupt loses it
             with warnings.catch_warnings():  # Python ≥ 3.12 warns of threads, which no child uses
                 warnings.simplefilter("ignore", DeprecationWarning)
                 child.start()
             theirs.close()
-            children.append(child)
-            pipes.append(ours)
         left = count
         while left:
             for pipe in wait(pipes):
                 assert isinstance(pipe, Connection)
                 try:
                     i, result, error = pickle.loads(pipe.recv_bytes())
-                except EOFError:
-                    pipes.remove(pipe)  # it has done its part
+                except (EOFError, OSError):
+                    pipes.remove(pipe)  # it has done its part, or was ended
                     continue
                 if error is not None:
                     raise error
@@ -66,13 +69,22 @@ def each(work: Callable[[int], Any], count: int, processes: int) -> Iterator[tup
                     "(is memory short?); use torch.set_num_threads(1) to train one after another"
                 )
     finally:
-        for child in children:
-            child.terminate()
+        begun = [child for child in children if child.pid is not None]
+        for child in begun:
+            child.kill()  # they have nothing to tidy up, and a handler of ours could hold SIGTERM
+        for child in begun:
             child.join()
 
 
-def _train(work: Callable[[int], Any], own: range, pipe: Connection) -> None:
+def _train(
+    work: Callable[[int], Any], own: range, pipe: Connection, read: tuple[Connection, ...]
+) -> None:
+    signal.set_wakeup_fd(-1)  # an event loop's, which is not ours to wake
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it and ends us
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for end in read:  # held open here, the pipe would never tell that the parent is gone
+        end.close()
+    tqdm.set_lock(threading.RLock())  # the parent's may have been held when it forked
     os.environ["KDLIB_QUIET"] = "1"
     torch.set_num_threads(1)
     for i in own:
@@ -80,7 +92,10 @@ def _train(work: Callable[[int], Any], own: range, pipe: Connection) -> None:
             said = pickle.dumps((i, work(i), None))
         except Exception as error:
             said = pickle.dumps((i, None, _portable(error)))
-        pipe.send_bytes(said)
+        try:
+            pipe.send_bytes(said)
+        except BrokenPipeError:
+            return
 
 
 def _portable(error: Exception) -> Exception:

@@ -180,7 +180,9 @@ class Term(Objective):
         cls.name = cls.__name__
 
     name: str
-    looks_at_values = False  # True where the loss decides by what a tensor holds: no vmap can
+    # True where the loss decides by what a tensor holds, or by Python's own state (a counter, its
+    # random numbers): students are then trained one by one, and no step is recorded.
+    looks_at_values = False
 
     @property
     def terms(self) -> tuple[tuple[Number, "Term"], ...]:  # type: ignore[override]

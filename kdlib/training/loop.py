@@ -20,7 +20,7 @@ from kdlib.models import evaluating, fingerprint, initialise, predict
 from kdlib.objectives import HardLabels, Objective, TeacherTable, tabulate
 from kdlib.training import files
 from kdlib.training.capture import Recorded, recordable
-from kdlib.training.optimisers import adamw, one_cycle, parameter_groups
+from kdlib.training.optimisers import adamw, one_cycle, parameter_groups, rates_for_recording
 from kdlib.training.settings import check_settings, check_teachers, domain_rules
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
@@ -89,7 +89,7 @@ def fit(
     augment(x, generator): new images (B, C, H, W) for each batch.
     precision: "fp32", "bf16", or "auto" (bf16 for convolutions where the hardware has it).
     device: None stays where the student is; on CUDA a step is recorded and replayed
-    (`training.capture`), unless the objective decides by what a tensor holds.
+    (`training.capture`), unless a term looks at values (`Term.looks_at_values`).
     checkpoint: a file written after each epoch; if it exists, training resumes from it and ends
     bit-equal to an uninterrupted run.
     Interrupting (Ctrl-C, or the stop button) keeps what was reached: `run.interrupted`.
@@ -234,7 +234,5 @@ def _resume(
         )
     for name, part in state.items():
         part.load_state_dict(content[name])
-    for group in state["optimizer"].param_groups:  # a rate that is a tensor was read to the CPU
-        if isinstance(group["lr"], Tensor):
-            group["lr"] = group["lr"].to(group["params"][0].device)
+    rates_for_recording(state["optimizer"])
     return content["history"]

@@ -39,12 +39,20 @@ def parameter_groups(learner: Learner, lr: float | Mapping[str, float]) -> list[
 def adamw(groups: Any, weight_decay: float, lr: float = 1e-2) -> torch.optim.Optimizer:
     """AdamW in one fused pass; its rates are tensors where steps are recorded."""
     optimizer = torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay, fused=True)
+    rates_for_recording(optimizer)
+    return optimizer
+
+
+def rates_for_recording(optimizer: torch.optim.Optimizer) -> None:
+    """Rates as tensors beside the weights where steps are recorded, as plain numbers elsewhere.
+
+    To be called again after `load_state_dict`, which brings what the file's device wanted.
+    """
     for group in optimizer.param_groups:
         device = group["params"][0].device
-        if recorder(device) is not None:
-            group["capturable"] = True
-            group["lr"] = torch.tensor(group["lr"], dtype=torch.float32, device=device)
-    return optimizer
+        group["capturable"] = recorder(device) is not None
+        rate = float(group["lr"])
+        group["lr"] = torch.tensor(rate, device=device) if group["capturable"] else rate
 
 
 def one_cycle(

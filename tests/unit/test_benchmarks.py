@@ -58,6 +58,7 @@ def test_the_rows_of_a_gpu_run_as_far_as_a_cpu_goes() -> None:
     few = Work("few", images, batch=64, epochs=2, width=3, teacher=mlp(784, 10))
     rows = gpu.rows(few, few, "cpu")
     assert all(work.name.startswith("on CUDA: ") for work, _, _ in rows)
+    assert rows[0][0].teacher is not few.teacher  # or it would leave the CPU for good
     for _, entries, students in rows:
         for name, (contender, _) in entries.items():
             wall, _, at_once = contender(2)

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from kdlib.adaptation import CORAL
 from kdlib.bank import Bank, train_bank
+from kdlib.bank.engines import Settings
+from kdlib.bank.groups import make_group
 from kdlib.data import Examples, jitter
 from kdlib.models import MLP, cnn, mlp, predict
 from kdlib.objectives import (
@@ -150,6 +152,39 @@ def test_a_step_that_cannot_be_recorded_goes_on_with_one_warning(recording: Reco
     assert results == list(range(1, 9)) and len(told) == 1 and replays == []
 
 
+def test_a_step_that_waits_is_not_tried(
+    recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A recording that fails half-way leaves CUDA in doubt, so the last warm-up step is watched."""
+    watched: list[int] = []
+
+    @contextlib.contextmanager
+    def waits(device: torch.device) -> Iterator[list[str]]:
+        watched.append(len(watched))
+        yield ["it waits for the GPU at loss.py:3"]
+
+    monkeypatch.setattr(capture, "waits", waits)
+    total = torch.zeros(())
+    with recording() as replays, pytest.warns(UserWarning, match=r"waits .* loss.py:3") as told:
+        take = capture.Recorded(lambda x: {"total": total.add_(x).clone()}, torch.device("cpu"))
+        results = [float(take(torch.ones(()))["total"]) for _ in range(8)]
+    assert results == list(range(1, 9)) and len(told) == len(watched) == 1 and replays == []
+
+
+def test_what_went_wrong_first_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def recorder(call: Callable[[], Any]) -> Any:
+        try:
+            raise RuntimeError("the operation that failed")
+        finally:
+            raise RuntimeError("operation failed due to a previous error during capture")
+
+    monkeypatch.setattr(capture, "recorder", lambda _: recorder)
+    take = capture.Recorded(lambda x: {"x": x}, torch.device("cpu"))
+    with pytest.warns(UserWarning, match="the operation that failed"):
+        for _ in range(5):
+            take(torch.ones(()))
+
+
 def test_nothing_is_recorded_on_a_cpu() -> None:
     assert capture.recorder(torch.device("cpu")) is None
     assert capture.recorder(torch.device("cuda")) is not None
@@ -256,6 +291,33 @@ def test_a_recorded_run_resumes_bit_equal(
     assert resumed.history == whole.history
     for one, other in zip(resumed.network.parameters(), whole.network.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("schedule", ["one-cycle", "constant"])
+def test_a_checkpoint_of_one_device_goes_on_recorded_on_another(
+    train: Examples, recording: Recording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    schedule: str,
+) -> None:  # fmt: skip
+    def run(file: str) -> Run:
+        where = tmp_path / file
+        return fit(
+            mlp(16, 8, 4), train, epochs=4, batch=32, seed=1, checkpoint=where, schedule=schedule
+        )
+
+    def cut(file: str) -> None:
+        row = loop._row
+        with monkeypatch.context() as patch:
+            patch.setattr(loop, "_row", lambda at, *rest: stop() if at == 3 else row(at, *rest))
+            assert run(file).interrupted
+
+    whole = run("whole")
+    cut("begun plain")
+    with recording() as replays:
+        same(run("begun plain"), whole)
+    assert sum(replays) == 2 * 10 - capture.WARM_UP
+    with recording():
+        cut("begun recorded")
+    same(run("begun recorded"), whole)
 
 
 def stop() -> dict[str, float]:
@@ -368,3 +430,17 @@ def test_answers_come_back_to_where_the_images_are() -> None:
     for given in (images, images.batch(), images.batch().x):  # meta's answers cannot come back
         with pytest.raises(NotImplementedError, match="Cannot copy out of meta tensor"):
             predict(network, given)
+
+
+def test_a_bank_is_where_its_images_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a device named, the values of its axes are there, too."""
+    images = blobs(64)
+    _ = images.ids
+    monkeypatch.setattr(HardLabels, "validate", lambda *_: None)  # it reads labels
+    settings = Settings(1, 1e-2, 16, 0, 0.0, "one-cycle", "fp32")
+    axes: dict[str, list[Any]] = {"T": [1.0, 2.0]}
+    group = make_group(
+        lambda T: T * HardLabels(), mlp(16, 8, 4), images.to("meta"), axes, ["T"], [0, 1], {},
+        settings,
+    )  # fmt: skip
+    assert group.bindings["T"].device.type == "meta" and group.bindings["T"].shape == (4,)

@@ -3,7 +3,11 @@
 import multiprocessing
 import os
 import signal
+import sys
+import threading
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,7 +20,7 @@ from kdlib.data import Examples
 from kdlib.models import cnn
 from kdlib.objectives import HardLabels, SoftTargets
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes need fork")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere students train alone")
 
 
 class Odd(Exception):
@@ -82,6 +86,73 @@ def test_who_stops_asking_ends_the_processes() -> None:
     assert time.monotonic() - started < 30 and no_one_is_left()
 
 
+@pytest.mark.parametrize("how", ["break", "killed while it sends"])
+def test_a_full_pipe_holds_nobody(how: str) -> None:
+    """A child blocked on its pipe, and a program with a SIGTERM handler of its own."""
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        if how == "break":
+            for _ in each(lambda i: (time.sleep(0.1), b"x" * 300_000), 6, 2):
+                time.sleep(0.5)  # meanwhile both send their next, larger than a pipe's buffer
+                break
+        else:
+
+            def work(i: int) -> bytes:
+                if i == 1:
+                    threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGKILL)).start()
+                return b"x" * 300_000
+
+            with pytest.raises(RuntimeError, match="was ended with"):
+                for _ in each(work, 4, 2):
+                    time.sleep(2.0)
+        assert no_one_is_left()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_no_process_outlives_a_killed_parent(tmp_path: Path) -> None:
+    def work(i: int) -> bytes:
+        (tmp_path / f"{i}").write_text(str(os.getpid()))
+        return b"x" * 300_000
+
+    parent = os.fork()
+    if not parent:
+        for _ in each(work, 8, 2):
+            time.sleep(60)
+        os._exit(1)
+    wait_until(lambda: (tmp_path / "1").exists() and (tmp_path / "0").exists())
+    os.kill(parent, signal.SIGKILL)
+    os.waitpid(parent, 0)
+    children = [int((tmp_path / name).read_text()) for name in ("0", "1")]
+    wait_until(lambda: not any(alive(child) for child in children))
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split(") ")[1][0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def wait_until(done: Callable[[], bool]) -> None:
+    for _ in range(300):
+        if done():
+            return
+        time.sleep(0.1)
+    raise AssertionError("it did not come to pass within 30 seconds")
+
+
+def test_a_daemon_trains_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kdlib.bank.processes.threads", lambda: 4)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe(duplex=False)
+    child = context.Process(target=lambda: theirs.send(side_by_side()), daemon=True)
+    child.start()
+    assert ours.poll(30) and ours.recv() == 1
+    child.join()
+
+
 def test_as_many_as_threads_were_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kdlib.bank.processes.threads", lambda: 4)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
@@ -119,8 +190,10 @@ def test_a_bank_of_convolutions_is_the_same_side_by_side(
     images: Examples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone = bank(images)
+    drawn = torch.rand(())
     monkeypatch.setattr(engines, "side_by_side", lambda: 2)
     both = bank(images)
+    assert torch.rand(()) == drawn, "a bank draws nothing that others would miss"
     assert alone.engine == both.engine == "sequential"
     assert torch.equal(alone.logits["t"], both.logits["t"])
     assert torch.equal(alone.losses, both.losses) and not alone.losses.isnan().any()
