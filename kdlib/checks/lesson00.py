@@ -7,7 +7,7 @@ from kdlib.checks.exercises import Exercise, Property
 
 _Z = torch.tensor([[2.0, 0.5, -1.0], [300.0, 0.0, -300.0]], dtype=torch.float64)
 _P = torch.tensor([[0.7, 0.2, 0.1], [0.25, 0.5, 0.25]], dtype=torch.float64)
-_Q = torch.tensor([[0.1, 0.2, 0.7], [0.25, 0.5, 0.25]], dtype=torch.float64)
+_Q = torch.tensor([[0.2, 0.2, 0.6], [0.25, 0.5, 0.25]], dtype=torch.float64)
 
 
 def _close(a: torch.Tensor, b: torch.Tensor) -> bool:
@@ -20,13 +20,18 @@ softened = Exercise(
     [
         Property(
             "each row sums to 1",
-            lambda f: _close(f(_Z, 2.0).sum(-1), torch.ones(2, dtype=torch.float64)),
+            lambda f: _close(f(_Z, 1.0).sum(-1), torch.ones(2, dtype=torch.float64)),
             "Normalise over the classes, the last axis: dim=-1.",
         ),
         Property(
             "T = 1 is the ordinary softmax",
             lambda f: _close(f(_Z, 1.0), _Z.softmax(-1)),
             "Exponentiate the logits, then divide by their sum.",
+        ),
+        Property(
+            "with T, too, each row sums to 1",
+            lambda f: _close(f(_Z, 4.0).sum(-1), torch.ones(2, dtype=torch.float64)),
+            "softmax(z / T), not softmax(z) / T.",
         ),
         Property(
             "a higher T gives a flatter answer",
@@ -36,7 +41,12 @@ softened = Exercise(
         Property(
             "T divides the logits, inside the exponential",
             lambda f: _close(f(_Z, 4.0), (_Z / 4).softmax(-1)),
-            "softmax(z / T), not softmax(z) / T.",
+            "softmax(z / T): divide first, then exponentiate.",
+        ),
+        Property(
+            "large logits do not overflow",
+            lambda f: _close(f(500 * _Z, 1.0), (500 * _Z).softmax(-1)),
+            "exp(1000) is infinite: subtract each row's maximum before.",
         ),
     ],
     lambda f: f(_Z, 1.0),
@@ -83,6 +93,12 @@ def _unmoved(f: object) -> bool:
     return torch.equal(before, network[0].running_mean)  # type: ignore[arg-type]
 
 
+def _said(f: object) -> bool:
+    network = _normed()
+    said = f(network, _Z)  # type: ignore[operator]
+    return _close(said, network.eval()(_Z).softmax(-1).detach())
+
+
 def _alone_or_together(f: object) -> bool:
     together, alone = _asked(f), f(_normed(), _Z[:1])  # type: ignore[operator]
     return torch.allclose(together[:1], alone)
@@ -101,6 +117,11 @@ answers = Exercise(
             "asking does not change the network",
             _unmoved,
             "In train mode BatchNorm's running mean moves even under torch.no_grad().",
+        ),
+        Property(
+            "the answers are the network's probabilities",
+            _said,
+            "Return network(x).softmax(-1), the network being in eval mode.",
         ),
         Property(
             "no gradient is recorded",

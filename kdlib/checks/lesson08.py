@@ -16,6 +16,12 @@ _LOST = _EYE[torch.tensor([0, 1, 3])].repeat(30, 1)  # class 2 never comes
 _RARE = torch.cat([_LOST, _EYE[2:3]])  # class 2 comes once in 91
 
 
+def _hundred(count: int) -> Tensor:
+    """Logits of 100 images, of which class 2 is answered for so many; its even share is 25."""
+    others = _EYE[torch.tensor([0, 1, 3])].repeat(34, 1)
+    return torch.cat([others[: 100 - count], _EYE[2:3].repeat(count, 1)])
+
+
 def _says(logits: Tensor, classes: list[int]) -> Callable[[Any], bool]:
     return lambda f: sorted(int(c) for c in f(logits)) == classes
 
@@ -44,6 +50,11 @@ vanished = Exercise(
             "a class below a tenth of its even share has vanished as well",
             _says(_RARE, [2]),
             "Compare each count with 0.1 · len(logits) / classes, not with 0.",
+        ),
+        Property(
+            "among 4 classes the bound lies between 2 and 3 of 100 images",
+            lambda f: _says(_hundred(2), [2])(f) and _says(_hundred(3), [])(f),
+            "A tenth of the even share: that is 0.1 · len(logits) / classes, not a tenth of all.",
         ),
         Property(
             "the size of the batch plays no part",

@@ -1,5 +1,6 @@
 """Exercises of notebook 09."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -34,6 +35,11 @@ across = Exercise(
     "the loss across domains",
     [
         Property(
+            "a finite number, also where every image has a label",
+            lambda f: math.isfinite(f(_Z_S, _Z_T, _Y.abs(), 2.0, 0.5)),
+            "The teacher speaks of *all* images: choose none for the KL, labelled or not.",
+        ),
+        Property(
             "where every image has a label, lam = 0 is their cross-entropy",
             _loss(_Y.abs(), 2.0, 0.0),
             "(1 - lam) weighs the labels, lam the teacher.",
@@ -60,7 +66,7 @@ across = Exercise(
             "(1 - lam) times one part plus lam times the other.",
         ),
     ],
-    lambda f: f(_Z_S, _Z_T, _Y, 2.0, 0.5),
+    lambda f: f(_Z_S, _Z_T, _Y.abs(), 2.0, 0.5),
 )
 
 _M = torch.randn(8, 3, dtype=torch.float64, generator=_G)

@@ -129,6 +129,8 @@ alone = bank.train_bank(
 #
 # $$\text{loss} = (1 - \alpha)\,\text{CE} + \alpha\,T^2\,\mathrm{KL}(p_T \,\|\, q_T)$$
 #
+# CE: the error on the labels. KL: how far from the teacher's answers, $p_T$ and $q_T$ being the teacher's and the student's probabilities with their logits divided by a temperature $T$. $\alpha$: how much the teacher counts. The primer below explains each.
+#
 # In `kdlib` the formula is the code:
 
 # %%
@@ -236,6 +238,14 @@ careless = models.cnn(8 if small else 16)
 careless.load_state_dict(teacher.state_dict())
 drifted = (careless.train()(x).argmax(-1) != models.predict(teacher, x).argmax(-1)).sum()
 moved = not torch.equal(careless.stage1[1].running_mean, teacher.stage1[1].running_mean)
+
+# %% tags=["nbval-ignore-output"]
+print(f"answers of {len(x)} that changed: {drifted}; running statistics moved: {moved}")
+
+# %% [markdown]
+# Few answers or many, the network is another one now:
+
+# %%
 claim(
     "00.2",
     "Asking a teacher in train mode changes the teacher, even without a gradient step",
@@ -246,12 +256,12 @@ claim(
 # %% [markdown]
 # ## Your first slider: temperature
 #
-# $p_T = \mathrm{softmax}(z / T)$. At T = 1 the teacher says almost nothing but its first choice. Raise T and look at *which* other classes come up. The images go from sure to doubtful.
+# $p_T = \mathrm{softmax}(z / T)$. At T = 1 a teacher that is sure says almost nothing but its first choice. Raise T and look at *which* other classes come up. The images go from sure to doubtful.
 
 # %%
 logits = run.logits(test)
 least_sure_first = logits.softmax(-1).amax(-1).argsort()
-shown = least_sure_first[[100, 60, 40, 25, 15, 8, 3, 0]]
+shown = least_sure_first[[900, 400, 150, 60, 25, 8, 3, 0]]
 explorers.SoftenedLogits(logits[shown], test.y[shown], test.x[shown])
 
 # %% [markdown]
@@ -259,7 +269,7 @@ explorers.SoftenedLogits(logits[shown], test.y[shown], test.x[shown])
 #
 # ## Exercises
 #
-# **1 (5 minutes).** Write softmax with a temperature.
+# **1 (5 minutes).** Write softmax with a temperature, for logits of any size.
 
 
 # %% tags=["exercise"]
@@ -323,6 +333,11 @@ lesson00.answers(answers)
 # | [02](02_soft_targets.ipynb) | What does a teacher know that labels don't? | core |
 # | [03](03_unseen_classes.ipynb) | Can a student learn what it never saw? | deeper |
 # | [04](04_temperature.ipynb) | How soft, and how much? | core |
+# | [05](05_features.ipynb) | What else can be taught than answers? | core |
+# | [06](06_distances.ipynb) | How far apart are two domains? | deeper |
+# | [07](07_fine_tuning.ipynb) | How much of a trained network should move? | deeper |
+# | [08](08_adaptation.ipynb) | How to move without labels? | core |
+# | [09](09_across_domains.ipynb) | Big source teacher, small target student? | core |
 #
 # ## The words
 #

@@ -44,7 +44,7 @@ from kdlib.data import jitter, load
 from kdlib.explorers import ClassBias
 from kdlib.figures import COLOURS, DASHES, INKS, digits, figure, seed_dots, show
 from kdlib.losses import class_mean_logits, soft_targets
-from kdlib.metrics import bootstrap, difference, wrong
+from kdlib.metrics import bootstrap, difference, mean_interval, wrong
 from kdlib.models import cnn, mlp, predict
 from kdlib.objectives import HardLabels, SoftTargets, tabulate
 from kdlib.training import fit
@@ -378,10 +378,12 @@ say("\n".join(rows))
 # %% tags=["nbval-ignore-output"]
 share_right = bootstrap(right(after["by share"]))
 gain = difference(wrong(raw, test.y), wrong(after["by share"], test.y))
+honest = difference(wrong(after["by share"], test.y), wrong(after["on test"], test.y))
 say(
     f"One number per student, chosen without any withheld label, turns {raw_right.mean:.0f} % into "
     f"**{share_right.mean:.0f} %** ({many * share_right.mean / 100:.0f} of {many} images) and "
-    f"removes {gain:.1f} points of error in all. The knowledge was there."
+    f"removes {gain:.1f} points of error in all. The knowledge was there. Choosing on the test set "
+    f"instead would save {honest:.1f} points more."
 )
 
 # %%
@@ -407,7 +409,6 @@ claim(
 )
 
 # %%
-honest = difference(wrong(after["by share"], test.y), wrong(after["on test"], test.y))
 claim(
     "03.5",
     "The rule that sees no label comes within two points of the choice on the test set",
@@ -506,11 +507,15 @@ say(
 )
 
 # %% [markdown]
-# Read it from left to right. Even the student alone keeps a trace of threes: to tell the other nine digits apart it learns features that threes share. A mean answer per class adds that a 2 or a 5 is nearer to a 3 than a 6 is. Only the answer to *each image* says which 5s and which strokes, and a high T makes it loud enough to be learned.
+# Read it from left to right. Even the student alone knows something of threes: to tell the other nine digits apart it learns features that threes share. A mean answer per class adds that a 2 or a 5 is nearer to a 3 than a 6 is. Only the answer to *each image* says which 5s and which strokes, and a high T makes it loud enough to be learned.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 top = right(fair[f"taught at T = {T:g}"])
 over = {name: bootstrap(top - right(fair[name])) for name in order[:3]}
+ahead = ", ".join(f"{gap:.0f} points over the student {name}" for name, gap in over.items())
+say(f"Paired by seed and image, the student taught at T = {T:g} is ahead by {ahead}.")
+
+# %%
 claim(
     "03.6",
     "The bias alone is not enough: with the same rule the student taught finds far more threes than the student alone",
@@ -541,7 +546,15 @@ pair_chosen = ruled(pair, [7, 8])
 pair_after = {"as trained": pair.logits["test"]}
 pair_after |= {rule: corrected(pair, [7, 8], values) for rule, values in pair_chosen.items()}
 
+# %% [markdown]
+# How many of the other eight digits' images are answered right?
+
 # %%
+unseen = (test.y != 7) & (test.y != 8)
+pair_hit = {name: 100 * (~wrong(z, test.y)).double().mean(0) for name, z in pair_after.items()}
+found = {name: f"{hit[unseen].mean():.0f} %" for name, hit in pair_hit.items()}
+
+# %% tags=["nbval-ignore-output"]
 drawn, axis = figure(2.6, width=5.2)
 for k, z in enumerate(pair_after.values()):
     seed_dots(axis, k, 100 * wrong(z, test.y).double().mean(-1), "taught")
@@ -551,19 +564,45 @@ axis.set(xticks=range(4), xticklabels=list(pair_after), ylim=(0, 92), xlim=(-0.4
 axis.set_ylabel(f"wrong, % of {n:,} images")
 show(
     drawn,
-    "A student that saw two digits answers many of the other eight",
+    "Two digits seen, some of the other eight answered: "
+    f"{found['as trained']} of their images, by share {found['by share']}",
     "Errors on all ten digits of students whose transfer set held 7s and 8s only, before and "
     "after lowering the biases of 7 and 8; the dashed line is a student that knows only these two.",
 )
 
 # %% [markdown]
-# The same in numbers, with intervals over seeds and images.
+# Which digits are these? Right answers in percent, digit by digit:
 
 # %%
+pair_right = {
+    rule: [float(pair_hit[rule][test.y == c].mean()) for c in range(10)]
+    for rule in ("as trained", "by share")
+}
+
+# %% tags=["nbval-ignore-output"]
+rows = ["| digit | 0 | 1 | 2 | 3 | 4 | 5 | 6 | **7** | **8** | 9 |", "|---" * 11 + "|"]
+rows += [f"| {k} | " + " | ".join(f"{v:.0f}" for v in row) + " |" for k, row in pair_right.items()]
+say("\n".join(rows))
+before, now = pair_right.values()
+weak = [str(c) for c in range(10) if now[c] < 20]
+say(
+    f"Even by share, fewer than a fifth are right of: **{', '.join(weak) or 'none'}**. The digits "
+    f"that were seen pay for the others: of the 7s {before[7]:.0f} % were right, then "
+    f"{now[7]:.0f} %; of the 8s {before[8]:.0f} %, then {now[8]:.0f} %."
+)
+
+# %% [markdown]
+# All ten digits together, with intervals over seeds and images:
+
+# %% tags=["nbval-ignore-output"]
 pair_raw = bootstrap(100 * wrong(pair_after["as trained"], test.y).double())
 pair_share = bootstrap(100 * wrong(pair_after["by share"], test.y).double())
 pair_gain = difference(
     wrong(pair_after["as trained"], test.y), wrong(pair_after["by share"], test.y)
+)
+say(
+    f"As trained {pair_raw:.1f} % of the answers are wrong, with the biases by share "
+    f"{pair_share:.1f} %: that removes {pair_gain:.1f} points of error."
 )
 
 # %%
@@ -604,7 +643,7 @@ rows = [
 say("\n".join(rows))
 
 # %% [markdown]
-# As trained, our students are much shyer than the paper's; the bias that threes need is of the same size. How shy they start depends on how sure the teacher is: stop it earlier (`teacher_epochs` above) and watch both columns, the threes as trained and after the bias.
+# As trained, our students are much shyer than the paper's; the bias that threes need is of the same size. Why they start so shy this page does not resolve. It may depend on the size of the set, on the student or on how sure the teacher is; to try the last, change the 8 to a 2 where `teacher_epochs` is set, run all cells again, and compare the rows "right on threes" and "then right on threes".
 #
 # ## What can go wrong
 #
@@ -618,30 +657,50 @@ fewer = bootstrap(right(raw) - right(mixed.logits["test"]))
 mixed_bias = ruled(mixed, [missing])["by share"]
 mixed_z = corrected(mixed, [missing], mixed_bias)
 mixed_after = bootstrap(right(mixed_z))
+cost = difference(wrong(mixed_z, test.y), wrong(after["by share"], test.y))
 say(
     f"As trained: {mixed_right:.0f} % of class {missing} right with alpha = 0.1, {raw_right:.0f} % "
     f"with alpha = 1; the paired difference is {fewer:.0f} points, "
     f"{'resolved' if fewer.excludes(0) else 'not resolved'} by these images and seeds. "
-    f"With its bias by share ({mean(mixed_bias)}): {mixed_after:.0f} %, and "
-    f"{percent(mixed_z)} errors in all."
+    f"With its bias by share ({mean(mixed_bias)} instead of {mean(chosen['by share'])}): "
+    f"{mixed_after:.0f} %, and {percent(mixed_z)} errors in all; beside alpha = 1 with its bias "
+    f"that is a difference of {cost:+.1f} points, "
+    f"{'resolved' if cost.excludes(0) else 'not resolved'}. "
+    + ("Labels lowered the bias; the knowledge survived." if cost.high < 1 else "Labels cost more.")
 )
 
 # %% [markdown]
-# **Validating in the same blind world.** If threes are missing from the transfer set because nobody could collect them, they will be missing from validation too. Then every "3" is an error there, and the rule pushes the bias *down*:
+# **Validating in the same blind world.** If threes are missing from the transfer set because nobody could collect them, they will be missing from validation too. Then no "3" can ever be right there, and lowering the bias of 3 never adds an error. We count the errors of every bias on such a validation set, and look at those with the fewest.
 
 # %%
-blind = validation.y != missing
-blind_bias = [
-    by_errors(z[blind], validation.y[blind], [missing]) for z in taught.logits["validation"]
-]
-blind_right = bootstrap(right(corrected(taught, [missing], blind_bias)))
+seen = validation.y != missing
+y_seen, z_seen = validation.y[seen], taught.logits["validation"][:, seen]
+blind = torch.stack([(answers(z, [missing]) != y_seen).sum(-1) for z in z_seen])
+fewest = blind.amin(-1, keepdim=True)
+highest = [float(biases[row == row.min()].max()) for row in blind]
+
+# %% tags=["nbval-ignore-output"]
+at_zero = mean_interval(100 * (blind[:, biases == 0] - fewest)[:, 0] / int(seen.sum()))
+lowest = [float(biases[0])] * count
+ends = [bootstrap(right(corrected(taught, [missing], end))) for end in (lowest, highest)]
+say(
+    f"Every bias from {lowest[0]:+.0f}, the lowest that we try, up to one between "
+    f"{min(highest):+.1f} and {max(highest):+.1f}, depending on the seed, makes equally few "
+    f"errors; zero makes {at_zero.mean:.1f} points more than these. With the lowest of them {ends[0].mean:.0f} % of "
+    f"class {missing} are right on the test images, with the highest {ends[1]:.0f} %: this "
+    f"validation set cannot tell them apart. The rule by share chose {mean(chosen['by share'])}."
+)
+
+# %% [markdown]
+# So it cannot see the problem, and never asks for the bias that mends it. The middle of such a tie, which `best` would take, says only where our grid of biases begins.
 
 # %%
+short = mean_interval([b - e for b, e in zip(chosen["by share"], highest, strict=True)])
 claim(
     "03.10",
-    "A validation set without threes unlearns them: the bias that it chooses is negative",
-    max(blind_bias) < 0 and blind_right.mean < raw_right.mean,
-    measured={"threes right %": blind_right, "bias": sum(blind_bias) / count},
+    "A validation set without threes does not ask for the bias: zero serves it as well as any, and its best biases all lie below the rule by share",
+    at_zero.mean < 0.2 and min(highest) > 0 and short.low > 0,
+    measured={"error % more at zero": at_zero.mean, "highest best bias below by share": short},
 )
 
 # %% [markdown]

@@ -14,7 +14,7 @@
 # %% [markdown]
 # # 09 · Big source teacher, small target student?
 #
-# **In one line:** a big teacher that only knows the source teaches its mistakes; let it adapt to the unlabelled target first, then distil, and a student fifty times smaller comes close to one that had the labels.
+# **In one line:** a big teacher that only knows the source helps little on the target; let it adapt to the unlabelled target first, then distil, and a student fifty times smaller ends a few points behind one that had the labels.
 #
 # *25 minutes to read · about 45 CPU seconds to run · needs: [02 What does a teacher know that labels don't?](02_soft_targets.ipynb); [08 How to move without labels?](08_adaptation.ipynb) helps*
 #
@@ -35,7 +35,7 @@ seed: int = 0  # 0..1000
 budget: str = "full"  # full | small
 
 # %% [markdown]
-# `lam` (λ) is the weight of the teacher. T and λ were fixed before anything was trained: without target labels there is nothing to tune them on.
+# `lam` (λ) is the weight of the teacher. T and λ were fixed before anything was trained: without target labels there is nothing to tune them on. The other settings (epochs, learning rates) carry no such promise: they were settled while the page was written. Below we try how much hangs on them for the rival of our method.
 
 # %%
 import copy
@@ -102,6 +102,7 @@ big, tiny = models.cnn(32), student(6)
 
 # %%
 sizes = [models.parameter_count(network) for network in (big, tiny)]
+print(f"Parameters: {sizes[0]:,} of the teacher, {sizes[1]:,} of the student")
 text = "The teacher has more than fifty times the student's parameters"
 claim("09.1", text, sizes[0] > 50 * sizes[1], measured={"teacher": sizes[0], "student": sizes[1]})
 
@@ -156,7 +157,7 @@ hand = by_hand(tiny(some.x), table.find(some.ids), some.y, T, lam)
 torch.testing.assert_close(library, hand)
 
 # %% [markdown]
-# Beside it the **source-only** student, which has never seen the target. (`seeds` students each, from the same first weights.)
+# Beside it two without a teacher: the **source-only** student, which has all the labelled images and has never seen the target; and, as the fair control, **λ = 0 on the same images** as the taught student, that is, with the first 1,000 labelled ones only. (`seeds` students each, from the same first weights.)
 
 # %%
 epochs = 2 if small else 20
@@ -170,9 +171,14 @@ found = range(seed, seed + seeds)
 settings = dict(evaluate=tests, epochs=epochs, seeds=found)
 naive = train_bank(objective, student=student(6), examples=both, **settings)
 alone = train_bank(student=student(6), examples=source, **settings)
+bare = train_bank(student=student(6), examples=both, **settings)  # λ = 0
 
 # %% tags=["nbval-ignore-output"]
-errors = {"source only": alone, "taught by the source teacher": naive}
+errors = {
+    "source only": alone,
+    "λ = 0, same images": bare,
+    "taught by the source teacher": naive,
+}
 rows = {
     name: [float(bank.errors(split).mean()) for split in tests] for name, bank in errors.items()
 }
@@ -180,7 +186,16 @@ rows["the teacher itself"] = [run.error(one) for one in tests.values()]
 pd.DataFrame(rows, index=[f"{split} error %" for split in tests]).T.round(1)
 
 # %% [markdown]
-# The teacher is superb at home and lost abroad. On target images it is *confidently wrong*, and the student learns just that. All the capacity of the teacher bought nothing.
+# The teacher is superb at home and lost abroad. How sure is it?
+
+# %% tags=["nbval-ignore-output"]
+sure = {name: models.predict(teacher, one).softmax(-1).amax(-1) for name, one in tests.items()}
+missed = models.predict(teacher, target_test).argmax(-1) != target_test.y
+print(f"Its largest probability: {sure['source'].mean():.2f} on average at home,")
+print(f"{sure['target'][missed].mean():.2f} on the target images where it errs")
+
+# %% [markdown]
+# On target images it is *wrong and unsure*, and that is what the student is taught.
 #
 # ## Adapt, then distil
 #
@@ -239,36 +254,41 @@ oracle = train_bank(student=student(6), examples=target.labelled_as(y), batch=64
 
 
 # %%
+def tell(measured):
+    """Print what was measured, a line each."""
+    print(*(f"{name}: {one}" for name, one in measured.items()), sep="\n")
+
+
 def wrong_of(networks, split="target"):
     """bool (seeds, N): which of a split's images each network gets wrong."""
     right = tests[split].y
     return torch.stack([models.predict(one, tests[split]).argmax(-1) != right for one in networks])
 
 
-methods = {"source only": alone.wrong("target"), "adapts itself": wrong_of(selves)}
+methods = {"source only": alone.wrong("target"), "λ = 0, same images": bare.wrong("target")}
+methods["adapts itself"] = wrong_of(selves)
 for name in teachers:
     methods[f"taught: {name}"] = bank.select(teacher=name, lam=lam).wrong("target")
 methods["oracle"] = oracle.wrong("target")
 
 # %% [markdown]
-# The published column is another pair (MNIST → USPS, another small student, accuracies turned into errors). Compare the order, not the numbers.
+# All of them on the target's test images, with 95 % intervals:
 
 # %% tags=["nbval-ignore-output"]
-published = ["43.5", "27.7", "31.7", "22.0", "14.5", "11.7"]
 rows = [f"{metrics.bootstrap(100 * one.double()):.1f}" for one in methods.values()]
-pd.DataFrame({"target error %": rows, "MNIST→USPS": published}, list(methods))
+pd.DataFrame({"target error %": rows}, list(methods))
 
 # %% tags=["nbval-ignore-output"]
 picture, axis = figures.figure(height=2.9)
-roles = ["alone", "alone", "taught", "taught", "taught", "label"]
+roles = ["alone", "alone", "alone", "taught", "taught", "taught", "label"]
 for i, (role, one) in enumerate(zip(roles, methods.values(), strict=True)):
     figures.seed_dots(axis, i, 100 * one.double().mean(-1), role)
-names = [name.replace(": ", ":\n") for name in methods]
+names = [name.replace(": ", ":\n").replace(", ", ",\n") for name in methods]
 axis.set(xticks=range(len(names)), xticklabels=names, ylim=(0, None))
 figures.error_axis(axis, len(target_test))
 figures.show(
     picture,
-    "Adapt, then distil: the tiny student comes close to the oracle",
+    "Adapt, then distil: the fewest errors without target labels",
     f"Target error of students with 6 hidden units; T = {T:g}, λ = {lam:g}; a dot is a seed.",
 )
 
@@ -284,44 +304,75 @@ def less(better, worse):
 
 
 means = {name: float(one.double().mean()) for name, one in methods.items()}
-ours = [name for name in methods if name not in ("source only", "oracle")]
+ours = ["adapts itself", *(f"taught: {name}" for name in teachers)]
 said = dict(zip(ours, guess.options, strict=True))
 
 # %% tags=["nbval-ignore-output"]
 guess.recall(said[min(ours, key=means.get)])
 
 # %% [markdown]
-# How far is the oracle?
+# How far is the oracle? Its dots spread: with so few units a start may be unlucky. So twenty starts of each, to see more:
 
 # %%
 best = "taught: SHOT-IM"
-gap = less("oracle", best)
+many = settings | {"seeds": range(seed, seed + 20)}
+labelled = dict(examples=target.labelled_as(y), batch=64)
+starts_of = {
+    "oracle": train_bank(student=student(6), **labelled, **many),
+    best: train_bank(taught("SHOT-IM", lam), student=student(6), examples=both, **many),
+}
+gap = metrics.difference(*(starts_of[name].wrong("target") for name in (best, "oracle")))
 
 # %% tags=["nbval-ignore-output"]
-found_out = "resolved" if gap.excludes(0) else f"not resolved by {len(target_test)} images"
-display(
-    Markdown(f"The oracle, which read all target labels, saves **{gap:.1f}** more: {found_out}.")
-)
+for name, one in starts_of.items():
+    errors = one.errors("target")
+    middle, worst = errors.quantile(0.5), errors.max()
+    print(f"{name}: mean {errors.mean():.1f} %, middle {middle:.1f} %, worst {worst:.1f} %")
+found_out = "resolved" if gap.excludes(0) else "not resolved"
+measured = f"{gap:.1f} points, {found_out} by 20 seeds and {len(target_test)} images."
+display(Markdown(f"The oracle's lead on average: **{measured}**"))
 
 # %% [markdown]
-# (The oracle's seeds spread: with so few units, one unlucky start costs a class.) Against all that read no target label:
+# Read means and middles together: a few unlucky starts eat into the oracle's lead on average, not into the lead of its middle start.
+#
+# Against all that read no target label, the points of error that this student saves:
 
-# %%
+# %% tags=["nbval-ignore-output"]
 gains = {name: less(best, name) for name in methods if name not in (best, "oracle")}
-text = (
-    "Adapt, then distil: this student errs less than with either other teacher, or adapting itself"
-)
-saw = "MNIST → USPS accuracy %: adapts itself 72.3, KD unadapted 68.3, AdaBN 78.0, adapted 85.5"
-holds = all(one.low > 0 for one in gains.values())
-claim("09.2", text, holds, measured=gains, published=saw)
-
-# %% [markdown]
-# Two things to take home. **Why can the teacher adapt and the student not?** SHOT-IM sharpens clusters that are already there. A wide network keeps the digits apart even where its answers are wrong; six units do not. **Why did the source teacher do harm?** A student can be no wiser than the answers it copies:
+tell(gains)
 
 # %%
-text = "The unadapted teacher is no help on the target: its student does not beat the one that saw the source only"
-harm = less("source only", "taught: as it is")
-claim("09.3", text, harm.high > 0, measured={"points lost by teaching": harm})
+text = (
+    "Adapt, then distil: this student errs less than with either other teacher, or adapting "
+    "itself, and stays within eight points of the oracle on average"
+)
+holds = all(one.low > 0 for one in gains.values()) and gap.high < 8
+claim("09.2", text, holds, measured=gains | {"oracle's lead, 20 starts": gap})
+
+# %% [markdown]
+# Was the rival badly set? The student that adapts itself, with other learning rates:
+
+# %% tags=["nbval-ignore-output"]
+for lr in (1e-3, 1e-2):
+    other = wrong_of([adapts(alone.network(seed=one), **how | {"lr": lr}) for one in found])
+    print(f"adapts itself, learning rate {lr:g}: {metrics.bootstrap(100 * other.double())} %")
+
+# %% [markdown]
+# Two things to take home. **Why can the teacher adapt and the student not?** A likely reason: SHOT-IM sharpens clusters that are already there. A wide network keeps the digits apart even where its answers are wrong; six units do not.
+#
+# **Why does the source teacher help so little?** On the target it errs nearly as often as a student without it (compare *the teacher itself* in the first table), and the student copies that. Against the fair control, λ = 0 on the same images, each teacher saves, in points:
+
+# %% tags=["nbval-ignore-output"]
+control = "λ = 0, same images"
+saves = {name: less(f"taught: {name}", control) for name in teachers}
+tell(saves)
+found_out = "" if saves["as it is"].excludes(0) else "not "
+print(f"The help of the unadapted teacher is {found_out}resolved.")
+
+# %%
+text = "Unadapted, the teacher saves fewer than ten points on the target; after SHOT-IM, more than thirty"
+holds = saves["as it is"].high < 10 and saves["SHOT-IM"].low > 30
+claim("09.3", text, holds, measured=saves)
 
 # %% [markdown]
 # Nor does a teacher's error *on the source* tell which one to take:
@@ -358,7 +409,10 @@ figures.show(
     "Down is better on the target, left is better on the source; along each line λ grows from 0 to 1.",
 )
 
-# %%
+# %% [markdown]
+# What does asking each at home save, and what does it cost, at λ = 1?
+
+# %% tags=["nbval-ignore-output"]
 end = bank.select(lam=1.0)
 kept, target_cost = (
     metrics.difference(*(end.select(teacher=name).wrong(split) for name in pair))
@@ -367,8 +421,11 @@ kept, target_cost = (
         "target": ("each at home", "SHOT-IM"),
     }.items()
 )
-text = "Asking each teacher at home keeps the source, at next to no cost on the target"
 measured = {"source points saved": kept, "target points lost": target_cost}
+tell(measured)
+
+# %%
+text = "Asking each teacher at home keeps the source, at next to no cost on the target"
 claim("09.5", text, kept.low > 10 and target_cost.high < 5, measured=measured)
 
 # %% [markdown]
@@ -420,7 +477,7 @@ explorers.BankExplorer(
 #
 # ## Is it only for this kind of student?
 #
-# A student of another kind: a convolutional network even smaller than our six units, with BatchNorm. It starts from the source, then either adapts itself or learns from the adapted teacher's answers on target images (λ = 1, no source any more). Both trainings are equally short, to spare your time: read the difference, not the level; a longer training lowers both errors.
+# A student of another kind: a convolutional network even smaller than our six units, with BatchNorm. It starts from the source, then either adapts itself or learns from the adapted teacher's answers on target images (λ = 1, no source any more). Both trainings are equally short, to spare your time: read the difference, not the level.
 
 # %%
 start, onward = (dict(epochs=1 if small else count, batch=128) for count in (3, 5))
@@ -437,15 +494,22 @@ pupils = [
     for net in nets
 ]
 
-# %%
+# %% [markdown]
+# Target error in percent, and what the teacher saves:
+
+# %% tags=["nbval-ignore-output"]
 three = {"source only": nets, "adapts itself": own, "taught: SHOT-IM": pupils}
 wrongs = {name: wrong_of(networks) for name, networks in three.items()}
 gain = metrics.difference(wrongs["adapts itself"], wrongs["taught: SHOT-IM"])
 measured = {name: metrics.bootstrap(100 * one.double()) for name, one in wrongs.items()}
+measured["points saved"] = gain
+tell(measured)
+
+# %%
 text = (
     "A convolutional student of a thousand parameters, too, errs less taught than adapting itself"
 )
-claim("09.6", text, gain.low > 0, measured=measured | {"points saved": gain})
+claim("09.6", text, gain.low > 0, measured=measured)
 
 # %% [markdown]
 # ## The L2 form, on mirrored digits
@@ -505,19 +569,23 @@ figures.show(
 )
 
 # %% [markdown]
-# At λ = 1:
+# At λ = 1, the points of source error that each form saves on λ = 0:
 
-# %%
+# %% tags=["nbval-ignore-output"]
 held = keeping.select(lam=1.0)
 forget = keeping.select(lam=0.0, form="L2").wrong("source")
 saved = {
     form: metrics.difference(forget, held.select(form=form).wrong("source"))
     for form in ("L2", "soft targets")
 }
-text = "On mirrored digits the L2 form teaches the source, and soft targets do so at least as well"
 between = metrics.difference(*(held.select(form=form).wrong("source") for form in saved))
+measured = saved | {"soft targets against L2": between}
+tell(measured)
+
+# %%
+text = "On mirrored digits the L2 form teaches the source, and soft targets do so at least as well"
 holds = saved["L2"].low > 10 and between.low > -1.2
-claim("09.7", text, holds, measured=saved | {"soft targets against L2": between})
+claim("09.7", text, holds, measured=measured)
 
 # %% [markdown]
 # Squared probabilities have a weak spot: where the student is surely wrong, its softmax is flat and the gradient of the square vanishes (a factor $q(1-q)$ that KL does not have). λ = 1 of one form is not λ = 1 of the other, so compare whole curves, not single points.
@@ -526,13 +594,20 @@ claim("09.7", text, holds, measured=saved | {"soft targets against L2": between}
 #
 # One text proposes what it calls *big transfer* (not the BiT of Kolesnikov et al. 2020): teach the student **features with Gaussian noise**. It is loosely stated; here is one exact reading. $f_t, f_s$ are the features before the heads, $F(x) = \tanh(A f_t(x))$ with A fitted on the source, $G(x) = B f_s(x)$.
 #
-# 1. Train the teacher on the source (the text says so; its list of steps says target: we try both).
-# 2. On target images, $\mu = F(x)$; 3. standardise each feature: m; 4. fit $N(0, S)$, shrunk so that S can be inverted.
-# 5. Noise $e = \beta\,\big((1 - \gamma)\,\varepsilon_i + \gamma\,\kappa\,\varepsilon_c\big)$: $\varepsilon_i \sim N(0, S)$ new for each image and step, $\varepsilon_c$ one per class, drawn once.
-# 6. Weights $\exp(-\delta_i / 2d)$ with $\delta_i = m_i^\top S^{-1} m_i$, scaled to mean 1.
-# 7. Copy the student of the source; descend $(1 - \lambda)\,\mathrm{CE}_\text{source} + \lambda \cdot$ *noisy term*, the body at the rate α · lr. 8. Stop when the loss changes little.
+# 1. Train the teacher on the source (the text says so; its list of steps says target). We try the source's, and one adapted without labels.
+# 2. On target images, $\mu = F(x)$.
+# 3. Standardise each feature by its mean and deviation over the target: $m = (\mu - \bar\mu) / \sigma$. d is the number of features kept.
+# 4. Fit $N(0, S)$ to the m, shrunk so that S can be inverted.
+# 5. Noise $e = \beta\,\big((1 - \gamma)\,\varepsilon_i + \gamma\,\kappa\,\varepsilon_c\big)$: $\varepsilon_i \sim N(0, S)$ new for each image and step, $\varepsilon_c \sim N(0, S)$ one per class, drawn once.
+# 6. Weights $w_i = \exp(-\delta_i / 2d)$ with $\delta_i = m_i^\top S^{-1} m_i$, scaled to mean 1.
+# 7. Copy the student of the source; descend $(1 - \lambda)\,\mathrm{CE}_\text{source} + \lambda \cdot$ *noisy term*, the body at the rate α · lr.
+# 8. Stop when the loss changes little.
 #
-# Steps 2 to 6, by hand beside kdlib's:
+# The noisy term is an average over target images of one of two, with $g_i = G(x_i)$ and $q_i$ the student's answer to $x_i$:
+#
+# $$\text{at the target: } \frac{w_i}{d}\,\lVert g_i - (m_i + e_i) \rVert^2 \qquad \text{at the feature: } w_i\,\mathrm{KL}\big(p(m_i + e_i) \,\|\, q_i\big), \quad p(m) = \mathrm{softmax}\big(\text{head}(\bar\mu + \sigma m)\big).$$
+#
+# The head is the one that A was fitted with; $\bar\mu + \sigma m$ undoes step 3. Steps 2, 3 and 6 by hand, beside kdlib's:
 
 # %%
 feature_map = clouds.fit_map(teacher, source, seed=seed)
@@ -549,18 +624,20 @@ torch.testing.assert_close(cloud.weights(m), raw / raw.mean(), rtol=1e-3, atol=1
 # %% [markdown]
 # ### What can noise do? Two lines
 #
-# `noise_at="target"`: the noisy term is $\lVert g - (m + e) \rVert^2$ with $g = G(x)$. Since $e$ is drawn fresh, without looking at $g$, and has mean 0,
+# `noise_at="target"`: up to a factor, an image's term is $\lVert g - (m + e) \rVert^2$. Since $e$ is drawn fresh, without looking at $g$, and has mean 0,
 #
 # $$\mathbb{E}\,\nabla \lVert g - (m + e) \rVert^2 = 2\,\nabla g^\top \big(g - m - \mathbb{E}\,e\big) = \nabla \lVert g - m \rVert^2 .$$
 #
-# **On average the noise is not there.** It only makes the gradient restless. ($\varepsilon_c$, drawn once, is no fresh noise: it moves the target of a whole class to a wrong place, and stays.) Watch the mean gradient:
+# **On average the noise is not there.** It only makes the gradient restless. ($\varepsilon_c$, drawn once, is no fresh noise: it moves the target of a whole class to a wrong place, and stays.) Watch the mean gradient, over more and more draws of fresh noise:
 
-# %%
+# %% tags=["nbval-ignore-output"]
 draws = torch.Generator().manual_seed(seed)
 g, goal = torch.randn(2, 64, len(cloud.S), generator=draws)  # 64 images
 eps = torch.stack([cloud.draw(64, draws) for _ in range(400)])
 plain, noisy = 2 * (g - goal), 2 * (g - (goal + eps))  # (64, d), (400, 64, d)
 far = {n: float((noisy[:n].mean(0) - plain).norm() / plain.norm()) for n in (1, 10, 100, 400)}
+for n, one in far.items():
+    print(f"draws: {n}; the mean gradient is off by {100 * one:.0f} % of its length")
 
 # %%
 text = "Averaged over 400 draws, noise at the target leaves less than a tenth of its trace in the gradient"
@@ -568,14 +645,17 @@ measured = {f"{n} draws": one for n, one in far.items()}
 claim("09.8", text, far[400] < far[1] / 10, measured=measured)
 
 # %% [markdown]
-# `noise_at="feature"`: the noise goes *through* the classifier head, $p = \mathrm{softmax}(\text{head}(m + e))$, and a softmax is bent: $\mathbb{E}\,p(m + e) \ne p(m)$. Here noise acts. It makes targets softer, somewhat like a temperature:
+# `noise_at="feature"`: the noise goes *through* the classifier head, and a softmax is bent: $\mathbb{E}\,p(m + e) \ne p(m)$. Here noise acts. It makes targets softer, somewhat like a temperature:
 
-# %%
+# %% tags=["nbval-ignore-output"]
 head, point = feature_map.head, cloud.standardise(mu)[:64]
 sharp = head(cloud.undo(point)).softmax(-1)
 blurred = torch.stack([head(cloud.undo(point + 0.5 * one)).softmax(-1) for one in eps]).mean(0)
 doubt = {"as they are": sharp, "averaged over noise": blurred}
 doubt = {name: float(-(p * p.log()).sum(-1).mean()) for name, p in doubt.items()}
+tell({f"entropy of the answers, {name}": f"{one:.2f} nats" for name, one in doubt.items()})
+
+# %%
 text = "Noise at the feature softens the teacher's answers: their entropy rises"
 claim("09.9", text, doubt["averaged over noise"] > 1.02 * doubt["as they are"], measured=doubt)
 
@@ -583,7 +663,7 @@ claim("09.9", text, doubt["averaged over noise"] > 1.02 * doubt["as they are"], 
 # %% [markdown]
 # ### Every knob, ablated
 #
-# All students go on from the source-only ones, for a few more epochs, with λ = 0.5, α = 0.3, β = 0.5, γ = 0.5, κ = 1 where a row does not say otherwise. The controls: longer on the source (λ = 0), a **plain hint** (no noise, no weights), **plain noise** (S = identity).
+# All students go on from the source-only ones, for six epochs of large batches (at most thirty steps, so that twelve rows fit into seconds), with λ = 0.5, α = 0.3, β = 0.5, γ = 0.5, κ = 1 where a row does not say otherwise. The controls: longer on the source (λ = 0), a **plain hint** (no noise, no weights), **plain noise** (S = identity).
 
 
 # %%
@@ -631,10 +711,12 @@ for place in rates["noise_at"]:
 # %% tags=["nbval-ignore-output"]
 control = results["longer on the source (λ = 0)"]["target"]
 against = {name: metrics.difference(one["target"], control) for name, one in results.items()}
-stands = metrics.holm({name: one.p_value for name, one in against.items() if one.mean})
+del against["longer on the source (λ = 0)"]  # the control itself
+stands = metrics.holm({name: one.p_value for name, one in against.items()})
 rows = [
-    (name, 100 * float(one["target"].double().mean()), f"{against[name]:.1f}",
-     "yes" if stands.get(name) else "no", 100 * float(one["source"].double().mean()))
+    (name, 100 * float(one["target"].double().mean()), str(against.get(name, "")),
+     {True: "yes", False: "no", None: ""}[stands.get(name)],
+     100 * float(one["source"].double().mean()))
     for name, one in sorted(results.items())
 ]  # fmt: skip
 columns = ["", "target error %", "against longer on the source", "stands (Holm)", "source error %"]
@@ -642,7 +724,7 @@ pd.DataFrame(rows, columns=columns).set_index("").round(1)
 
 
 # %% [markdown]
-# Read it knob by knob. At the *target* all variants do the same, noisy or not, as proved; and what they do is no gain: six units are asked for thirty-two standardised features of a teacher that is lost here. At the *feature* it is ordinary distillation by that teacher. The noise itself, paired with the same run without it:
+# Read it knob by knob. At the *target* all variants do the same: plain noise by the proof; the offsets $\varepsilon_c$, which the proof leaves out, turn out too small to see. Nor is there a gain: six units are asked for thirty-two standardised features of a teacher that is lost here, in few steps. At the *feature* it is ordinary distillation by that teacher, and helps as little as above. The noise itself, paired with the same run without it:
 
 
 # %%
@@ -667,23 +749,31 @@ for name, one in noises.items():
 # %% [markdown]
 # So much for the noise. And the whole recipe, against this page's main road?
 
-# %%
-text = "As published (source teacher) the Gaussian transfer stays far behind adapt-then-distil, by over ten points"
+# %% tags=["nbval-ignore-output"]
 rivals = {name: results[name]["target"] for name in results if "adapted" not in name}
 behind = {name: metrics.difference(one, methods[best]) for name, one in rivals.items()}
 closest = min(behind.values(), key=lambda one: one.mean)
+tell({"The closest variant is behind, points": closest})
+
+# %%
+text = "As published (source teacher) the Gaussian transfer stays far behind adapt-then-distil, by over ten points"
 claim("09.10", text, closest.low > 10, measured={"closest variant, points behind": closest})
 
 # %% [markdown]
-# (Those students trained for longer, so this is about roads, not about steps.) Within the recipe:
+# The two roads differ in steps, too: students of the main road trained for twenty epochs of small batches, and so few steps say little of a B that starts from nothing. So take the table's levels as those of a short training. (In `transfer`, `epochs=20, batch=64` trains long; it takes minutes.)
+#
+# Within the recipe, where all rows train alike, the points that the adapted teacher saves, beside the most that noise might:
 
-# %%
-text = "What helps the recipe is the adapted teacher, not the noise"
+# %% tags=["nbval-ignore-output"]
 helps = metrics.difference(
     results["feature: no noise (β = 0)"]["target"],
     results["adapted teacher, feature: no noise"]["target"],
 )
 largest = max(one.high for one in noises.values())
+tell({"adapted teacher": helps, "noise, at most": f"{largest:.1f}"})
+
+# %%
+text = "What helps the recipe is the adapted teacher, not the noise"
 claim("09.11", text, helps.low > largest, measured={"adapted teacher saves": helps} | noises)
 
 # %% [markdown]
@@ -724,7 +814,7 @@ explorers.BankExplorer(
 #
 # ## What can go wrong
 #
-# **Whose statistics?** A student with BatchNorm that trains on both domains keeps running statistics of *neither*: they follow whichever batch came last. The same weights, three sets of statistics:
+# **Whose statistics?** A student with BatchNorm that trains on both domains is left with *running* statistics that are a mixture of both, good for neither. The same weights, three sets of statistics:
 
 # %% tags=["nbval-ignore-output"]
 mixed_up = training.fit(
@@ -814,11 +904,11 @@ lesson09.mended_noise(mended_noise)
 #
 # ## In three lines
 #
-# A teacher that only knows the source hands down its confusion. Let the big one adapt without labels, then distil: the small student comes close to the oracle. λ trades source for target, unless each domain's images go to the teacher at home there; and noise on a squared-error target is, on average, no change at all.
+# A teacher that only knows the source helps little on the target. Let the big one adapt without labels, then distil: the small student ends a few points behind the oracle. λ trades source for target, unless each domain's images go to the teacher at home there; and noise on a squared-error target is, on average, no change at all.
 #
 # ## Recall
 #
-# <details><summary>Why is a better source teacher no better teacher here?</summary>On target images its answers are sure and wrong; the student copies them.</details>
+# <details><summary>Why is a better source teacher no better teacher here?</summary>On target images it errs nearly as often as a student without it, and is unsure; the student copies that.</details>
 # <details><summary>Which labels did adapt-then-distil read?</summary>The source's. Of the target it saw images only.</details>
 # <details><summary>Why does fresh zero-mean noise on an MSE target leave the expected gradient?</summary>The gradient is linear in the target, and the noise's mean is 0.</details>
 # <details><summary>And why not at the feature?</summary>It passes a softmax, which is bent: the mean of the outputs is not the output of the mean.</details>
@@ -826,6 +916,8 @@ lesson09.mended_noise(mended_noise)
 #
 # ## Reading
 #
+# - Yao, Huang, Wang, Dong & Wei (2021), *Adapt-and-Distill*: the same order of steps, for language models.
+# - Nguyen-Meidine, Belal, Kiran, Dolz, Blais-Morin & Granger (2021), *Knowledge Distillation Methods for Efficient Unsupervised Adaptation Across Multiple Domains*: a big teacher and a small student adapt together.
 # - Liang, Hu & Feng (2020), *Do We Really Need to Access the Source Data?*: SHOT, the adapted teacher of this page.
 # - Li et al. (2017), *Revisiting Batch Normalization for Practical Domain Adaptation*: AdaBN in one idea.
 # - Li & Hoiem (2016), *Learning without Forgetting*: the teacher's term that keeps an old task.

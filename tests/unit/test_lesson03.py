@@ -130,8 +130,9 @@ def the_leak(examples: Examples, missing: int) -> Examples:
         lambda e, m: e.without([m]),
         lambda e, m: e[e.y != m],
         lambda e, m: e[(e.y != m).nonzero()[:, 0]],
+        lambda e, m: e.only([c for c in range(10) if c != m]),
     ],
-    ids=["without", "mask", "index"],
+    ids=["without", "mask", "index", "only"],
 )
 def test_blind_transfer_set_accepts(answer) -> None:
     assert lesson03.blind_transfer_set.verdict(answer).startswith("✓")

@@ -78,7 +78,7 @@ def test_it_rejects_a_wrong_coral_with_its_hint(name: str) -> None:
 def band(
     distance: Any, f_a: Tensor, f_b: Tensor, permutations: int, seed: int,
     *, pooled: bool = True, extremes: bool = False, halves: bool = False, replace: bool = False,
-    upper: float = 0.975, seeded: bool = True,
+    upper: float = 0.975, seeded: bool = True, turned: bool = False,
 ) -> tuple[float, float]:  # fmt: skip
     """A null band, with each likely mistake to be switched on."""
     generator = torch.Generator().manual_seed(seed) if seeded else None
@@ -94,7 +94,7 @@ def band(
     if extremes:
         return min(values), max(values)
     low, high = np.quantile(values, [1 - upper, upper])
-    return float(low), float(high)
+    return (float(high), float(low)) if turned else (float(low), float(high))
 
 
 def the_library(distance: Any, f_a: Tensor, f_b: Tensor, permutations: int, seed: int) -> Any:
@@ -114,12 +114,25 @@ WRONG_BANDS: dict[str, tuple[dict[str, Any], str]] = {
     "min and max": ({"extremes": True}, "quantiles"),
     "two halves": ({"halves": True}, "first len(f_a)"),
     "rows drawn twice": ({"replace": True}, "Shuffle the pooled rows once"),
+    "quantiles, but not pooled": ({"pooled": False}, "pool both clouds"),
     "the middle half": ({"upper": 0.75}, "quantiles"),
+    "a 90 % band": ({"upper": 0.95}, "quantiles"),
+    "a 99 % band": ({"upper": 0.995}, "quantiles"),
+    "the upper edge first": ({"turned": True}, "lower edge first"),
     "no seed": ({"seeded": False}, "seeded by `seed`"),
 }
 
 
-@pytest.mark.parametrize("answer", [band, the_library, through_numpy])
+def sorted_by_hand(distance: Any, f_a: Tensor, f_b: Tensor, permutations: int, seed: int) -> Any:
+    generator, rows, values = torch.Generator().manual_seed(seed), torch.cat([f_b, f_a]), []
+    for _ in range(permutations):
+        dealt = rows[torch.randperm(len(rows), generator=generator)]
+        values.append(distance(dealt[: len(f_a)], dealt[len(f_a) :]).item())
+    values.sort()
+    return values[int(0.025 * permutations)], values[int(0.975 * permutations)]
+
+
+@pytest.mark.parametrize("answer", [band, the_library, through_numpy, sorted_by_hand])
 def test_it_accepts_the_mended_band(answer: Any) -> None:
     assert lesson06.mended_band.verdict(answer).startswith("✓"), lesson06.mended_band.verdict(
         answer
@@ -142,7 +155,8 @@ def test_it_rejects_a_band_that_shuffles_each_cloud_by_itself() -> None:
             values.append(float(distance(a, b)))
         return min(values), max(values)
 
-    assert lesson06.mended_band.verdict(printed).startswith("✗")
+    verdict = lesson06.mended_band.verdict(printed)
+    assert verdict.startswith("✗") and "pool both clouds" in verdict
 
 
 @pytest.mark.parametrize("name", ["proxy_a", "coral", "mended_band"])

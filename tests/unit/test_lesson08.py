@@ -45,6 +45,8 @@ WRONG_VANISHED: dict[str, tuple[Callable[[Tensor], Any], str]] = {
         "minlength",
     ),
     "only zero": (lambda z: (counts_of(z) == 0).nonzero()[:, 0], "not with 0"),
+    "a tenth of all": (lambda z: (counts_of(z) < 0.1 * len(z)).nonzero()[:, 0], "a tenth of all"),
+    "a fifth of the share": (lambda z: right_vanished(z, 0.2), "A tenth of the even share"),
     "a fixed number": (lambda z: (counts_of(z) < 3).nonzero()[:, 0], "share of len(logits)"),
 }
 
@@ -122,6 +124,30 @@ def follow_by_state(teacher: nn.Module, student: nn.Module, decay: float) -> Non
     teacher.load_state_dict(state)
 
 
+def follow_through_data(teacher: nn.Module, student: nn.Module, decay: float) -> None:
+    """Right as well: what is given to .data keeps no history."""
+    for mine, now in zip(teacher.parameters(), student.parameters(), strict=True):
+        mine.data = decay * mine + (1 - decay) * now
+    for mine, now in zip(teacher.buffers(), student.buffers(), strict=True):
+        mine.copy_(now)
+
+
+def from_the_blog(teacher: nn.Module, student: nn.Module, decay: float) -> None:
+    """As the page gives it."""
+    for mine, now in zip(teacher.parameters(), student.parameters(), strict=True):
+        mine.data = (1 - decay) * mine + decay * now
+
+
+def shares_mended(teacher: nn.Module, student: nn.Module, decay: float) -> None:
+    """The first of the page's two faults mended, the second left."""
+    from_the_blog(teacher, student, 1 - decay)
+
+
+def buffers_mended(teacher: nn.Module, student: nn.Module, decay: float) -> None:
+    """The second of the page's two faults mended, the first left."""
+    follow_through_data(teacher, student, 1 - decay)
+
+
 @torch.no_grad()
 def swapped(teacher: nn.Module, student: nn.Module, decay: float) -> None:
     right_follow(teacher, student, 1 - decay)
@@ -151,10 +177,13 @@ WRONG_FOLLOWERS: dict[str, tuple[Callable[..., None], str]] = {
     "no buffers": (without_buffers, "copy them"),
     "the student moves": (backwards, "share"),
     "one memory": (tied, "ties both together"),
+    "as on the blog": (from_the_blog, "share of itself"),
+    "only the shares mended": (shares_mended, "copy them"),
+    "only the buffers mended": (buffers_mended, "share of itself"),
 }
 
 
-@pytest.mark.parametrize("answer", [right_follow, follow_by_state])
+@pytest.mark.parametrize("answer", [right_follow, follow_by_state, follow_through_data])
 def test_it_accepts_a_teacher_that_follows(answer: Any) -> None:
     assert lesson08.follow.verdict(answer).startswith("✓")
 
@@ -256,6 +285,18 @@ def test_the_table_was_made_by_its_script_and_is_whole() -> None:
     for (shift, *_), row in stored().items():
         images, tested = (1097, 500) if shift.startswith("digits") else (500, 1000)
         assert sum(row["counts"]) == images and len(errors(row)) == tested
+
+
+def test_the_page_states_the_weights_of_the_table() -> None:
+    page = (DATA.parent / "source" / "08_adaptation.py").read_text()
+    for name in ("MMD", "CORAL"):
+        weighed = str(script.JOINT[name]).split(" + ")[1].split("(")[0]
+        assert weighed in (f"3 · {name}", f"100 · {name}") and weighed in page
+    assert "3 * progress · MeanTeacher(decay=0.95" in str(script.JOINT["mean teacher"])
+    assert "a weight that grows evenly from 0 to 3, at decay 0.95" in page
+    for name in ("CDAN", "MCC"):
+        assert " · " not in str(script.JOINT[name])
+    assert script.STRENGTHS == (0.3, 1.0, 3.0) and "DANN with strengths 0.3, 1 and 3" in page
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: " ".join(map(str, sample)))

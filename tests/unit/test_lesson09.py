@@ -18,14 +18,19 @@ from kdlib.explorers import BankExplorer
 def across(
     z_s: Tensor, z_t: Tensor, y: Tensor, T: float, lam: float,
     *, ignore: bool = True, power: int = 2, swapped: bool = False, reverse: bool = False,
-    mean: bool = False, where: bool = False,
+    mean: bool = False, where: bool = False, guarded: bool = True, labelled: bool = False,
+    plain: bool = False,
 ) -> Tensor:  # fmt: skip
     """The loss of exercise 1, with each of its mistakes to be switched on."""
     log_p, log_q = (z_t / T).log_softmax(-1), (z_s / T).log_softmax(-1)
     log_p, log_q = (log_q, log_p) if reverse else (log_p, log_q)
     kl = log_p.exp() * (log_p - log_q)
-    kl = kl[y < 0] if where and bool((y < 0).any()) else kl
+    kl = kl[y < 0] if where and (bool((y < 0).any()) or not guarded) else kl
+    kl = kl[y >= 0] if labelled else kl
     soft = T**power * (kl.mean() if mean else kl.sum(-1).mean())
+    if plain:
+        hard = F.cross_entropy(z_s, y)  # no ignore_index: raises where y is -1
+        return (1 - lam) * hard + lam * soft
     each = F.cross_entropy(z_s, y, ignore_index=-1, reduction="none")
     hard = each[y >= 0].mean() if ignore else each.mean()
     return lam * hard + (1 - lam) * soft if swapped else (1 - lam) * hard + lam * soft
@@ -38,7 +43,10 @@ def the_library(z_s: Tensor, z_t: Tensor, y: Tensor, T: float, lam: float) -> Te
 WRONG_LOSSES: dict[str, tuple[dict[str, Any], str]] = {
     "weights swapped": ({"swapped": True}, "lam the teacher"),
     "divided by the whole batch": ({"ignore": False}, "labelled images only"),
+    "no ignore_index": ({"plain": True}, "labelled images only"),
     "target images only": ({"where": True}, "averaged over *all* images"),
+    "target images only, nan without": ({"where": True, "guarded": False}, "*all* images"),
+    "source images only": ({"labelled": True}, "averaged over *all* images"),
     "KL turned round": ({"reverse": True}, "p the teacher's"),
     "mean over classes": ({"mean": True}, "summed over classes"),
     "no T²": ({"power": 0}, "T**2"),
