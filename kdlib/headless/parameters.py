@@ -84,10 +84,13 @@ def notebooks(folder: str | Path | None = None) -> list[Path]:
 
 
 def find(name: str | Path, folder: str | Path | None = None) -> Path:
-    """The notebook that "04", "04_temperature" or a path stands for."""
+    """The notebook that "04", "04_temperature" or a path stands for; ValueError for none."""
     path = Path(name)
     if path.suffix == ".ipynb" and path.is_file():
         return path
+    if len(path.parts) > 1:  # a path means that file, never one of the same name elsewhere
+        wrong = "is no .ipynb file" if path.exists() else "does not exist"
+        raise ValueError(f"{name} {wrong}; give 04, 04_temperature, or the path of a notebook")
     known = notebooks(folder)
     for notebook in known:
         if path.name in (notebook.name, notebook.stem, notebook.stem[:2]):
@@ -108,6 +111,19 @@ def closest(name: str, names: Iterable[str]) -> str:
     )
 
 
+def read_notebook(path: Path) -> nbformat.NotebookNode:
+    """The notebook in a file, as version 4; ValueError for a file that holds none."""
+    try:
+        return nbformat.read(path, as_version=4)
+    except OSError:
+        raise
+    except Exception as error:  # nbformat stumbles over other JSON in many ways
+        reason = str(error).strip().splitlines()[0][:200]
+        raise ValueError(
+            f"{path} is no Jupyter notebook: {reason}; give a notebook saved by JupyterLab"
+        ) from None
+
+
 def declared(notebook: str | Path | nbformat.NotebookNode) -> dict[str, Parameter]:
     """The parameters that a notebook declares, in order.
 
@@ -117,7 +133,7 @@ def declared(notebook: str | Path | nbformat.NotebookNode) -> dict[str, Paramete
         node, stem = notebook, "the notebook"
     else:
         path = find(notebook)
-        node, stem = nbformat.read(path, as_version=4), path.stem
+        node, stem = read_notebook(path), path.stem
     for cell in node.cells:
         if cell.cell_type == "code" and "parameters" in cell.metadata.get("tags", []):
             lines = [line.strip() for line in cell.source.splitlines()]

@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -13,10 +14,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import nbformat
-
 from kdlib.headless.execution import NotebookFailed, execute, harvest, source_hash
-from kdlib.headless.parameters import Value, find, validate
+from kdlib.headless.parameters import Value, find, read_notebook, validate
+
+_RUNNING = f".running-{platform.node() or 'here'}-"  # then the process, whose end `_tidy` looks for
 
 
 @dataclass(frozen=True)
@@ -62,14 +63,14 @@ def run(
     `timeout` is seconds a cell may take; `threads` limits the kernel's BLAS threads; a run that is
     finished (same parameters, same notebook, same kdlib) is not run again unless `again`.
     A notebook that fails is kept as `…-failed.ipynb` and gives a Result whose `ok` is False.
-    Raises ValueError for an unknown notebook or parameter, a wrong type, a value out of range.
+    Raises ValueError for an unknown notebook or parameter, a wrong type, a value out of range, or
+    a folder `out` that cannot be written to.
     """
     path = find(notebook, folder)
     values = validate(path, parameters)
-    node = nbformat.read(path, as_version=4)
+    node = read_notebook(path)
     source = source_hash(node)
-    out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
+    out = results_folder(out)
     stem = run_name(path.stem, {name: values[name] for name in values if name in parameters})
     final, record = out / f"{stem}.ipynb", out / f"{stem}.json"
     if not again and (done := _finished(record, final, values, source)):
@@ -82,7 +83,8 @@ def run(
     env = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
     claims: list[dict[str, Any]] = []
     error = None
-    with tempfile.TemporaryDirectory(prefix=".running-", dir=out) as running:
+    _tidy(out)
+    with tempfile.TemporaryDirectory(prefix=f"{_RUNNING}{os.getpid()}-", dir=out) as running:
         target = Path(running) / f"{stem}.ipynb"
         try:
             done_node = execute(
@@ -119,6 +121,31 @@ def run(
         failed_record.unlink(missing_ok=True)
     _say(report, str(result))
     return result
+
+
+def results_folder(out: str | Path) -> Path:
+    """The folder `out`, made where there is none; ValueError unless files can be written to it."""
+    if not str(out).strip():
+        raise ValueError("'' names no folder; name a folder for the results with --out")
+    path = Path(out)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path).close()
+    except OSError as error:
+        wrong = f"cannot be written to ({error.strerror})"
+        wrong = "is a file" if os.path.isfile(path) else wrong
+        raise ValueError(f"{path} {wrong}; name a folder for the results with --out") from error
+    return path
+
+
+def _tidy(out: Path) -> None:
+    """Removes what runs of this machine that were killed left behind, and none that goes on."""
+    import psutil
+
+    for left in out.glob(f"{_RUNNING}*"):
+        pid = left.name.removeprefix(_RUNNING).partition("-")[0]
+        if pid.isdecimal() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def run_name(stem: str, given: Mapping[str, Value]) -> str:

@@ -4,37 +4,47 @@ import csv
 import io
 import itertools
 import json
-import signal
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor, as_completed
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from kdlib.headless import interrupts
 from kdlib.headless.parameters import Parameter, Value, declared, find, validate
-from kdlib.headless.runs import Result, run, run_name, versions, write_atomically
+from kdlib.headless.runs import Result, results_folder, run, run_name, versions, write_atomically
 
 
-def grid_values(parameter: Parameter, text: str) -> list[Value]:
-    """The values that `1,4,20` or (for an int) `0:5` = 0, 1, 2, 3, 4 stands for, each checked."""
-    first, colon, last = text.partition(":")
-    if colon and parameter.type is int:
-        try:
-            values: Iterable[object] = range(int(first), int(last))
-        except ValueError:
-            values = [text]
-    else:
-        values = [part for part in text.split(",") if part.strip()]
+def grid_values(parameter: Parameter, given: str | Iterable[object]) -> list[Value]:
+    """The values that `1,4,20` or (for an int) `0:5` = 0, 1, 2, 3, 4 stands for, each checked.
+
+    Values themselves may be given, too, e.g. [1, 4, 20].
+    """
+    values = _listed(parameter, given) if isinstance(given, str) else given
+    if not isinstance(values, Iterable):
+        raise ValueError(
+            f"{parameter.name}={given!r} is one value: expected several, "
+            f"for instance {parameter.name}=[{given!r}]"
+        )
     found = list(dict.fromkeys(parameter.parse(value) for value in values))
     if not found:
         raise ValueError(
-            f"{parameter.name}={text!r} names no value: expected a list like "
+            f"{parameter.name}={given!r} names no value: expected a list like "
             f"{parameter.name}={parameter.default}, or a range a:b of ints with a < b"
         )
     return found
+
+
+def _listed(parameter: Parameter, text: str) -> Iterable[object]:
+    first, colon, last = text.partition(":")
+    if not colon or parameter.type is not int:
+        return [part for part in text.split(",") if part.strip()]
+    try:
+        return range(int(first), int(last))
+    except ValueError:
+        return [text]
 
 
 def sweep(
@@ -59,7 +69,7 @@ def sweep(
     """
     path = find(notebook, folder).absolute()
     axes = _axes(path, grid)
-    out = Path(out).absolute()
+    out = results_folder(out).absolute()
     points = [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
     finished: dict[int, Result] = {}
     how = {"timeout": timeout, "again": again}
@@ -85,9 +95,9 @@ def run_many(
 ) -> list[Result]:
     """Run several notebooks with the same parameters, as many at a time as there are `workers`.
 
-    See `sweep` for workers and executor, and `run` for the rest.
+    One that is named twice is run once. See `sweep` for workers and executor, `run` for the rest.
     """
-    paths = [find(notebook, folder).absolute() for notebook in notebooks]
+    paths = list(dict.fromkeys(find(notebook, folder).absolute() for notebook in notebooks))
     for path in paths:  # all of them before the first starts
         validate(path, parameters or {})
     how = {"timeout": timeout, "again": again}
@@ -95,7 +105,7 @@ def run_many(
         return [run(paths[0], parameters or {}, out, report=report, **how)]  # type: ignore[arg-type]
     finished: dict[int, Result] = {}
     jobs = [(path, dict(parameters or {})) for path in paths]
-    _submit(jobs, Path(out).absolute(), finished, executor, workers, report, **how)
+    _submit(jobs, results_folder(out).absolute(), finished, executor, workers, report, **how)
     return [finished[number] for number in range(len(paths))]
 
 
@@ -110,13 +120,17 @@ def _submit(
 ) -> None:
     """Run all jobs; `finished` fills as they come, and keeps what there was at an interrupt."""
     with ExitStack() as stack:
+        stack.enter_context(interrupts.answered_once())
+        starting: AbstractContextManager[None] = nullcontext()
         if executor is None:
             executor = stack.enter_context(_processes(workers))
-        futures: dict[Future[Result], int] = {
-            executor.submit(_run, path, point, out, threads=1, **how): number
-            for number, (path, point) in enumerate(jobs)
-        }
+            starting = interrupts.held_back()
+        futures: dict[Future[Result], int] = {}
         try:
+            with starting:
+                for number, (path, point) in enumerate(jobs):
+                    future = executor.submit(_run, path, point, out, threads=1, **how)
+                    futures[future] = number
             for future in as_completed(futures):
                 number = futures[future]
                 result = _result_or_failure(future, *jobs[number], out)
@@ -134,12 +148,7 @@ def _axes(path: Path, grid: Mapping[str, str | Iterable[object]]) -> dict[str, l
     for name in grid:
         if name not in known:
             validate(path, {name: ""})  # raises, and names the closest
-    return {
-        name: grid_values(known[name], values)
-        if isinstance(values, str)
-        else list(dict.fromkeys(known[name].parse(value) for value in values))
-        for name, values in grid.items()
-    }
+    return {name: grid_values(known[name], values) for name, values in grid.items()}
 
 
 def _processes(workers: int | None) -> ProcessPoolExecutor:
@@ -148,29 +157,12 @@ def _processes(workers: int | None) -> ProcessPoolExecutor:
 
         workers = threads()
     spawn = get_context("spawn")  # a forked copy of this process could hang in torch's threads
-    return ProcessPoolExecutor(workers, mp_context=spawn, initializer=_obey_interrupts)
-
-
-@dataclass
-class _Stop:
-    """A worker's answer to Ctrl-C: leave the run at hand, and begin no other."""
-
-    asked: bool = False
-
-    def __call__(self, number: int, frame: object) -> None:
-        self.asked = True
-        sys.exit(130)
-
-
-def _obey_interrupts() -> None:
-    signal.signal(signal.SIGINT, _Stop())
+    return ProcessPoolExecutor(workers, mp_context=spawn, initializer=interrupts.obey)
 
 
 def _run(*what: Any, **how: Any) -> Result:
-    stop = signal.getsignal(signal.SIGINT)
-    if isinstance(stop, _Stop) and stop.asked:  # a pool hands out a run or two in advance
-        raise CancelledError
-    return run(*what, **how)
+    with interrupts.stoppable():
+        return run(*what, **how)
 
 
 def _result_or_failure(

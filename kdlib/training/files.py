@@ -3,22 +3,30 @@
 import hashlib
 import io
 import os
+import pickle
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
+_PLAIN = (bool, int, float, str, bytes, type(None))
+
 
 def save(path: str | Path, content: Any) -> None:
     """Writes tensors, numbers and text with their SHA-256: to a temporary name, then replaced.
 
-    Raises OSError with one sentence when the disk is full; what stood at `path` is then untouched.
+    For a network: `save(path, network.state_dict())`, then
+    `network.load_state_dict(load(path))`.
+    Raises ValueError for what `load` could not read (a network, a function, a NumPy array), and
+    OSError with one sentence when the disk is full or `path` is a folder; what stood at `path` is
+    then untouched.
     """
     path = Path(path)
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    payload = buffer.getvalue()
+    if os.path.isdir(path):
+        raise _is_a_folder(path)
+    payload = _readable(content)
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,17 +50,61 @@ def save(path: str | Path, content: Any) -> None:
 def load(path: str | Path) -> Any:
     """Reads what `save` wrote, to the CPU wherever it was; no code in the file is run.
 
-    Raises FileNotFoundError, or OSError for a truncated, damaged or foreign file.
+    Raises FileNotFoundError, or OSError for a folder and for a file that may not be read, is
+    damaged, or is not one of ours.
     """
     path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist; check the name, or train first")
+    try:
+        with path.open("rb") as file:
+            beginning = file.read(512)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} does not exist; check the name, or train first") from None
+    except OSError as error:
+        if os.path.isdir(path):
+            raise _is_a_folder(path) from None
+        raise OSError(
+            f"{path} could not be read ({error.strerror}); make it readable, "
+            "or choose another folder"
+        ) from error
     try:
         envelope = torch.load(path, weights_only=True)
         payload = envelope["payload"].numpy().tobytes()
-        intact = hashlib.sha256(payload).hexdigest() == envelope["sha256"]
+        if hashlib.sha256(payload).hexdigest() == envelope["sha256"]:
+            return torch.load(io.BytesIO(payload), weights_only=True, map_location="cpu")
+        damage = "its SHA-256 differs"
     except Exception as error:  # a damaged zip fails in many ways; all mean the same to the reader
-        raise OSError(f"{path} is damaged or not one of ours; delete it and train again") from error
-    if not intact:
-        raise OSError(f"{path} is damaged (its SHA-256 differs); delete it and train again")
-    return torch.load(io.BytesIO(payload), weights_only=True, map_location="cpu")
+        if not (beginning.startswith(b"PK") and b"sha256" in beginning):  # our zip, our first entry
+            raise OSError(f"{path} is damaged or not one of ours; choose another name") from error
+        damage = "it cannot be read to its end"
+    raise OSError(f"{path} is damaged ({damage}); delete it and train again")
+
+
+def _readable(content: Any) -> bytes:
+    """`content` in PyTorch's format, read back once: what cannot be read is not worth a file."""
+    buffer = io.BytesIO()
+    try:
+        torch.save(content, buffer)
+        buffer.seek(0)
+        torch.load(buffer, weights_only=True, map_location="cpu")
+    except (pickle.PickleError, AttributeError, TypeError) as error:
+        found = ", ".join(dict.fromkeys(type(leaf).__name__ for leaf in _foreign(content)))
+        raise ValueError(
+            f"save was given {found or type(content).__name__}; expected tensors, numbers, text, "
+            "and lists or dicts of them: for a network save network.state_dict()"
+        ) from error
+    return buffer.getvalue()
+
+
+def _foreign(content: Any) -> Iterator[object]:
+    """What in `content` is neither tensor, number, text nor a list or dict of them."""
+    if isinstance(content, dict):
+        content = [*content, *content.values()]
+    if isinstance(content, list | tuple):
+        for part in content:
+            yield from _foreign(part)
+    elif not isinstance(content, torch.Tensor) and type(content) not in _PLAIN:
+        yield content
+
+
+def _is_a_folder(path: Path) -> OSError:
+    return IsADirectoryError(f"{path} is a folder; name a file in it")

@@ -11,12 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from pipeline import ROOT
 
 from kdlib import headless
 from kdlib.__main__ import main
+from kdlib.headless.runs import _RUNNING as RUNNING
 
 DECLARATIONS = """\
 T: float = 4.0  # 0.5..50
@@ -92,6 +94,12 @@ def test_a_notebook_is_found_by_number_or_name(course: Path, name: str) -> None:
         (["run", "06_bare"], "has no cell tagged 'parameters'"),
         (["run"], "run needs names of notebooks"),
         (["run", "04", "--timeout", "0"], "not a positive number of seconds"),
+        (["run", "04", "--timeout", "abc"], "'abc' is not a positive number of seconds"),
+        (["run", "04", "--workers", "two"], "'two' is not a positive whole number of processes"),
+        (["run", "04", "--workers", "0"], "not a positive whole number of processes"),
+        (["run", "nope/04"], "nope/04 does not exist; give 04, 04_temperature, or the path of"),
+        (["run", "/nope/04_temperature.ipynb"], "/nope/04_temperature.ipynb does not exist"),
+        (["run", __file__], "is no .ipynb file; give 04, 04_temperature, or the path of"),
         (["sweep", "04"], "sweep needs a grid"),
         (["sweep", "04", "-g", "seed=5:0"], "names no value"),
         (["sweep", "04", "-g", "seed=0:x"], "wrong type"),
@@ -115,6 +123,83 @@ def test_bad_input_is_one_sentence_and_exit_2(
     assert sentence in printed.err
     assert len(printed.err.strip().splitlines()) == 1 and printed.out == ""
     assert not out.exists(), "something started before the input was checked"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"), [("{}", "missing a key"), ("[]", "no attribute"), ("no json", "be JSON")]
+)
+@pytest.mark.parametrize("word", ["run", "sweep"])
+def test_a_file_that_is_no_notebook_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], word: str, text: str, reason: str
+) -> None:
+    path = tmp_path / "e.ipynb"
+    path.write_text(text)
+    assert main([word, str(path), *(["-g", "T=1"] if word == "sweep" else [])]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith(f"{path} is no Jupyter notebook: ") and reason in said
+
+
+@pytest.mark.parametrize("word", ["run", "sweep"])
+@pytest.mark.parametrize("kind", ["file", "under a file", "nothing", "refused"])
+def test_a_folder_that_cannot_take_results_is_told_before_a_run(
+    course: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], word: str,
+    kind: str,
+) -> None:  # fmt: skip
+    def refuse(*what: object, **how: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    file = course.parent / "file"
+    file.write_text("mine")
+    out, said = {
+        "file": (str(file), f"{file} is a file"),
+        "under a file": (str(file / "x"), f"{file / 'x'} cannot be written to (Not a directory)"),
+        "nothing": ("", "'' names no folder"),
+        "refused": (str(course), f"{course} cannot be written to (Permission denied)"),
+    }[kind]
+    if kind == "refused":
+        monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    words = [word, "04", *(["-g", "T=1,2"] if word == "sweep" else [])]
+    assert main([*words, "--notebooks", str(course), "--out", out]) == 2
+    assert capsys.readouterr().err == f"{said}; name a folder for the results with --out\n"
+    assert file.read_text() == "mine" and len(list(course.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--rounds", "0"], "--rounds 0: expected 1 or more"),
+        (["--out", __file__], "is a file; name"),
+    ],
+)
+def test_benchmarks_check_their_words_before_they_measure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    from benchmarks import __main__ as benchmarks
+
+    monkeypatch.setattr("sys.argv", ["benchmarks", *words])
+    monkeypatch.setattr(benchmarks, "machine", lambda: pytest.fail("it began to measure"))
+    with pytest.raises(SystemExit) as end:
+        benchmarks.main()
+    assert end.value.code == 2 and said in capsys.readouterr().err
+
+
+def test_a_notebook_named_twice_is_run_once(course: Path) -> None:
+    out = course.parent / "runs"
+    results = headless.run_many(["05", "05_features"], {}, out, folder=course)
+    assert len(results) == 1 and results[0].ok
+
+
+def test_what_a_killed_run_left_is_removed_and_what_goes_on_is_not(course: Path) -> None:
+    out = course.parent / "runs"
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    dead, alive = (out / f"{RUNNING}{pid}-abc" for pid in (gone.pid, os.getpid()))
+    other = out / ".running-another.machine-1-abc"
+    for folder in (dead, alive, other):
+        folder.mkdir(parents=True)
+        (folder / "half.ipynb").write_text("half")
+    assert headless.run("05", {}, out, folder=course).ok
+    assert alive.exists() and other.exists() and not dead.exists()
 
 
 def test_one_bad_name_stops_a_run_of_all_before_the_first(
@@ -230,6 +315,10 @@ def test_a_cell_that_takes_too_long_is_stopped_and_named(course: Path) -> None:
     assert not (course.parent / "runs" / "04_temperature.ipynb").exists()
 
 
+def test_a_part_of_a_second_is_a_timeout_too(course: Path) -> None:
+    assert headless.run("04", {}, course.parent / "runs", folder=course, timeout=59.5).ok
+
+
 def test_a_kernel_that_dies_is_a_sentence(course: Path) -> None:
     write(course, "import os\nos._exit(1)")
     result = headless.run("04", {}, course.parent / "runs", folder=course)
@@ -312,8 +401,27 @@ def test_a_sweep_takes_any_executor_and_skips_what_is_finished(course: Path) -> 
     assert all(result.skipped for result in again)
 
 
+@pytest.mark.parametrize("values", [5, [], ""])
+def test_a_grid_that_is_no_list_is_told(course: Path, values: object) -> None:
+    said = "seed=5 is one value: expected several" if values == 5 else "names no value"
+    with pytest.raises(ValueError, match=said):
+        headless.sweep("04", {"seed": values}, course.parent / "runs", folder=course)
+    assert not (course.parent / "runs").exists()
+
+
+def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    children = psutil.Process(process.pid).children()
+    return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no process group to interrupt")
-def test_ctrl_c_ends_a_sweep_at_once_and_leaves_nothing(course: Path) -> None:
+@pytest.mark.parametrize(
+    ("when", "gaps"), [("running", [0.0]), ("running", [0.0, 0.0]), ("starting", [0.0])]
+)
+def test_ctrl_c_ends_a_sweep_at_once_and_leaves_nothing(
+    course: Path, when: str, gaps: list[float]
+) -> None:
+    """Pressed once or again and again, while cells run or while the workers still import."""
     write(course, "import time\ntime.sleep(60)")
     out = course.parent / "runs"
     words = ["sweep", "04", "-g", "seed=0:6", "--workers", "2", "--out", str(out)]
@@ -326,9 +434,12 @@ def test_ctrl_c_ends_a_sweep_at_once_and_leaves_nothing(course: Path) -> None:
     )
     try:
         deadline = time.monotonic() + 60
-        while len(list(out.glob(".running-*"))) < 2 and time.monotonic() < deadline:
-            time.sleep(0.1)
-        os.killpg(sweeping.pid, signal.SIGINT)
+        busy = {"running": lambda: out.glob(".running-*"), "starting": lambda: workers_of(sweeping)}
+        while len(list(busy[when]())) < 2 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        for gap in gaps:
+            os.killpg(sweeping.pid, signal.SIGINT)
+            time.sleep(gap)
         said = sweeping.communicate(timeout=30)[1]
     finally:
         if sweeping.poll() is None:
