@@ -17,7 +17,9 @@ from torch import Tensor, nn
 
 from kdlib import losses
 from kdlib.data import Batch, Examples
+from kdlib.data.arguments import whole
 from kdlib.device import seeded
+from kdlib.losses.arguments import check_fraction
 
 
 class Normalise(nn.Module):
@@ -42,8 +44,11 @@ class MLP(nn.Sequential):
     """
 
     def __init__(self, *sizes: int, dropout: float = 0.0) -> None:
-        if len(sizes) < 2 or any(size < 1 for size in sizes):
-            raise ValueError(f"sizes {sizes}: expected inputs, hidden widths and classes, all ≥ 1")
+        if len(sizes) < 2 or not all(whole(size, 1) for size in sizes):
+            raise ValueError(
+                f"sizes {sizes}: expected inputs, hidden widths and classes, all whole and ≥ 1"
+            )
+        check_fraction("dropout", dropout)
         super().__init__()
         self.sizes, self.dropout = sizes, dropout
         self.normalise = Normalise()
@@ -63,8 +68,10 @@ class CNN(nn.Sequential):
     """
 
     def __init__(self, width: int = 16, classes: int = 10, *, channels: int = 1) -> None:
-        if width < 1 or classes < 1:
-            raise ValueError(f"width={width}, classes={classes}: expected both ≥ 1")
+        if not (whole(width, 1) and whole(classes, 1) and whole(channels, 1)):
+            raise ValueError(
+                f"width={width}, classes={classes}, channels={channels}: expected whole numbers ≥ 1"
+            )
         super().__init__()
         self.normalise = Normalise()
         for i, (inputs, outputs) in enumerate(
@@ -176,26 +183,40 @@ class Observation:
     features: dict[str, Tensor] = field(default_factory=dict)
 
 
-def observe(network: nn.Module, x: Tensor, taps: Iterable[str] = ()) -> Observation:
+def as_taps(taps: str | Iterable[str]) -> tuple[str, ...]:
+    """Each tap once, in order; a single name is one tap."""
+    return (taps,) if isinstance(taps, str) else tuple(dict.fromkeys(taps))
+
+
+def observe(network: nn.Module, x: Tensor, taps: str | Iterable[str] = ()) -> Observation:
     """Runs the network on x and keeps what the tapped modules returned.
 
     A tap is a module's dotted name ("stage2", "layer4.0.conv1"); forward hooks see it, so any
     nn.Module can be tapped as it is. Taps are cloned: an in-place ReLU behind one would overwrite
     it. Raises ValueError for an unknown tap (naming the nearest), a module that runs twice, never,
-    or returns no tensor.
+    or returns no tensor, and for a network that answers with anything else than a tensor.
     """
     features: dict[str, Tensor] = {}
-    taps = tuple(dict.fromkeys(taps))
+    taps = as_taps(taps)
     with contextlib.ExitStack() as hooks:
         for tap in taps:
             hooks.callback(_listen(network, tap, features).remove)
-        logits = network(x)
+        logits = _logits(network, network(x))
     silent = [tap for tap in taps if tap not in features]
     if silent:
         raise ValueError(
             f"tap {silent[0]!r} never ran in this forward pass; tap a module that does"
         )
     return Observation(logits, features)
+
+
+def _logits(network: nn.Module, answer: Any) -> Tensor:
+    if not isinstance(answer, Tensor):
+        raise ValueError(
+            f"{type(network).__name__} answers with {type(answer).__name__}, not one tensor of "
+            "logits; build it without auxiliary outputs, or wrap it in a module that returns them"
+        )
+    return answer
 
 
 def _listen(network: nn.Module, tap: str, features: dict[str, Tensor]) -> Any:
@@ -247,7 +268,7 @@ def predict(network: nn.Module, examples: Examples | Batch | Tensor, *, size: in
     there = next((weight.device for weight in weights), None)
 
     def answers(x: Tensor) -> Tensor:
-        return network(x.to(there)).to(x.device)
+        return _logits(network, network(x.to(there))).to(x.device)
 
     with evaluating(network):
         if isinstance(examples, Tensor):

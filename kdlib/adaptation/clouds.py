@@ -50,7 +50,7 @@ def fit_map(
     with seeded(seed):  # fit draws them again; shared randomness stays as it is
         A, head = nn.Linear(f_t.shape[1], width), nn.Linear(width, source.classes)
     parts = OrderedDict(flatten=nn.Flatten(), A=A, tanh=nn.Tanh(), head=head)
-    embedded = Examples(f_t[:, :, None, None], source.y)  # (N, w) -> (N, w, 1, 1), as fit wants
+    embedded = Examples.of_features(f_t, source.y)
     fit(nn.Sequential(parts), embedded, HardLabels(), epochs=epochs, lr=lr, seed=seed)
     return FeatureMap(teacher, layer, A, head)
 

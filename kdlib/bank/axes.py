@@ -1,16 +1,53 @@
 """A grid's axes: which are asked for, and which change a student's structure."""
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Mapping
+from numbers import Integral
 from typing import Any
 
 from kdlib.bank.engines import Settings
 from kdlib.bank.result import arguments
+from kdlib.training.settings import check_seed
+
+
+def axes_and_seeds(grid: Any, seeds: Any) -> tuple[dict[str, list[Any]], list[int]]:
+    """The grid's values and the seeds as lists; raises ValueError for what is no list of them."""
+    if grid is not None and not isinstance(grid, Mapping):
+        raise ValueError(f"grid={grid!r}: expected axes with their values, {{'T': [1, 4, 20]}}")
+    wanted = "a list of values"
+    axes = {name: _values(f"axis {name!r}", v, wanted) for name, v in (grid or {}).items()}
+    if "seed" in axes:
+        raise ValueError("no axis can be called 'seed'; give seeds=5, or seeds=[0, 3]")
+    if isinstance(seeds, Integral):
+        return axes, list(range(int(seeds)))
+    seeds = _values("seeds", seeds, "how many, or a list of them")
+    for seed in seeds:
+        check_seed("seed", seed)
+    return axes, seeds
+
+
+def _values(name: str, values: Any, wanted: str) -> list[Any]:
+    """Values that all differ, in a list."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise ValueError(f"{name} is {values!r}; expected {wanted}")
+    listed, known = list(values), set()
+    for value in listed:
+        key = value if isinstance(value, Hashable) else repr(value)
+        if key in known:
+            raise ValueError(f"{name} holds {value!r} twice; give each value once")
+        known.add(key)
+    return listed
 
 
 def check_axes(
     axes: dict[str, list[Any]], seeds: list[int], objective: Any, student: Any, examples: Any,
-    engine: str, engines: Iterable[str],
+    evaluate: Any, engine: str, engines: Iterable[str],
 ) -> None:  # fmt: skip
+    """Raises ValueError where axes, and what is asked for, do not fit together."""
+    if not isinstance(evaluate, Mapping):
+        raise ValueError(
+            f"evaluate is a {type(evaluate).__name__}; expected splits with their names, "
+            "{'test': test}"
+        )
     if engine not in ("auto", *engines):
         raise ValueError(f"engine={engine!r}: expected 'auto', {', '.join(map(repr, engines))}")
     if not seeds:

@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -11,10 +12,9 @@ from torch import nn
 from kdlib.bank.engines import Group, Settings
 from kdlib.bank.fast import matches
 from kdlib.bank.result import arguments
-from kdlib.data import Examples
 from kdlib.device import check_precision, has_bf16
 from kdlib.objectives import Objective, Symbol, TeacherTable, tabulate
-from kdlib.training.settings import check_settings
+from kdlib.training.settings import check_answers, check_parts, check_settings
 
 
 def make_group(
@@ -23,25 +23,33 @@ def make_group(
 ) -> Group:  # fmt: skip
     """The students that share a structure: all cells of the symbolic axes, times seeds."""
     formula = objective
-    if not isinstance(objective, Objective):
+    if callable(objective) and not isinstance(objective, Objective | nn.Module):
         formula = objective(**{n: state.get(n, Symbol(n)) for n in arguments(objective)})
     own = examples
-    if not isinstance(examples, Examples):
+    if callable(examples):
         own = examples(**{name: state[name] for name in arguments(examples)})
     changed = {name: value for name, value in state.items() if name in asdict(settings)}
     settings = replace(settings, **changed)
-    checked = ("epochs", "lr", "batch", "schedule")
+    if isinstance(settings.lr, Mapping):
+        raise ValueError(
+            f"lr={settings.lr!r}: a bank trains all weights at one rate; give a number, "
+            "or train each student with fit(…)"
+        )
+    checked = ("epochs", "lr", "batch", "schedule", "weight_decay", "order_seed")
     check_settings(**{name: getattr(settings, name) for name in checked})
 
     def build() -> nn.Module:
-        if isinstance(student, nn.Module):
+        if isinstance(student, nn.Module) or not callable(student):
             return copy.deepcopy(student)
         return student(**{name: state[name] for name in arguments(student)})
 
+    network = build()
+    check_parts(network, own, formula)
     cells = list(itertools.product(*(axes[name] for name in symbolic)))
     for cell in cells:
         formula.check(own, dict(zip(symbolic, cell, strict=True)))
-    dtype = next(build().parameters()).dtype
+    check_answers(network, own)
+    dtype = next(network.parameters()).dtype
     bindings = {
         name: torch.tensor([c[i] for c in cells for _ in seeds], dtype=dtype, device=own.device)
         for i, name in enumerate(symbolic)

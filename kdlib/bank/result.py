@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor, nn
 
 from kdlib import metrics
+from kdlib.metrics.scores import check_labelled
 from kdlib.objectives import Objective
 
 
@@ -84,12 +86,12 @@ class Bank:
         )
 
     def wrong(self, split: str = "test") -> Tensor:
-        """Which answers are wrong: bool (*axes, seeds, N)."""
+        """Which answers are wrong: bool (*axes, seeds, N); ValueError where students have none."""
         return metrics.wrong(self._of(split), self.labels[split])
 
     def errors(self, split: str = "test") -> Tensor:
-        """Wrong answers in percent, (*axes, seeds)."""
-        return 100 * self.wrong(split).double().mean(-1)
+        """Wrong answers in percent, (*axes, seeds); nan for students that have no answers."""
+        return 100 * missed(self._of(split), self.labels[split]).mean(-1)
 
     def _of(self, split: str) -> Tensor:
         if split not in self.logits:
@@ -99,20 +101,20 @@ class Bank:
     def frame(self, split: str = "test", *, seeds: bool = False) -> pd.DataFrame:
         """One row per cell: error % with its 95 % interval over seeds and images.
 
-        `seeds=True` gives one row per student instead.
+        `seeds=True` gives one row per student instead. nan where students have no answers.
         """
-        wrong = self.wrong(split)
+        logits, y = self._of(split), self.labels[split]
         rows = []
         for cell in np.ndindex(*self.shape[:-1]):
             state = {n: v[i] for (n, v), i in zip(self.axes.items(), cell, strict=True)}
             if seeds:
-                errors = 100 * wrong[cell].double().mean(-1)
+                errors = 100 * missed(logits[cell], y).mean(-1)
                 rows += [
                     state | {"seed": seed, "error %": float(e)}
                     for seed, e in zip(self.seeds, errors, strict=True)
                 ]
             else:
-                interval = metrics.bootstrap(100 * wrong[cell].double(), draws=1000)
+                interval = metrics.bootstrap(100 * missed(logits[cell], y), draws=1000)
                 rows.append(
                     state | {"error %": interval.mean, "low": interval.low, "high": interval.high}
                 )
@@ -134,6 +136,17 @@ class Bank:
         assert isinstance(network, nn.Module)
         network.load_state_dict(weights)
         return network.eval()
+
+
+def missed(logits: Tensor, y: Tensor) -> Tensor:
+    """1 where an answer of (…, N, classes) is wrong, 0 where right: float64 (…, N).
+
+    nan for a student without answers, or with one that is no number: it was not begun when
+    training was stopped, or its training diverged.
+    """
+    known = logits.amax(-1).isfinite().all(-1)
+    check_labelled(logits, y)
+    return (logits.argmax(-1) != y).double().where(known[..., None], torch.nan)
 
 
 def _partial(

@@ -11,17 +11,17 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from kdlib.bank.axes import check_axes, structural_axes
+from kdlib.bank.axes import axes_and_seeds, check_axes, structural_axes
 from kdlib.bank.cache import bank_key, keep, read
 from kdlib.bank.engines import Answer, Group, Settings, Trained, reference, sequential
 from kdlib.bank.fast import fast, matches
 from kdlib.bank.groups import choose, exact_precision, make_group, teacher_tables
-from kdlib.bank.result import Bank
+from kdlib.bank.result import Bank, missed
 from kdlib.data import Examples, cache_root
 from kdlib.device import pick, within_quota
 from kdlib.objectives import HardLabels, Objective, TeacherTable
 from kdlib.training import quiet
-from kdlib.training.settings import check_teachers
+from kdlib.training.settings import check_teachers, check_unseen
 
 Watch = Callable[[float, dict[str, Tensor]], Any]
 ENGINES: dict[str, Callable[[Group], Trained]] = {
@@ -62,8 +62,9 @@ def train_bank(
     such as "epochs", or with values that are no numbers) makes one group per value.
     A seed draws the initial weights; the order of batches is shared, so that
     `fit(student, …, seed=s, order_seed=o)` reproduces any cell.
-    evaluate: split -> examples to answer. engine: "fast", "reference", "sequential", or "auto";
-    "sequential" trains convolutional students side by side, a process a thread (Linux).
+    evaluate: split -> examples to answer; those without labels have answers, but no errors.
+    engine: "fast", "reference", "sequential", or "auto"; "sequential" trains convolutional
+    students side by side, a process a thread (Linux).
     precision: "fp32", "bf16" (fast and sequential engines), or "auto": bf16 in the fast path where
     the hardware has it. device: None stays where the examples are; teachers are expected there.
     Initial weights and orders are drawn on the CPU, and answers and students come back to it.
@@ -72,14 +73,14 @@ def train_bank(
     and, for each split, error % (*axes, seeds), nan where no student is yet; False after an epoch
     (after a student, in the sequential engine) ends the training there, and the bank, which no
     cache keeps, holds what there is.
-    Raises ValueError for an axis that nothing asks for, an empty axis, or a cell that cannot be
+    Raises ValueError, before training, for an axis that nothing asks for, an empty axis, a value or
+    seed given twice, examples to answer that are none or of another size, or a cell that cannot be
     trained.
     """
-    axes = {name: list(values) for name, values in (grid or {}).items()}
-    seeds = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    axes, seeds = axes_and_seeds(grid, seeds)
     objective = HardLabels() if objective is None else objective
     settings = Settings(epochs, lr, batch, order_seed, weight_decay, schedule, precision)
-    check_axes(axes, seeds, objective, student, examples, engine, ENGINES)
+    check_axes(axes, seeds, objective, student, examples, evaluate, engine, ENGINES)
     structural = structural_axes(axes, student, examples)
     symbolic = [name for name in axes if name not in structural]
 
@@ -87,6 +88,8 @@ def train_bank(
     for values in itertools.product(*(axes[name] for name in structural)):
         state = dict(zip(structural, values, strict=True))
         group = make_group(objective, student, examples, axes, symbolic, seeds, state, settings)
+        for split, unseen in evaluate.items():
+            check_unseen(f"evaluate[{split!r}]", unseen, group.examples)
         group = group if device is None else group.to(pick(device))
         check_teachers(group.objective, group.examples.device)
         groups.append((state, group))
@@ -191,9 +194,10 @@ def _train(
 
 
 def _errors(logits: Tensor, y: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Error % (*axes, seeds), nan for students that have not answered."""
-    wrong = (logits.argmax(-1) != y).double()
-    return (100 * wrong.mean(-1)).where(~logits[:, 0, 0].isnan(), torch.nan).view(shape)
+    """Error % (*axes, seeds), nan for students that have not answered, and without labels."""
+    if bool((y < 0).any()):
+        return torch.full(shape, torch.nan, dtype=torch.float64)
+    return (100 * missed(logits, y).mean(-1)).view(shape)
 
 
 def _cell_key(cell: dict[str, Any]) -> str:

@@ -1,46 +1,33 @@
 """Examples: images, labels and domains as tensors on one device."""
 
 import hashlib
-import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
+from kdlib.data.arguments import (
+    check_domain,
+    check_images,
+    check_labels,
+    check_shape,
+    whole,
+)
+from kdlib.data.batches import Batch, orders
 from kdlib.data.sealed import SealedLabels
-
-
-@dataclass
-class Batch:
-    """A few examples on their way through the networks.
-
-    x: float (B, C, H, W) in [0, 1] · y: (B,), -1 = no label · domain: (B,), 0 = source ·
-    ids: (B,) content hashes, None once the images were changed (augmented) · original: the images
-    before that · memory: what each teacher said of this batch, so that three objectives with one
-    teacher cost one forward.
-    """
-
-    x: Tensor
-    y: Tensor
-    domain: Tensor
-    ids: Tensor | None = None
-    original: Tensor | None = None
-    memory: dict[Any, Any] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.y)
-
-    def changed(self, x: Tensor) -> "Batch":
-        """The same labels with other images, which no table of teacher outputs knows."""
-        return Batch(x, self.y, self.domain, original=self.x)
+from kdlib.data.transforms import changed
 
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """x: uint8 or float (N, C, H, W) · y: int64 (N,), -1 = no label · domain: int64 (N,)."""
+    """x: uint8, or float in [0, 1], (N, C, H, W) · y: int64 (N,), -1 = no label · domain: (N,).
+
+    Raises ValueError for images, labels or domains that nothing can be trained on. What is made of
+    examples (a slice, a split, a sum) is not looked through again.
+    """
 
     x: Tensor
     y: Tensor
@@ -48,18 +35,24 @@ class Examples:
     name: str = ""
 
     def __post_init__(self) -> None:
-        if self.x.dim() != 4:
-            raise ValueError(
-                f"images have shape {tuple(self.x.shape)}; expected (N, C, H, W): "
-                "add a channel axis with x[:, None] for grey images"
-            )
-        if self.y.shape != (len(self.x),):
-            raise ValueError(
-                f"labels have shape {tuple(self.y.shape)} for {len(self.x)} images; "
-                f"expected ({len(self.x)},): one class index each, -1 where there is no label"
-            )
+        check_images(self.x)
+        check_labels(self.y, len(self.x))
         if cast(Any, self.domain) is None:
             object.__setattr__(self, "domain", torch.zeros_like(self.y))
+        check_domain(self.domain, len(self.x))
+
+    @classmethod
+    def of_features(cls, f: Tensor, y: Tensor, *, name: str = "") -> "Examples":
+        """Features (N, width) of any size in place of images, as (N, width, 1, 1).
+
+        For `fit` on what a frozen network says; its first module is then `nn.Flatten()`.
+        """
+        if f.dim() != 2 or not bool(f.isfinite().all()):
+            raise ValueError(
+                f"features have shape {tuple(f.shape)}; expected (N, width), all of them finite"
+            )
+        check_labels(y, len(f))
+        return _examples(f[:, :, None, None], y, torch.zeros_like(y), name)
 
     def __len__(self) -> int:
         return len(self.y)
@@ -97,14 +90,16 @@ class Examples:
     def __getitem__(self, index: Any) -> "Examples":
         if isinstance(index, int):
             index = slice(index, index + 1) if index != -1 else slice(-1, None)
-        chosen = Examples(self.x[index], self.y[index], self.domain[index], self.name)
+        x = self.x[index]
+        check_shape(x)  # an index may take an axis away
+        chosen = _examples(x, self.y[index], self.domain[index], self.name)
         if "ids" in self.__dict__:
             chosen.__dict__["ids"] = self.ids[index]
         return chosen
 
     def to(self, device: str | torch.device) -> "Examples":
         x, y, domain = (part.to(device) for part in (self.x, self.y, self.domain))
-        moved = Examples(x, y, domain, self.name)
+        moved = _examples(x, y, domain, self.name)
         if "ids" in self.__dict__:
             moved.__dict__["ids"] = self.ids.to(device)
         return moved
@@ -118,11 +113,12 @@ class Examples:
 
     def labelled_as(self, y: Tensor) -> "Examples":
         """The same images with other labels (N,)."""
+        check_labels(y, len(self))
         return self._with(y=y)
 
     def as_domain(self, domain: int) -> "Examples":
         """The same examples as those of a domain: 0 = source, 1, 2, … = targets."""
-        if domain < 0:
+        if not whole(domain, 0):
             raise ValueError(f"domain {domain}; expected 0 (source) or a target's 1, 2, …")
         return self._with(domain=torch.full_like(self.domain, domain))
 
@@ -145,13 +141,12 @@ class Examples:
         x is float in [0, 1], a thousand at a time; dtype (uint8 rounded), labels and domains stay.
         """
         generator = torch.Generator().manual_seed(seed)
-        whole = self.x.dtype == torch.uint8
-        parts = [x.float() / 255 if whole else x for x in self.x.split(1000)]
-        x = torch.cat([transform(part, generator) for part in parts])
-        if len(x) != len(self) or x.dim() != 4:
-            made = f"{tuple(self.x.shape)} into {tuple(x.shape)}"
-            raise ValueError(f"the transform made {made}; expected as many images, (N, C, H, W)")
-        x = (x.clamp(0, 1) * 255).round().to(torch.uint8) if whole else x
+        pixels = self.x.dtype == torch.uint8
+        parts = [x.float() / 255 if pixels else x for x in self.x.split(1000)]
+        x = torch.cat([changed("the transform", transform, part, generator) for part in parts])
+        x = x.clamp(0, 1) if pixels else x
+        check_images(x)
+        x = (x * 255).round().to(torch.uint8) if pixels else x
         how = getattr(transform, "__name__", "changed").replace("<lambda>", "changed")
         return self._with(x=x, name=f"{self.name}, {how}")
 
@@ -161,10 +156,10 @@ class Examples:
 
     def _with(self, **changes: Any) -> "Examples":
         parts = {"x": self.x, "y": self.y, "domain": self.domain, "name": self.name}
-        changed = Examples(**{**parts, **changes})
+        altered = _examples(**{**parts, **changes})
         if "ids" in self.__dict__ and "x" not in changes:
-            changed.__dict__["ids"] = self.ids
-        return changed
+            altered.__dict__["ids"] = self.ids
+        return altered
 
     def only(self, classes: Iterable[int]) -> "Examples":
         """The examples of these classes."""
@@ -188,20 +183,20 @@ class Examples:
         """`count` examples of each class, drawn at random."""
         labelled = self.y[self.y >= 0]
         scarce = torch.unique(labelled, return_counts=True)[1].min() if len(labelled) else 0
-        if not 1 <= count <= scarce:
+        if not whole(count, 1) or count > scarce:
             raise ValueError(
                 f"{count} examples per class were asked for; the rarest class has {int(scarce)}: "
-                f"expected 1 to {int(scarce)}"
+                f"expected 1 to {int(scarce)}, a whole number"
             )
         rank, order = self._rank_within_class(seed)
         return self[order[(rank < count) & (self.y[order] >= 0)]]
 
     def split(self, *sizes: int, seed: int = 0) -> tuple["Examples", ...]:
         """Disjoint parts of these sizes, each with every class in proportion (stratified)."""
-        if any(size < 1 for size in sizes) or sum(sizes) > len(self):
+        if not all(whole(size, 1) for size in sizes) or sum(sizes) > len(self):
             raise ValueError(
                 f"parts of {sizes} were asked for out of {len(self)} examples; "
-                "expected positive sizes that sum to no more than that"
+                "expected whole, positive sizes that sum to no more than that"
             )
         rank, order = self._rank_within_class(seed)
         counts = torch.bincount(self.y + 1)
@@ -212,8 +207,10 @@ class Examples:
 
     def folds(self, k: int, *, seed: int = 0) -> list[tuple["Examples", "Examples"]]:
         """k pairs (the rest, one fold) for cross-validation, stratified."""
-        if not 2 <= k <= len(self):
-            raise ValueError(f"k={k} folds of {len(self)} examples; expected 2 to {len(self)}")
+        if not whole(k, 2) or k > len(self):
+            raise ValueError(
+                f"k={k} folds of {len(self)} examples; expected 2 to {len(self)}, a whole number"
+            )
         rank, order = self._rank_within_class(seed)
         return [(self[order[rank % k != i]], self[order[rank % k == i]]) for i in range(k)]
 
@@ -233,7 +230,8 @@ class Examples:
                 "load both with the same size= first"
             )
         x, y = torch.cat([self.x, other.x]), torch.cat([self.y, other.y])
-        both = Examples(x, y, torch.cat([self.domain, other.domain]), f"{self.name}+{other.name}")
+        domain = torch.cat([self.domain, other.domain])
+        both = _examples(x, y, domain, f"{self.name}+{other.name}")
         if "ids" in self.__dict__ and "ids" in other.__dict__:
             both.__dict__["ids"] = torch.cat([self.ids, other.ids])
         return both
@@ -263,31 +261,14 @@ class Examples:
         self, size: int, generator: torch.Generator | None = None, *, balanced: bool = False
     ) -> list[Tensor]:
         """The places of the examples in each of the batches that `batches` makes."""
-        domains = self.domains if balanced else []
-        if size < max(1, len(domains)):
-            least = max(1, len(domains))
-            raise ValueError(f"a batch of {size} examples; expected at least {least}")
-        if len(domains) < 2:
-            order = _order(len(self), generator).to(self.device)
-            return list(torch.tensor_split(order, max(1, math.ceil(len(self) / size))))
-        parts = [(self.domain == domain).nonzero()[:, 0] for domain in domains]
-        longest = max(map(len, parts))
-        count = math.ceil(longest / (size // len(parts)))
-        streams = [torch.tensor_split(_cycle(p, longest, generator), count) for p in parts]
-        return [torch.cat(chunk) for chunk in zip(*streams, strict=True)]
+        return orders(self.domain, size, generator, balanced=balanced)
 
 
-def _order(count: int, generator: torch.Generator | None) -> Tensor:
-    return torch.arange(count) if generator is None else torch.randperm(count, generator=generator)
-
-
-def _cycle(index: Tensor, length: int, generator: torch.Generator | None) -> Tensor:
-    """`length` of these numbers: all of them, again and again, each time in a new order."""
-    rounds = [
-        index[_order(len(index), generator).to(index.device)]
-        for _ in range(math.ceil(length / len(index)))
-    ]
-    return torch.cat(rounds)[:length]
+def _examples(x: Tensor, y: Tensor, domain: Tensor, name: str) -> Examples:
+    """Examples out of parts that are known to be sound: no value is looked at again."""
+    made = object.__new__(Examples)
+    made.__dict__.update(x=x, y=y, domain=domain, name=name)
+    return made
 
 
 class Splits(NamedTuple):

@@ -6,6 +6,24 @@ import torch
 from torch import Tensor
 
 
+def changed(
+    who: str,
+    transform: Callable[[Tensor, torch.Generator], Tensor],
+    x: Tensor,
+    generator: torch.Generator,
+) -> Tensor:
+    """`transform(x, generator)`: as many images (B, C, H, W) as x, floats; else ValueError."""
+    made = transform(x, generator)
+    tensor = isinstance(made, Tensor)
+    if not tensor or len(made) != len(x) or made.dim() != 4 or not made.is_floating_point():
+        what = f"{made.dtype} {tuple(made.shape)}" if tensor else repr(made)
+        raise ValueError(
+            f"{who} made {what} of images {tuple(x.shape)}; expected as many images, floats "
+            "(N, C, H, W): does it return what it made?"
+        )
+    return made
+
+
 def jitter(pixels: int = 2) -> Callable[[Tensor, torch.Generator], Tensor]:
     """Shifts each image (B, C, H, W) by up to `pixels` each way, with black coming in.
 

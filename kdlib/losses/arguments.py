@@ -1,21 +1,28 @@
 """What every loss asks of its arguments, and how it averages."""
 
 import math
+from numbers import Real
+from typing import Any
 
 import torch
 from torch import Tensor
 
 
+def finite(value: Any) -> bool:
+    """Whether this is a plain number, neither nan nor inf."""
+    return isinstance(value, Real) and math.isfinite(value)
+
+
 def check_temperature(T: float | Tensor) -> None:
     """Plain numbers must be finite and > 0; tensors are checked where the grid is built."""
-    if not isinstance(T, Tensor) and not (T > 0 and math.isfinite(T)):
-        raise ValueError(f"temperature T={T}: expected a finite number above 0, such as 4")
+    if not isinstance(T, Tensor) and not (finite(T) and T > 0):
+        raise ValueError(f"temperature T={T!r}: expected a finite number above 0, such as 4")
 
 
 def check_fraction(name: str, value: float | Tensor) -> None:
     """Plain numbers must lie in [0, 1]."""
-    if not isinstance(value, Tensor) and not 0 <= value <= 1:
-        raise ValueError(f"{name}={value}: expected a number from 0 to 1")
+    if not isinstance(value, Tensor) and not (finite(value) and 0 <= value <= 1):
+        raise ValueError(f"{name}={value!r}: expected a number from 0 to 1")
 
 
 def check_same_classes(z_s: Tensor, z_t: Tensor) -> None:
@@ -48,7 +55,7 @@ def floats(*tensors: Tensor) -> list[Tensor]:
 def average(values: Tensor, where: Tensor | None) -> Tensor:
     """Mean of values (batch,) over the examples it concerns; 0 with a gradient if none."""
     if where is None:
-        return values.mean()
+        return values.mean() if len(values) else values.sum()
     return torch.where(where, values, 0).sum() / where.sum().clamp(min=1)
 
 

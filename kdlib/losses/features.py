@@ -202,7 +202,7 @@ def _smooth_l1(gap: Tensor) -> Tensor:
 def _among(values: Tensor, chosen: Where) -> Tensor:
     """The mean of the chosen values, 0 if there is none."""
     if chosen is None:
-        return values.mean()
+        return average(values, None)
     return torch.where(chosen, values, 0).sum() / chosen.sum().clamp(min=1)
 
 

@@ -24,7 +24,10 @@ def diversity(z: Tensor, *, where: Where = None) -> Tensor:
     """
     (z,) = floats(z)
     p = z.softmax(-1)
-    mean = p.mean(-2) if where is None else _masked(p, where).sum(-2) / where.sum().clamp(min=1)
+    if where is None:
+        mean = p.mean(-2) if len(p) else p.sum(-2)
+    else:
+        mean = _masked(p, where).sum(-2) / where.sum().clamp(min=1)
     return -(mean * mean.clamp(min=torch.finfo(mean.dtype).tiny).log()).sum(-1)
 
 

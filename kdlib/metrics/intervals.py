@@ -57,8 +57,10 @@ def bootstrap(values: Tensor, *, draws: int = 2000, seed: int = 0) -> Interval:
     """
     matrix = torch.atleast_2d(torch.as_tensor(values)).cpu().double()
     seeds, images = matrix.shape
-    if not images:
-        raise ValueError("no images to resample; give values of shape (seeds, images)")
+    if not seeds or not images:
+        raise ValueError(
+            f"no values to resample in shape {tuple(matrix.shape)}; give (seeds, images)"
+        )
     counts_seed, counts_image = _resamples(seeds, images, draws, seed)
     # float32 counts, as whole numbers exact; one product for all draws
     sums = counts_image @ matrix.T.float()  # (draws, seeds)
@@ -89,7 +91,13 @@ def difference(wrong_a: Tensor, wrong_b: Tensor, *, draws: int = 2000, seed: int
 
 
 def holm(p_values: Mapping[str, float], *, level: float = 0.05) -> dict[str, bool]:
-    """Which differences stand after Holm's correction for looking at many (Holm 1979)."""
+    """Which differences stand after Holm's correction for looking at many (Holm 1979).
+
+    Raises ValueError for a p-value that is none, nan included.
+    """
+    for name, p in p_values.items():
+        if not 0 <= p <= 1:
+            raise ValueError(f"the p-value of {name!r} is {p}; expected a number from 0 to 1")
     stands, standing = {}, True
     for i, (name, p) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
         standing = standing and p <= level / (len(p_values) - i)
@@ -125,6 +133,11 @@ def one_standard_error(scores: Mapping[float, Sequence[float]]) -> float:
     """
     if not scores:
         raise ValueError("no settings to choose from; give setting -> errors over folds")
+    for setting, folds in scores.items():
+        if not len(folds) or not np.isfinite(folds).all():
+            raise ValueError(
+                f"the errors of {setting!r} are {list(folds)}; expected one number for each fold"
+            )
     means = {setting: float(np.mean(errors)) for setting, errors in scores.items()}
     best = min(means, key=lambda setting: means[setting])
     errors = np.asarray(scores[best], dtype=float)

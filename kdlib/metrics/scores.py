@@ -5,11 +5,30 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kdlib.losses.arguments import check_temperature
 from kdlib.models import evaluating
 
 
 def wrong(logits: Tensor, y: Tensor) -> Tensor:
-    """Which answers are wrong: bool (…, N)."""
+    """Which answers are wrong: bool (…, N).
+
+    Raises ValueError for examples without a label, and where the largest logit is no finite number
+    (a class that shall not be chosen may have -inf).
+    """
+    check_labelled(logits, y)
+    finite = logits.amax(-1).isfinite()
+    if not finite.all():
+        raise ValueError(
+            f"{int((~finite).sum())} of {finite.numel()} answers are nan or inf: did the training "
+            "diverge, or was it stopped? Train again with a smaller lr, or score what is finite"
+        )
+    return logits.argmax(-1) != y
+
+
+def check_labelled(logits: Tensor, y: Tensor) -> None:
+    """Raises ValueError unless there is a label for each answer."""
+    if logits.dim() < 2:
+        raise ValueError(f"logits have shape {tuple(logits.shape)}; expected (…, N, classes)")
     if logits.shape[-2] != len(y):
         raise ValueError(f"{logits.shape[-2]} answers for {len(y)} labels; give one per label")
     if (y < 0).any():
@@ -17,7 +36,16 @@ def wrong(logits: Tensor, y: Tensor) -> Tensor:
             f"{int((y < 0).sum())} of {len(y)} examples have no label (y = -1); "
             "score labelled examples only"
         )
-    return logits.argmax(-1) != y
+
+
+def _check_classes(logits: Tensor, y: Tensor) -> None:
+    """Raises ValueError unless each answer has a label among the classes answered with."""
+    check_labelled(logits, y)
+    if len(y) and int(y.max()) >= logits.shape[-1]:
+        raise ValueError(
+            f"a label is {int(y.max())} and the logits speak of {logits.shape[-1]} classes; "
+            "score examples whose classes the network has"
+        )
 
 
 def accuracy(logits: Tensor, y: Tensor) -> Tensor:
@@ -32,6 +60,7 @@ def error_percent(logits: Tensor, y: Tensor) -> Tensor:
 
 def confusion(logits: Tensor, y: Tensor) -> Tensor:
     """Counts (classes, classes): row = label, column = answer."""
+    _check_classes(logits, y)
     classes = logits.shape[-1]
     cells = y * classes + logits.argmax(-1)
     return torch.bincount(cells, minlength=classes**2).view(classes, classes)
@@ -47,6 +76,7 @@ def macro_f1(logits: Tensor, y: Tensor) -> float:
 
 def nll(logits: Tensor, y: Tensor) -> Tensor:
     """Mean negative log-likelihood of the labels in nats, (…)."""
+    _check_classes(logits, y)
     log_p = logits.double().log_softmax(-1)
     return -log_p.gather(-1, y.expand(log_p.shape[:-1])[..., None])[..., 0].mean(-1)
 
@@ -126,6 +156,8 @@ def dark_knowledge(logits: Tensor, y: Tensor, T: float = 1.0) -> Tensor:
 
     Which wrong classes the network finds plausible for a label (Hinton et al. 2015).
     """
+    _check_classes(logits, y)
+    check_temperature(T)
     p = (logits.double() / T).softmax(-1)
     one_hot = torch.nn.functional.one_hot(y, p.shape[-1]).double()
     means = one_hot.T @ p / one_hot.sum(0).clamp(min=1)[:, None]

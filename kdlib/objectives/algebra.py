@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping
+from numbers import Real
 from typing import Any
 
 import torch
@@ -31,6 +32,16 @@ class Objective:
         if not isinstance(other, Objective):
             return NotImplemented
         return Objective(self.terms + other.terms)
+
+    def __radd__(self, other: int) -> "Objective":  # sum([a, b]) begins with 0
+        return self if other == 0 and isinstance(other, int) else NotImplemented
+
+    def __truediv__(self, number: Number) -> "Objective":
+        if not isinstance(number, int | float | Scalar):
+            return NotImplemented
+        if number == 0:
+            raise ValueError(f"{self} is divided by 0; divide by a number above 0")
+        return self * (1 / number)
 
     def __mul__(self, weight: Number) -> "Objective":
         if not isinstance(weight, int | float | Scalar):
@@ -179,6 +190,10 @@ class Term(Objective):
     def __init_subclass__(cls) -> None:
         cls.name = cls.__name__
 
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            _check_field(self.name, field.name, field.type, getattr(self, field.name))
+
     name: str
     # True where the loss decides by what a tensor holds, or by Python's own state (a counter, its
     # random numbers): students are then trained one by one, and no step is recorded.
@@ -233,6 +248,20 @@ class Term(Objective):
         return f"{self.name}({', '.join(shown)})"
 
     __repr__ = __str__
+
+
+def _check_field(term: str, name: str, kind: Any, value: Any) -> None:
+    """Raises ValueError for a value that is no number, or no network, where one belongs."""
+    given = f"{term} was given {name}={value!r}"
+    if kind == Number and not isinstance(value, Real | Scalar | Tensor):
+        raise ValueError(f"{given}; expected a number, a symbol or a schedule")
+    if kind in (Teacher, nn.Module, nn.Module | None) and not isinstance(value, kind):
+        inside = isinstance(getattr(value, "network", None), nn.Module)
+        raise ValueError(
+            f"{term} was given a {type(value).__name__}; give run.network"
+            if inside
+            else f"{given}; expected a network, or a table that `tabulate` made of one"
+        )
 
 
 def _product(a: Number, b: Number) -> Number:

@@ -30,6 +30,7 @@ class OnLayers(Taught):
     layers: Mapping[str, str]
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "layers", Layers(self.layers, self.name))
 
     def student_taps(self) -> tuple[str, ...]:
@@ -76,7 +77,10 @@ class OnLayers(Taught):
 
 @dataclass(frozen=True, repr=False)
 class Hint(OnLayers):
-    """Mean squared difference of features (FitNets, Romero et al. 2015)."""
+    """Mean squared difference of features (FitNets, Romero et al. 2015).
+
+    layers: {"student.layer": "teacher.layer"}, dotted names of modules.
+    """
 
     teacher: Teacher
     layers: Mapping[str, str]
@@ -90,6 +94,7 @@ class Cosine(OnLayers):
     """1 - cos of features; with b, of a·f(x) + b·f(x'), x' the augmented view of image x.
 
     b needs `fit(augment=…)`; without augmented images x' is x, and a and b do nothing.
+    layers: {"student.layer": "teacher.layer"}, dotted names of modules.
     """
 
     teacher: Teacher
@@ -123,7 +128,10 @@ class _OnPositions(OnLayers):
 
 @dataclass(frozen=True, repr=False)
 class Attention(_OnPositions):
-    """Where a layer is active (Zagoruyko & Komodakis 2017)."""
+    """Where a layer is active (Zagoruyko & Komodakis 2017).
+
+    layers: {"student.layer": "teacher.layer"}, dotted names of modules.
+    """
 
     teacher: Teacher
     layers: Mapping[str, str]
@@ -134,7 +142,10 @@ class Attention(_OnPositions):
 
 @dataclass(frozen=True, repr=False)
 class NeuronSelectivity(_OnPositions):
-    """The set of patterns that channels react to, by MMD (NST, Huang & Wang 2017)."""
+    """The set of patterns that channels react to, by MMD (NST, Huang & Wang 2017).
+
+    layers: {"student.layer": "teacher.layer"}, dotted names of modules.
+    """
 
     teacher: Teacher
     layers: Mapping[str, str]
@@ -152,7 +163,10 @@ class _OnRelations(OnLayers):
 
 @dataclass(frozen=True, repr=False)
 class Similarity(_OnRelations):
-    """Which images of a batch look alike (Tung & Mori 2019)."""
+    """Which images of a batch look alike (Tung & Mori 2019).
+
+    layers: {"student.layer": "teacher.layer"}, dotted names of modules.
+    """
 
     teacher: Teacher
     layers: Mapping[str, str]
@@ -163,7 +177,10 @@ class Similarity(_OnRelations):
 
 @dataclass(frozen=True, repr=False)
 class Relational(_OnRelations):
-    """Distances of pairs and angles of triangles of images (RKD, Park et al. 2019)."""
+    """Distances of pairs and angles of triangles of images (RKD, Park et al. 2019).
+
+    layers: {"student.layer": "teacher.layer"}, dotted names of modules.
+    """
 
     teacher: Teacher
     layers: Mapping[str, str]
@@ -177,7 +194,10 @@ class Relational(_OnRelations):
 
 @dataclass(frozen=True, repr=False)
 class Contrastive(OnLayers):
-    """Each image finds itself among the teacher's (InfoNCE form of CRD, Tian et al. 2020)."""
+    """Each image finds itself among the teacher's (InfoNCE form of CRD, Tian et al. 2020).
+
+    layers: {"student.layer": "teacher.layer"}, dotted names of modules.
+    """
 
     teacher: Teacher
     layers: Mapping[str, str]
@@ -189,7 +209,10 @@ class Contrastive(OnLayers):
 
 @dataclass(frozen=True, repr=False)
 class Flow(OnLayers):
-    """How one layer turns into another (FSP, Yim et al. 2017): exactly two pairs of layers."""
+    """How one layer turns into another (FSP, Yim et al. 2017): exactly two pairs of layers.
+
+    layers: {"student.layer": "teacher.layer"}, dotted names of modules.
+    """
 
     teacher: Teacher
     layers: Mapping[str, str]
@@ -209,7 +232,10 @@ class Flow(OnLayers):
 
 @dataclass(frozen=True, repr=False)
 class KernelSimilarity(OnLayers):
-    """Soft targets of distances to the teacher's class centres (classes, width_t); one pair."""
+    """Soft targets of distances to the teacher's class centres (classes, width_t); one pair.
+
+    layers: {"student.layer": "teacher.layer"}, dotted names of modules.
+    """
 
     teacher: Teacher
     layers: Mapping[str, str]
@@ -247,7 +273,10 @@ class _Regression(nn.Module):
 
 @dataclass(frozen=True, repr=False)
 class Variational(OnLayers):
-    """Variational information distillation (Ahn et al. 2019); owns a regression for each pair."""
+    """Variational information distillation (Ahn et al. 2019); owns a regression for each pair.
+
+    layers: {"student.layer": "teacher.layer"}, dotted names of modules.
+    """
 
     teacher: Teacher
     layers: Mapping[str, str]

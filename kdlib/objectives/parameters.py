@@ -57,6 +57,7 @@ class ParameterKL(_OnWeights):
     reading: str = "gaussian"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.reading not in ("gaussian", "energy"):
             raise ValueError(f"reading={self.reading!r}: expected 'gaussian' or 'energy'")
 

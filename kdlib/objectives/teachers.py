@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from kdlib.data import Batch, Examples
-from kdlib.models import Observation, evaluating, fingerprint, observe, predict
+from kdlib.models import Observation, as_taps, evaluating, fingerprint, observe, predict
 
 
 @dataclass(eq=False)
@@ -74,13 +74,13 @@ Teacher = nn.Module | TeacherTable
 
 
 def tabulate(
-    teacher: nn.Module, examples: Examples, *, taps: Iterable[str] = (), size: int = 500
+    teacher: nn.Module, examples: Examples, *, taps: str | Iterable[str] = (), size: int = 500
 ) -> TeacherTable:
     """Asks the teacher once about every example: eval mode, no gradient, float32.
 
     taps: layers whose features are kept as well. Pass the table to the terms on these layers.
     """
-    taps = tuple(taps)
+    taps = as_taps(taps)
     if not taps:
         return TeacherTable(examples.ids, predict(teacher, examples, size=size).float(), teacher)
     with evaluating(teacher):

@@ -1,5 +1,6 @@
 """`fit`: teachers, students, and later adaptation, all in the same loop."""
 
+import contextlib
 import os
 import sys
 import time
@@ -14,14 +15,23 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from kdlib import metrics
 from kdlib.data import Examples
+from kdlib.data.transforms import changed
 from kdlib.device import autocast, pick, resolve_precision, seeded, within_quota
 from kdlib.models import evaluating, fingerprint, initialise, predict
 from kdlib.objectives import HardLabels, Objective, TeacherTable, tabulate
 from kdlib.training import files
 from kdlib.training.capture import Recorded, recordable
 from kdlib.training.optimisers import adamw, one_cycle, parameter_groups, rates_for_recording
-from kdlib.training.settings import check_settings, check_teachers, domain_rules
+from kdlib.training.settings import (
+    check_answers,
+    check_parts,
+    check_settings,
+    check_teachers,
+    check_validation,
+    domain_rules,
+)
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -49,8 +59,8 @@ class Run:
         return predict(self.network, examples)
 
     def error(self, examples: Examples) -> float:
-        """Wrong answers in percent."""
-        return 100 * float((self.logits(examples).argmax(-1) != examples.y).double().mean())
+        """Wrong answers in percent; ValueError for examples without labels, answers of nan."""
+        return float(metrics.error_percent(self.logits(examples), examples.y))
 
 
 @within_quota()
@@ -86,20 +96,31 @@ def fit(
     forward: with several domains in a batch, "per_domain" (default where the student has
     BatchNorm: each domain in a forward of its own) or "joint". balanced: as many examples of each
     domain in every batch; by default wherever there are several.
-    augment(x, generator): new images (B, C, H, W) for each batch.
+    augment(x, generator): new images, floats (B, C, H, W), for each batch. validate: labelled
+    examples whose error % each row of the history has.
     precision: "fp32", "bf16", or "auto" (bf16 for convolutions where the hardware has it).
     device: None stays where the student is; on CUDA a step is recorded and replayed
     (`training.capture`), unless a term looks at values (`Term.looks_at_values`).
     checkpoint: a file written after each epoch; if it exists, training resumes from it and ends
     bit-equal to an uninterrupted run.
     Interrupting (Ctrl-C, or the stop button) keeps what was reached: `run.interrupted`.
-    Raises ValueError for examples or settings that cannot be trained on, before training.
+    Raises ValueError for a student, examples or settings that cannot be trained on or with, before
+    training; during it, where the student's answers to `validate` are no numbers any more.
     """
     objective = HardLabels() if objective is None else objective
-    target = next(student.parameters()).device if device is None else pick(device)
-    check_settings(epochs=epochs, lr=lr, batch=batch, schedule=schedule, until=until)
-    per_domain, balanced = domain_rules(student, examples, forward, balanced)
+    check_settings(
+        epochs=epochs, lr=lr, batch=batch, schedule=schedule, weight_decay=weight_decay,
+        order_seed=order_seed, seed=seed, until=until,
+    )  # fmt: skip
+    check_parts(student, examples, objective)
     objective.check(examples)
+    check_answers(student, examples)
+    if validate is not None:
+        check_validation(validate, examples)
+    if augment is not None and not callable(augment):
+        raise ValueError(f"augment={augment!r}; expected a function (x, generator) -> x")
+    target = next(student.parameters()).device if device is None else pick(device)
+    per_domain, balanced = domain_rules(student, examples, forward, balanced)
     check_teachers(objective, target)
     precision = resolve_precision(precision, student, target)
     if seed is not None:
@@ -125,8 +146,9 @@ def fit(
         "start": fingerprint(student),
     }  # fmt: skip
     state = {"learner": learner, "optimizer": optimizer, "scheduler": scheduler}
-    if checkpoint is not None and Path(checkpoint).exists():
-        run.history = _resume(checkpoint, state, settings)
+    if checkpoint is not None:
+        with contextlib.suppress(FileNotFoundError):  # none yet
+            run.history = _resume(checkpoint, state, settings)
 
     def step(index: Tensor, done: float, x: Tensor | None = None) -> dict[str, Tensor]:
         one = read(index) if x is None else read(index).changed(x)
@@ -153,7 +175,8 @@ def fit(
                 for i, index in enumerate(order):
                     given: list[Any] = [index, (epoch * steps + i) / (epochs * steps)]
                     if augment is not None:
-                        given.append(augment(examples.batch(index).x, generator))
+                        x = examples.batch(index).x
+                        given.append(changed("augment", augment, x, generator))
                     rows.append(take(*given))
                     scheduler.step()
             run.history.append(_row(epoch + 1, rows, student, validate))
@@ -177,8 +200,8 @@ def _row(
     if validate is not None:
         with evaluating(student):  # back in train() afterwards
             validate = validate.to(next(student.parameters()).device)
-            answers = predict(student, validate).argmax(-1)
-        row["validation error %"] = 100 * float((answers != validate.y).double().mean())
+            errors = metrics.error_percent(predict(student, validate), validate.y)
+        row["validation error %"] = float(errors)
     return row
 
 

@@ -1,12 +1,18 @@
 """What a run may be asked for, checked before anything is trained."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
 
 from kdlib.data import Examples
+from kdlib.data.arguments import whole
+from kdlib.losses.arguments import finite
+from kdlib.models import predict
 from kdlib.objectives import Objective, TeacherTable
+
+LARGEST_SEED = 2**40  # times a million, it still fits into a generator's seed
 
 
 def check_settings(
@@ -15,21 +21,115 @@ def check_settings(
     lr: float | Mapping[str, float],
     batch: int,
     schedule: str,
+    weight_decay: float,
+    order_seed: int,
+    seed: int | None = None,
     until: float | None = None,
 ) -> None:
     """Raises ValueError for settings that nothing can be trained with."""
     rates = list(lr.values()) if isinstance(lr, Mapping) else [lr]
-    if epochs < 1 or batch < 1 or not rates or not all(rate > 0 for rate in rates):
+    known = rates and all(finite(rate) and rate > 0 for rate in rates)
+    if not (whole(epochs, 1) and whole(batch, 1) and known):
         raise ValueError(
-            f"epochs={epochs}, batch={batch}, lr={lr}: expected whole numbers of at least 1 "
-            "and learning rates above 0 (to keep weights as they are, freeze them)"
+            f"epochs={epochs!r}, batch={batch!r}, lr={lr!r}: expected whole numbers of at least 1 "
+            "and finite learning rates above 0 (to keep weights as they are, freeze them)"
         )
+    if not (finite(weight_decay) and weight_decay >= 0):
+        raise ValueError(f"weight_decay={weight_decay!r}: expected a finite number of at least 0")
+    check_seed("order_seed", order_seed)
+    if seed is not None:
+        check_seed("seed", seed)
     if schedule not in ("one-cycle", "constant"):
         raise ValueError(f"schedule={schedule!r}: expected 'one-cycle' or 'constant'")
-    if until is not None and (schedule == "one-cycle" or not until > 0):
+    if until is not None and (schedule == "one-cycle" or not (finite(until) and until > 0)):
         raise ValueError(
-            f"until={until} with schedule={schedule!r}: expected a share above 0, and "
+            f"until={until!r} with schedule={schedule!r}: expected a share above 0, and "
             "schedule='constant' (a one-cycle run that stops early never comes down)"
+        )
+
+
+def check_seed(name: str, seed: Any) -> None:
+    if not whole(seed, -LARGEST_SEED) or seed > LARGEST_SEED:
+        raise ValueError(f"{name}={seed!r}: expected a whole number up to 2**40")
+
+
+def check_parts(student: Any, examples: Any, objective: Any) -> None:
+    """Raises ValueError unless these are a network with weights to train, Examples, an Objective.
+
+    Their names in messages are those of the arguments of `fit` and `train_bank`.
+    """
+    if not isinstance(student, nn.Module):
+        raise ValueError(
+            f"the student is {_what(student)}; expected a network, such as mlp(784, 32, 10)"
+        )
+    if not any(weight.requires_grad for weight in student.parameters()):
+        raise ValueError(
+            f"the student {type(student).__name__} has no weights that may change; "
+            "give a network with weights, not all of them frozen"
+        )
+    if not isinstance(examples, Examples):
+        raise ValueError(
+            f"examples is {_what(examples)}; expected Examples: Examples(x, y), or one part of "
+            "load(…), such as load(…).train"
+        )
+    if not isinstance(objective, Objective):
+        raise ValueError(
+            f"the objective is {_what(objective)}; expected one made of terms, such as "
+            "HardLabels() + SoftTargets(teacher, T=4)"
+        )
+
+
+def _what(given: Any) -> str:
+    if isinstance(given, type):
+        return f"the class {given.__name__} (are brackets missing?)"
+    if callable(given) and not isinstance(given, nn.Module):
+        return f"the function {getattr(given, '__name__', given)} (is it to be called first?)"
+    return f"of type {type(given).__name__}"
+
+
+def check_answers(student: nn.Module, examples: Examples) -> None:
+    """Raises ValueError unless the student answers images of this size, and for each label."""
+    name, shape = type(student).__name__, tuple(examples.x.shape[1:])
+    kind = examples.x.dtype if examples.x.is_floating_point() else torch.float32
+    try:
+        logits = predict(student, torch.zeros(2, *shape, dtype=kind))
+    except RuntimeError as error:
+        raise ValueError(
+            f"the student {name} cannot take {kind} images of {shape} "
+            f"({str(error).splitlines()[0]}); build it for images of this size and kind"
+        ) from error
+    if logits.dim() != 2:
+        raise ValueError(
+            f"the student {name} answers two images with shape {tuple(logits.shape)}; "
+            "expected logits (2, classes): give it a head"
+        )
+    if logits.shape[1] < examples.classes:
+        raise ValueError(
+            f"the student {name} has {logits.shape[1]} outputs and a label is "
+            f"{examples.classes - 1}; build it with {examples.classes} outputs, or leave classes "
+            "out with examples.only(…)"
+        )
+
+
+def check_unseen(name: str, unseen: Any, examples: Examples) -> None:
+    """Raises ValueError unless these are Examples to answer, of the training images' size."""
+    if not isinstance(unseen, Examples):
+        raise ValueError(f"{name} is {_what(unseen)}; expected Examples")
+    if not len(unseen):
+        raise ValueError(f"{name} holds no examples; give at least one")
+    if unseen.x.shape[1:] != examples.x.shape[1:]:
+        raise ValueError(
+            f"{name} has images of {tuple(unseen.x.shape[1:])} and training has "
+            f"{tuple(examples.x.shape[1:])}; load both with the same size="
+        )
+
+
+def check_validation(validate: Any, examples: Examples) -> None:
+    """Raises ValueError unless errors can be counted on these while the examples are trained on."""
+    check_unseen("validate", validate, examples)
+    if bool((validate.y < 0).any()):
+        raise ValueError(
+            f"validate={validate!r}: errors are counted with labels; give labelled examples"
         )
 
 

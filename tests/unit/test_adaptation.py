@@ -323,7 +323,8 @@ def test_adversary_gets_the_domains_apart_and_the_encoder_together() -> None:
     x[200:, 0, 0, 0] += 1.0  # the domains differ in the first pixel, the classes in the second
     y = torch.arange(400) % 2
     x[:, 0, 0, 1] += y
-    both = Examples(x, torch.where(torch.arange(400) < 200, y, -1), (torch.arange(400) >= 200) * 1)
+    points = Examples.of_features(x.flatten(1), y)
+    both = points[:200] + points[200:].unlabelled().as_domain(1)
     gaps = {}
     for strength in (0.0, 1.0):
         objective = HardLabels() + DANN("embedding", strength=strength, hidden=16)

@@ -529,6 +529,33 @@ def test_a_full_disk_costs_only_the_cache(
         ({"grid": GRID | {"alpha": [1.5]}}, r"is alpha outside \[0, 1\]\?"),
         ({"grid": GRID | {"lr": [-1.0]}}, "lr=-1.0"),
         ({"seeds": []}, "no seeds to train"),
+        ({"seeds": 1.5}, "seeds is 1.5; expected how many, or a list of them"),
+        ({"seeds": "3"}, "seeds is '3'; expected how many"),
+        ({"seeds": [0.5]}, "seed=0.5: expected a whole number"),
+        ({"seeds": [1, 2, 1]}, "seeds holds 1 twice"),
+        ({"grid": GRID | {"T": [4, 4.0]}}, "axis 'T' holds 4.0 twice"),
+        ({"grid": GRID | {"T": [[1], [1]]}}, r"axis 'T' holds \[1\] twice"),
+        ({"grid": GRID | {"T": 4}}, "axis 'T' is 4; expected a list of values"),
+        ({"grid": GRID | {"T": "14"}}, "axis 'T' is '14'; expected a list of values"),
+        ({"grid": GRID | {"T": ["4"]}}, "SoftTargets was given T='4'"),
+        ({"grid": GRID | {"seed": [1]}}, "no axis can be called 'seed'; give seeds="),
+        ({"grid": [1, 2]}, r"grid=\[1, 2\]: expected axes with their values"),
+        ({"lr": {"": 1e-2}}, "lr={'': 0.01}: a bank trains all weights at one rate"),
+        ({"epochs": 1.5}, "epochs=1.5"),
+        ({"weight_decay": -1}, "weight_decay=-1"),
+        ({"order_seed": "x"}, "order_seed='x'"),
+        ({"student": mlp(16, 4, 3)}, "MLP has 3 outputs and a label is 3"),
+        ({"student": mlp(9, 4, 4)}, r"MLP cannot take .* images of \(1, 4, 4\)"),
+        ({"student": lambda: 5}, "the student is of type int; expected a network"),
+        ({"student": None}, "the student is of type NoneType"),
+        ({"examples": (1, 2)}, "examples is of type tuple"),
+        ({"evaluate": blobs(8)}, "evaluate is a Examples; expected splits with their names"),
+        ({"evaluate": {"v": blobs(8)[:0]}}, r"evaluate\['v'\] holds no examples"),
+        ({"evaluate": {"v": 5}}, r"evaluate\['v'\] is of type int; expected Examples"),
+        (
+            {"evaluate": {"v": Examples(torch.rand(2, 1, 3, 3), torch.arange(2))}},
+            r"evaluate\['v'\] has images of \(1, 3, 3\) and training has \(1, 4, 4\)",
+        ),
         ({"epochs": 0}, "epochs=0"),
         ({"batch": 0}, "batch=0"),
         ({"schedule": "x"}, "schedule='x'"),
@@ -545,8 +572,32 @@ def test_bad_banks_are_told_before_training(
     teacher: MLP, train: Examples, change: dict, said: str
 ) -> None:
     options = {"student": mlp(16, 4, 4), "examples": train, "grid": GRID, "evaluate": {}} | change
+    seen: list[float] = []
     with pytest.raises(ValueError, match=said):
-        train_bank(mixture(teacher), cache=False, **options)
+        train_bank(
+            mixture(teacher), cache=False, watch=lambda done, errors: seen.append(done), **options
+        )
+    assert not seen
+
+
+def test_an_objective_that_is_none(train: Examples) -> None:
+    for objective in ("kd", lambda: 5, nn.CrossEntropyLoss()):
+        with pytest.raises(ValueError, match=r"the objective is of type .* made of terms"):
+            train_bank(objective, student=mlp(16, 4, 4), examples=train, evaluate={}, cache=False)
+
+
+def test_a_split_without_labels_has_answers_and_no_errors(train: Examples, test: Examples) -> None:
+    seen: list[Tensor] = []
+    bank = train_bank(
+        student=mlp(16, 4, 4), examples=train, seeds=2, epochs=1, cache=False,
+        evaluate={"target": test.unlabelled()},
+        watch=lambda _, errors: seen.append(errors["target"]),
+    )  # fmt: skip
+    assert bank.logits["target"].isfinite().all()
+    assert len(seen) == 2 and all(errors.isnan().all() for errors in seen)
+    for act in (bank.wrong, bank.errors, bank.frame):
+        with pytest.raises(ValueError, match="400 of 400 examples have no label"):
+            act("target")
 
 
 @pytest.mark.parametrize("engine", ["fast", "reference", "sequential"])
@@ -651,6 +702,12 @@ def test_a_stopped_bank_keeps_what_there_is_and_no_cache_keeps_it(
     assert not stopped.logits["test"][0].isnan().any()
     assert stopped.logits["test"][1].isnan().all()
     assert stopped.losses[0].isnan().sum() == 2  # two seeds, the third epoch
+    assert stopped.errors()[0].isfinite().all() and stopped.errors()[1].isnan().all()
+    first, second = stopped.frame()[["error %", "low", "high"]].to_numpy()
+    assert first[0] == float(stopped.errors()[0].mean()) and all(map(math.isnan, second))
+    assert stopped.frame(seeds=True)["error %"].isna().tolist() == [False, False, True, True]
+    with pytest.raises(ValueError, match="800 of 1600 answers are nan or inf"):
+        stopped.wrong()
     stopped.network(width=4, seed=1)
     with pytest.raises(ValueError, match=r"stopped before the student of .* began"):
         stopped.network(width=8, seed=0)

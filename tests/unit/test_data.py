@@ -31,6 +31,59 @@ def test_examples_check_their_shapes() -> None:
         Examples(torch.zeros(5, 1, 3, 3), torch.zeros(4))
 
 
+X, Y = torch.rand(5, 1, 3, 3), torch.arange(5)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (
+            lambda: Examples(255 * X, Y),
+            r"values from .* to 2.*from 0 to 1: divide .* by 255",
+        ),
+        (lambda: Examples(-X, Y), "expected finite floats from 0 to 1"),
+        (lambda: Examples(X / 0 * 0, Y), "values from nan to nan"),
+        (lambda: Examples((255 * X).long(), Y), r"images are torch.int64; expected torch.uint8"),
+        (lambda: Examples(X > 0.5, Y), "images are torch.bool"),
+        (lambda: Examples(X.numpy(), Y), "images are a ndarray; expected a tensor"),  # type: ignore
+        (lambda: Examples(X, Y.tolist()), "labels are a list; expected a tensor"),  # type: ignore
+        (lambda: Examples(X, Y.float()), r"labels are torch.float32; expected .*y.long\(\)"),
+        (lambda: Examples(X, Y.to(torch.uint8)), "labels are torch.uint8"),
+        (lambda: Examples(X, Y - 7), "a label is -7; expected"),
+        (lambda: Examples(X, Y).labelled_as(Y - 2), "a label is -2"),
+        (lambda: Examples(X, Y, "mine"), r"domain is 'mine' for 5 .*name=…"),  # type: ignore
+        (lambda: Examples(X, Y, Y[:3]), r"domain is torch.int64 of shape \(3,\) for 5 images"),
+        (lambda: Examples(X, Y, Y.float()), r"domain is torch.float32 of shape \(5,\)"),
+        (lambda: Examples(X, Y, Y - 1), "a domain is -1"),
+        (lambda: Examples(X, Y)[torch.tensor(1)], r"images have shape \(1, 3, 3\)"),
+        (lambda: Examples(X, Y).transformed(lambda x, g: x * torch.nan), "values from nan to nan"),
+        (lambda: Examples(X, Y).transformed(lambda x, g: None), "the transform made None"),  # type: ignore
+        (lambda: Examples(X, Y).transformed(lambda x, g: x[1:]), "expected as many images"),
+        (lambda: Examples.of_features(X, Y), r"features have shape \(5, 1, 3, 3\)"),
+        (lambda: Examples.of_features(X.flatten(1) * torch.inf, Y), "all of them finite"),
+    ],
+)
+def test_examples_nothing_can_be_trained_on(make, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        make()
+
+
+def test_what_is_made_of_examples_is_not_looked_through_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    examples = Examples(X.double(), Y, torch.ones(5, dtype=torch.int64))
+    monkeypatch.setattr("kdlib.data.examples.check_images", lambda x: pytest.fail("looked again"))
+    parts = [examples[1:3], examples.to("cpu"), examples.called("b"), examples.unlabelled()]
+    for part in [*parts, examples.as_domain(2), examples + examples, *examples.split(2, 2)]:
+        assert part.x.dtype == torch.float64 and len(part.domain) == len(part)
+
+
+def test_features_take_the_place_of_images() -> None:
+    f = 9 * torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
+    features = Examples.of_features(f, torch.arange(4), name="said")
+    assert torch.equal(features.batch().x.flatten(1), f) and features[1:].name == "said"
+
+
 def test_batches_are_floats_from_0_to_1() -> None:
     x = torch.tensor([0, 51, 255], dtype=torch.uint8).view(3, 1, 1, 1)
     batch = Examples(x, torch.tensor([0, 1, -1])).batch()
@@ -168,7 +221,7 @@ def test_source_and_target_join_with_their_domains() -> None:
     both = source + target
     assert both.domain.tolist() == [0] * 5 + [1] * 6 and both.name == "pictures+target"
     with pytest.raises(ValueError, match=r"uint8 images of \(1, 3, 3\) .*float32"):
-        source + Examples(target.x.float(), target.y)
+        source + Examples(target.x.float() / 255, target.y)
 
 
 @pytest.mark.parametrize(
@@ -176,6 +229,10 @@ def test_source_and_target_join_with_their_domains() -> None:
     [
         (lambda e: e.split(50, 51), r"parts of \(50, 51\).* 100 examples"),
         (lambda e: e.split(0), r"positive sizes"),
+        (lambda e: e.split(20.5), r"whole, positive sizes"),
+        (lambda e: e.per_class(1.5), r"1.5 examples per class .*, a whole number"),
+        (lambda e: e.folds(2.5), r"k=2.5 folds .*, a whole number"),
+        (lambda e: e.as_domain(0.5), r"domain 0.5; expected"),
         (lambda e: e.without([7]), r"class 7 does not occur among \[0, 1, 2\]"),
         (lambda e: e.only([-2]), r"class -2 does not occur"),
         (lambda e: e.per_class(99), r"99 examples per class .* expected 1 to \d+"),
@@ -280,6 +337,49 @@ def test_missing_data_and_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert data_root() == tmp_path
 
 
+@pytest.mark.parametrize(
+    ("given", "offline"),
+    [("1", True), ("true", True), ("YES", True), ("", False), ("0", False), ("No", False)],
+)
+def test_offline_is_a_yes_or_a_no(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, offline: bool
+) -> None:
+    asked = []
+    fetching(monkeypatch, asked.append)
+    monkeypatch.setenv("KDLIB_DATA", str(tmp_path))
+    monkeypatch.setenv("KDLIB_OFFLINE", given)
+    said = f"KDLIB_OFFLINE={given} forbids the network" if offline else "could not be fetched"
+    with pytest.raises(FileNotFoundError, match=said):
+        load("mnist")
+    assert bool(asked) != offline
+
+
+def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KDLIB_CACHE", "~/kept")
+    monkeypatch.delenv("KDLIB_DATA", raising=False)
+    assert sources.cache_root() == Path.home() / "kept"
+    assert data_root() == Path.home() / "kept" / "data"
+    monkeypatch.setenv("KDLIB_DATA", "~/digits")
+    assert data_root() == Path.home() / "digits"
+
+
+def test_a_folder_that_may_not_be_read(tiny_mnist: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from kdlib import doctor
+
+    def refuse(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    said = r"MNIST/raw/.* may not be read \(Permission denied\); make it readable, or set KDLIB_"
+    with pytest.raises(PermissionError, match=said):
+        load("mnist")
+    monkeypatch.setattr(Path, "is_dir", refuse)
+    assert "make it readable, or set KDLIB_CACHE" in verify("mnist")
+    (line,) = [line for line in doctor._data() if line.what.startswith("data mnist:")]
+    assert line.broken and line.mend.startswith("make it readable, or set KDLIB_CACHE")
+    assert "delete" not in str(line)
+
+
 def fetching(monkeypatch: pytest.MonkeyPatch, fetch) -> None:
     """Puts `fetch(root)` in place of torchvision's download."""
     from kdlib import vision
@@ -327,6 +427,18 @@ def test_an_unknown_name_suggests_the_nearest(name: str, said: str) -> None:
         load(name)
     with pytest.raises(ValueError, match="is unknown"):
         verify(name)
+
+
+@pytest.mark.parametrize("name", [None, 5, [b"?"]])
+def test_a_name_that_is_no_text_is_unknown_too(name: object) -> None:
+    with pytest.raises(ValueError, match=r"is unknown; there are mnist5k, .*choose one of these"):
+        load(name)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("size", [0, -3, "a", 8.5])
+def test_a_size_is_a_number_of_pixels(size: object) -> None:
+    with pytest.raises(ValueError, match=f"size={size!r}: expected a whole number of pixels"):
+        load("digits", size=size)  # type: ignore[arg-type]
 
 
 def test_names_are_what_load_knows() -> None:

@@ -546,3 +546,30 @@ def test_mistake_alpha_means_the_opposite() -> None:
     weights = {term.name: weight for weight, term in objective.terms}
     close(weights["SoftTargets"], 0.9)
     close(weights["HardLabels"], 0.1)
+
+
+# ---- no examples ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda z: losses.hard_labels(z, torch.zeros(0, dtype=torch.int64)),
+        lambda z: losses.soft_targets(z, z.detach(), 4.0),
+        lambda z: losses.jensen_shannon(z, z.detach(), 4.0, beta=0.5),
+        lambda z: losses.logit_mse(z, z.detach()),
+        lambda z: losses.probability_mse(z, z.detach(), 4.0),
+        lambda z: losses.dist(z, z.detach(), 4.0),
+        lambda z: losses.hint(z, z.detach()),
+        lambda z: losses.relational(z, z.detach()),
+        lambda z: losses.contrastive(z, z.detach()),
+        lambda z: losses.entropy(z),
+        lambda z: losses.diversity(z),
+        lambda z: losses.information_maximization(z),
+    ],
+)
+def test_no_examples_are_no_loss(loss) -> None:
+    z = torch.zeros(0, 4, requires_grad=True)
+    value = loss(z)
+    value.backward()
+    assert value == 0 and z.grad is not None

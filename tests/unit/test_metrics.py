@@ -60,11 +60,40 @@ def test_many_students_are_scored_at_once() -> None:
 def test_unlabelled_examples_are_not_scored() -> None:
     z, y = answers()
     y[:3] = -1
-    for score in (metrics.wrong, metrics.accuracy, metrics.calibration_error):
+    counts = (metrics.confusion, metrics.macro_f1, metrics.nll, metrics.dark_knowledge)
+    for score in (metrics.wrong, metrics.accuracy, metrics.calibration_error, *counts):
         with pytest.raises(ValueError, match=r"3 of 400 examples have no label"):
             score(z, y)
     with pytest.raises(ValueError, match=r"400 answers for 399 labels"):
         metrics.wrong(z, y[1:])
+    for score in counts:
+        with pytest.raises(ValueError, match=r"a label is 99 and the logits speak of"):
+            score(z, y.clamp(min=99))
+    with pytest.raises(ValueError, match=r"logits have shape \(400,\); expected"):
+        metrics.wrong(z[:, 0], y)
+    with pytest.raises(ValueError, match="temperature T=0"):
+        metrics.dark_knowledge(z, y.clamp(min=0), 0)
+
+
+def test_answers_that_are_no_numbers_are_not_scored() -> None:
+    z, y = answers()
+    masked = z.clone()
+    masked[:, 0] = -torch.inf  # a class that shall not be chosen
+    assert not bool((metrics.wrong(masked, y)[y == 0] == 0).any())
+    for bad in (torch.nan, torch.inf):
+        z[3, 1] = bad
+        for score in (metrics.wrong, metrics.error_percent, metrics.accuracy):
+            with pytest.raises(ValueError, match=r"1 of 400 answers are nan or inf"):
+                score(z, y)
+
+
+def test_holm_and_the_choice_of_a_setting_want_numbers() -> None:
+    for p in (float("nan"), 3.0, -0.1):
+        with pytest.raises(ValueError, match=r"the p-value of 'a' is .*from 0 to 1"):
+            metrics.holm({"a": p, "b": 0.001})
+    for folds in ([], [1.0, float("nan")]):
+        with pytest.raises(ValueError, match=r"the errors of 1 are .*one number for each fold"):
+            metrics.one_standard_error({1: folds, 2: [0.5]})
 
 
 def test_calibration_by_hand() -> None:
@@ -178,8 +207,9 @@ def test_bootstrap_is_reproducible_and_needs_images() -> None:
     torch.manual_seed(0)
     metrics.bootstrap(values)
     assert torch.equal(torch.rand(1), expected)
-    with pytest.raises(ValueError, match="no images to resample"):
-        metrics.bootstrap(values[:, :0])
+    for none in (values[:, :0], values[:0]):
+        with pytest.raises(ValueError, match="no values to resample"):
+            metrics.bootstrap(none)
 
 
 def test_a_paired_difference_is_narrower_than_an_unpaired_one() -> None:

@@ -52,7 +52,7 @@ def test_cnn_has_three_stages_that_double() -> None:
     assert cnn(4, 10, channels=3)(X.repeat(1, 3, 1, 1)).shape == (3, 10)
 
 
-@pytest.mark.parametrize("sizes", [(), (5,), (5, 0, 2)])
+@pytest.mark.parametrize("sizes", [(), (5,), (5, 0, 2), ("a", 3), (5, 1.5, 2)])
 def test_mlp_needs_sizes(sizes: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"expected inputs, hidden widths and classes"):
         mlp(*sizes)
@@ -61,6 +61,34 @@ def test_mlp_needs_sizes(sizes: tuple[int, ...]) -> None:
 def test_cnn_needs_a_width() -> None:
     with pytest.raises(ValueError, match=r"width=0.*≥ 1"):
         cnn(0)
+    with pytest.raises(ValueError, match=r"width=1.5.* whole numbers ≥ 1"):
+        cnn(1.5)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"channels=0: expected whole numbers ≥ 1"):
+        cnn(4, channels=0)
+
+
+@pytest.mark.parametrize("dropout", [2, -0.1, "half"])
+def test_dropout_is_a_share(dropout) -> None:
+    with pytest.raises(ValueError, match=r"dropout=.*expected a number from 0 to 1"):
+        mlp(784, 4, 3, dropout=dropout)
+
+
+class TwoAnswers(nn.Module):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x.flatten(1), x.flatten(1)
+
+
+def test_a_network_answers_with_one_tensor() -> None:
+    for ask in (observe, predict):
+        with pytest.raises(ValueError, match="TwoAnswers answers with tuple, not one tensor"):
+            ask(TwoAnswers(), X)
+
+
+def test_one_name_is_one_tap() -> None:
+    network = mlp(64, 5, 10)
+    one, several = observe(network, X, "stage1"), observe(network, X, ["stage1"])
+    assert list(one.features) == ["stage1"]
+    assert torch.equal(one.features["stage1"], several.features["stage1"])
 
 
 def test_normalisation_is_a_buffer_that_travels_with_the_weights() -> None:

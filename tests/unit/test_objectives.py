@@ -30,6 +30,8 @@ from kdlib.objectives import (
     progress,
     tabulate,
 )
+from kdlib.objectives.features import OnLayers
+from kdlib.training import Run
 
 T, alpha = Symbol("T"), Symbol("alpha")
 HINT = {"stage1": "stage1"}
@@ -464,6 +466,50 @@ def test_different_class_counts(train: Examples) -> None:
     for objective in (SoftTargets(wide, 4), LogitMSE(wide), TeacherLabels(wide), Dist(wide)):
         with pytest.raises(ValueError, match="4 classes and the teacher with 7"):
             call(objective, mlp(16, 8, 4), train.batch(slice(0, 8)))
+
+
+@pytest.mark.parametrize("term", ["SoftTargets", "ReverseKL", "Standardized"])
+def test_a_term_wants_a_network_and_a_number(teacher: MLP, term: str) -> None:
+    make = getattr(objectives, term)
+    with pytest.raises(ValueError, match=f"{term} was given T='4'; expected a number"):
+        make(teacher, "4")
+    with pytest.raises(ValueError, match=f"{term} was given teacher='teacher.pt'; expected a netw"):
+        make("teacher.pt", 4)
+    with pytest.raises(ValueError, match=f"{term} was given a Run; give run.network"):
+        make(Run(teacher), 4)
+
+
+def test_terms_on_layers_and_weights_want_a_network_too(teacher: MLP) -> None:
+    for make in (
+        lambda run: objectives.Hint(run, {"stage1": "stage1"}),
+        lambda run: objectives.ParameterKL(run),
+        lambda run: Regularizer(run),
+    ):
+        with pytest.raises(ValueError, match=r"was given a Run; give run\.network"):
+            make(Run(teacher))
+
+
+def test_sums_and_quotients(teacher: MLP) -> None:
+    a, b = HardLabels(), SoftTargets(teacher, 4)
+    assert sum([a, b]) == a + b
+    assert (a + b) / 2 == 0.5 * a + 0.5 * b and str(a / alpha) == "1 / alpha · HardLabels()"
+    with pytest.raises(ValueError, match=r"HardLabels\(\) is divided by 0"):
+        a / 0
+    for act in (lambda: 1 + a, lambda: a / "2"):
+        with pytest.raises(TypeError, match="unsupported operand"):
+            act()
+
+
+@pytest.mark.parametrize(
+    "term",
+    [t for t in vars(objectives).values() if isinstance(t, type) and issubclass(t, OnLayers)],
+)
+def test_each_term_on_layers_says_what_its_layers_are(term: type) -> None:
+    assert '{"student.layer": "teacher.layer"}' in str(term.__doc__)
+
+
+def test_a_table_of_one_layer(teacher: MLP, train: Examples) -> None:
+    assert list(tabulate(teacher, train[:4], taps="stage1").features) == ["stage1"]
 
 
 def test_an_unknown_layer_is_named_before_training(teacher: MLP, train: Examples) -> None:

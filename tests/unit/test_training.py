@@ -6,13 +6,15 @@ import pickle
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from blobs import blobs
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kdlib.bank import train_bank
-from kdlib.data import Examples, jitter
+from kdlib.data import Examples, Splits, jitter
 from kdlib.models import MLP, cnn, fingerprint, initialise, mlp
 from kdlib.objectives import (
     HardLabels,
@@ -256,7 +258,9 @@ def test_a_damaged_checkpoint_is_told(train: Examples, tmp_path: Path, damage: s
         content[middle] ^= 255
         changed = {"truncated": content[:middle], "corrupted": content, "empty": b"", "text": b"hi"}
         path.write_bytes(changed[damage])
-    with pytest.raises(OSError, match=r"run.pt is damaged.* delete it and train again"):
+    ours = damage in ("truncated", "corrupted")  # only these may be deleted without a look
+    said = r"damaged \(.*\); delete it and train again" if ours else "not one of ours; choose ano"
+    with pytest.raises(OSError, match=f"run.pt is .*{said}"):
         fit(mlp(16, 8, 4), train, epochs=1, seed=0, checkpoint=path)
 
 
@@ -355,12 +359,74 @@ def test_files_are_whole_verified_and_run_no_code(tmp_path: Path) -> None:
             return (Path.touch, (tmp_path / "touched",))
 
     (tmp_path / "evil.pt").write_bytes(pickle.dumps({"payload": Evil(), "sha256": ""}, protocol=2))
-    with pytest.raises(OSError, match="damaged or not one of ours"):
+    with pytest.raises(OSError, match="damaged or not one of ours; choose another name"):
         load(tmp_path / "evil.pt")
     assert not (tmp_path / "touched").exists()
     with pytest.raises(OSError, match="could not be saved"):
         save(path / "under_a_file.pt", {})
     assert files.load is load
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        (lambda train: mlp(16, 8, 4), "MLP"),
+        (lambda train: fit(mlp(16, 8, 4), train, epochs=1), "Run"),
+        (lambda train: {"a": 1, "b": [np.ones(3)]}, "ndarray"),
+        (lambda train: {"a": np.float64(3)}, "float64"),
+        (lambda train: lambda: 1, "function"),
+    ],
+)
+def test_what_could_not_be_read_again_is_not_written(
+    train: Examples, tmp_path: Path, given, named: str
+) -> None:
+    path = tmp_path / "net.pt"
+    save(path, {"w": torch.ones(2)})
+    said = f"save was given {named}; expected tensors.*for a network save network.state_dict"
+    with pytest.raises(ValueError, match=said):
+        save(path, given(train))
+    assert torch.equal(load(path)["w"], torch.ones(2))
+    assert [file.name for file in tmp_path.iterdir()] == ["net.pt"]
+
+
+def test_a_network_comes_back_as_the_docstring_says(tmp_path: Path) -> None:
+    network, other = initialise(mlp(16, 8, 4), 0), initialise(mlp(16, 8, 4), 1)
+    save(tmp_path / "net.pt", network.state_dict())
+    other.load_state_dict(load(tmp_path / "net.pt"))
+    assert same(network, other)
+
+
+def test_a_folder_and_an_unreadable_file_are_told(
+    train: Examples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for act in (load, lambda path: save(path, 1)):
+        with pytest.raises(OSError, match="is a folder; name a file in it"):
+            act(tmp_path)
+    with pytest.raises(OSError, match="is a folder; name a file in it"):
+        fit(mlp(16, 8, 4), train, epochs=1, checkpoint=tmp_path)
+
+    def refuse(path: Path, *how: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    save(tmp_path / "x.pt", 1)
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(OSError, match=r"x.pt could not be read \(Permission denied\); make it re"):
+        load(tmp_path / "x.pt")
+
+
+def test_a_cache_that_may_not_be_read_costs_only_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kdlib.bank import cache
+
+    def refuse(path: Path, *how: object, **also: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    assert cache.read(tmp_path / "none.pt") is None
+    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(Path, "exists", refuse)
+    with pytest.warns(UserWarning, match=r"could not be read .*the bank is trained anew"):
+        assert cache.read(tmp_path / "x.pt") is None
 
 
 # ---- bad input -----------------------------------------------------------------------------------
@@ -377,6 +443,26 @@ def test_files_are_whole_verified_and_run_no_code(tmp_path: Path) -> None:
         ({"precision": "fp16"}, "precision='fp16': expected 'fp32', 'bf16' or 'auto'"),
         ({"device": "cuda:77"}, "device 'cuda:77' cannot be used here"),
         ({"device": "gpu"}, "device 'gpu' cannot be used here"),
+        ({"epochs": 1.5}, "epochs=1.5.*expected whole numbers"),
+        ({"epochs": "3"}, "epochs='3'"),
+        ({"batch": 2.5}, "batch=2.5"),
+        ({"lr": "3"}, "lr='3'"),
+        ({"lr": None}, "lr=None"),
+        ({"lr": float("inf")}, "lr=inf: .*finite learning rates"),
+        ({"lr": {"": 1e-2, "head": "3"}}, "lr={.*'head': '3'}"),
+        ({"seed": 1.5}, "^seed=1.5: expected a whole number"),
+        ({"seed": 2**70}, "^seed=.*up to"),
+        ({"order_seed": "a"}, "order_seed='a': expected a whole number"),
+        ({"weight_decay": -1}, "weight_decay=-1: expected a finite number of at least 0"),
+        ({"until": "x", "schedule": "constant"}, "until='x'"),
+        ({"augment": "flip"}, "augment='flip'; expected a function"),
+        ({"objective": HardLabels}, r"the class HardLabels \(are brackets missing\?\)"),
+        ({"objective": nn.CrossEntropyLoss()}, "objective is of type CrossEntropyLoss"),
+        ({"objective": "kd"}, "the objective is of type str; expected one made of terms"),
+        ({"validate": (1, 2)}, "validate is of type tuple; expected Examples"),
+        ({"validate": blobs(8)[:0]}, "validate holds no examples"),
+        ({"validate": blobs(8).unlabelled()}, "errors are counted with labels"),
+        ({"validate": bigger(blobs(8))}, r"images of \(1, 8, 8\) and training has \(1, 4, 4\)"),
     ],
 )
 def test_settings_are_checked_before_anything_happens(
@@ -385,8 +471,70 @@ def test_settings_are_checked_before_anything_happens(
     student = mlp(16, 8, 4)
     before = fingerprint(student)
     with pytest.raises(ValueError, match=said):
-        fit(student, train, seed=0, **settings)
+        fit(student, train, **({"seed": 0} | settings))
     assert fingerprint(student) == before
+
+
+@pytest.mark.parametrize(
+    ("student", "said"),
+    [
+        (mlp(16, 8, 3), "MLP has 3 outputs and a label is 3; build it with 4"),
+        (mlp(9, 8, 4), r"MLP cannot take torch.float32 images of \(1, 4, 4\) .*build it for"),
+        (cnn(2, 4, channels=3), r"CNN cannot take .* images of \(1, 4, 4\)"),
+        (mlp(16, 8, 4).requires_grad_(False), "MLP has no weights that may change"),
+        (nn.Sequential(nn.Flatten()), "Sequential has no weights that may change"),
+        (nn.Conv2d(1, 4, 1), r"answers two images with shape \(2, 4, 4, 4\)"),
+        (mlp, r"the function mlp \(is it to be called first\?\)"),
+        (None, "the student is of type NoneType; expected a network"),
+    ],
+)
+def test_students_are_checked_before_anything_happens(train: Examples, student, said: str) -> None:
+    before = fingerprint(student) if isinstance(student, nn.Module) else None
+    with pytest.raises(ValueError, match=said):
+        fit(student, train, seed=0)
+    assert before is None or fingerprint(student) == before
+
+
+def test_a_student_may_have_more_outputs_than_classes_occur(train: Examples) -> None:
+    assert len(fit(mlp(16, 8, 9), train, epochs=1, seed=0).history) == 1
+
+
+def test_not_a_part_of_a_data_set_but_all_of_it(train: Examples) -> None:
+    for whole in (Splits(train, train, train), (train.x, train.y), None):
+        with pytest.raises(ValueError, match=r"examples is of type .*such as load\(…\).train"):
+            fit(mlp(16, 8, 4), whole)  # type: ignore[arg-type]
+
+
+def test_errors_are_of_labelled_images_and_of_numbers(train: Examples) -> None:
+    run = fit(mlp(16, 8, 4), train, epochs=1, seed=0)
+    with pytest.raises(ValueError, match="320 of 320 examples have no label"):
+        run.error(train.unlabelled())
+    run.network.head.bias.data[:] = torch.nan
+    with pytest.raises(ValueError, match="320 of 320 answers are nan or inf"):
+        run.error(train)
+    with pytest.raises(ValueError, match="320 of 320 answers are nan or inf"):
+        fit(run.network, train, SoftTargets(run.network, 4), epochs=1, validate=train)
+
+
+def test_an_augmentation_that_forgets_its_return_is_told(train: Examples) -> None:
+    def forgetful(x: Tensor, generator: torch.Generator) -> None:
+        x.flip(-1)
+
+    with pytest.raises(ValueError, match=r"augment made None of images .*does it return what"):
+        fit(mlp(16, 8, 4), train, epochs=1, seed=0, augment=forgetful)  # type: ignore[arg-type]
+    for bad in (lambda x, g: x[:3], lambda x, g: (255 * x).long(), lambda x, g: x.flatten(1)):
+        with pytest.raises(ValueError, match=r"augment made torch.* expected as many images"):
+            fit(mlp(16, 8, 4), train, epochs=1, seed=0, augment=bad)
+
+
+def test_auxiliary_outputs_are_told(train: Examples) -> None:
+    class Auxiliary(nn.Sequential):
+        def forward(self, x: Tensor):  # as GoogLeNet: two answers while it trains
+            z = super().forward(x)
+            return (z, z) if self.training else z
+
+    with pytest.raises(ValueError, match="Auxiliary answers with tuple, not one tensor"):
+        fit(Auxiliary(nn.Flatten(), nn.Linear(16, 4)), train, epochs=1)
 
 
 def test_examples_are_checked_before_anything_happens(teacher: MLP, train: Examples) -> None:
