@@ -431,6 +431,7 @@ def test_ctrl_c_ends_a_sweep_at_once_and_leaves_nothing(
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # as in a terminal
     )
     try:
         deadline = time.monotonic() + 60
