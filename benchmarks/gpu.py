@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -30,9 +31,12 @@ def moved(work: Work, device: str) -> Work:
 
 
 def rows(
-    sixty: Work, five: Work, device: str = "cuda"
+    sixty: Work, five: Work, device: str = "cuda", backend: str = "inductor"
 ) -> list[tuple[Work, contenders.Entries, int]]:
-    """(work, its contenders, students) of each row, ours last; what is captured is warm by then."""
+    """(work, its contenders, students) of each row, ours last; what is captured is warm by then.
+
+    backend: what compiles the networks of the rows that say so; they show where it pays.
+    """
     sixty, five = moved(sixty, device), moved(five, device)
     found = []
     for work in (sixty, five):
@@ -45,11 +49,30 @@ def rows(
         found.append((work, entries, contenders.STUDENTS))
     name = f"{WHERE}teacher 784-1200-1200-10, 10 epochs of 60k"
     ten = Work(name, sixty.examples, 512, 10, 32, sixty.teacher)
+
+    def compiled(make: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
+        def made() -> nn.Module:
+            network = make()
+            network.compile(backend=backend)
+            return network
+
+        return made
+
+    big = networks.big
     entries = {
         "plain loop, fp32": (networks.plain_teacher(ten), 50),
-        "fit, bf16": (networks.fitted(ten, networks.big, "bf16", False), ten.steps),
+        "fit, bf16, compiled": (networks.fitted(ten, compiled(big), "bf16", False), ten.steps),
+        "fit, bf16": (networks.fitted(ten, big, "bf16", False), ten.steps),
     }
     found.append((ten, entries, 1))
+    small, teacher = (lambda: cnn(8)), cnn(32).eval().to(sixty.examples.device)
+    name = f"{WHERE}convolutional student, 10 epochs of 60k"
+    taught = Work(name, sixty.examples, 256, 10, 32, teacher)
+    entries = {
+        "fit, bf16, compiled": (networks.fitted(taught, compiled(small), "bf16", True), 200),
+        "fit, bf16": (networks.fitted(taught, small, "bf16", True), 200),
+    }
+    found.append((taught, entries, 1))
     width = max(1, five.width // 4)
     many = Convolutional(**{**vars(five), "name": f"{five.name}, cnn({width})", "width": width})
     entries = {

@@ -46,11 +46,13 @@ class Stack:
         states = [network.state_dict() for network in networks]
         self.names = [name for name, _ in networks[0].named_parameters()]
         self.buffers = {k: v for k, v in states[0].items() if k not in self.names}
-        stacked = [torch.stack([state[name] for state in states]) for name in self.names]
-        self.flat = torch.nn.Parameter(torch.cat([tensor.flatten() for tensor in stacked]))
+        self.shapes = [torch.Size([self.count, *states[0][name].shape]) for name in self.names]
+        size = sum(shape.numel() for shape in self.shapes)
+        self.flat = torch.nn.Parameter(states[0][self.names[0]].new_empty(size))
         self.flat.grad = torch.zeros_like(self.flat)
-        self.shapes = [tensor.shape for tensor in stacked]
         self.values, self.grads = self._views(self.flat.data), self._views(self.flat.grad)
+        for name, values in zip(self.names, self.values, strict=True):
+            torch.stack([state[name] for state in states], out=values)
         self.layers = list(zip(self.values[::2], self.values[1::2], strict=True))
         self.slopes = list(zip(self.grads[::2], self.grads[1::2], strict=True))
 
@@ -119,7 +121,7 @@ def fast(group: Group) -> Trained:
         flat = stack.normalise(x).flatten(1)
         return flat.bfloat16() if settings.precision == "bf16" else flat
 
-    inputs = prepared(whole.x)
+    inputs = torch.cat([prepared(x) for x in whole.x.split(1000)])
     classes = stack.shapes[-1][-1]
     targets = [_target(group, w, term, whole, classes) for w, term in group.objective.terms]
     _, balanced = domain_rules(networks[0], examples, None, None)
@@ -127,9 +129,13 @@ def fast(group: Group) -> Trained:
     optimizer = adamw([stack.flat], settings.weight_decay, settings.lr)
     scheduler = one_cycle(optimizer, settings.epochs * steps, settings.schedule)
 
+    asked: dict[Examples, list[Tensor]] = {}  # prepared once, answered after every epoch
+
     def answer(unseen: Examples) -> Tensor:
-        chunks = unseen.to(examples.device).batch().x.split(1000)
-        logits = [stack.forward(prepared(x))[-1] for x in chunks]
+        if unseen not in asked:
+            images = unseen.to(examples.device).batch().x
+            asked[unseen] = [prepared(x) for x in images.split(1000)]
+        logits = [stack.forward(x)[-1] for x in asked[unseen]]
         return torch.cat(logits, -1).transpose(1, 2).contiguous()  # (S, C, N) -> (S, N, C)
 
     def step(index: Tensor, done: float) -> dict[str, Tensor]:

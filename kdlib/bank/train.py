@@ -162,7 +162,8 @@ def _train(
             every = logits.setdefault(split, said.new_full((students, *said.shape[1:]), torch.nan))
             every[where] = said
 
-    with tqdm(total=total, delay=1, leave=False, disable=quiet()) as bar:
+    silent = quiet() or watch is not None  # who watches has a bar of their own
+    with tqdm(total=total, delay=1, leave=False, disable=silent) as bar:
         for (state, group), engine in zip(groups, chosen, strict=True):
             inner = itertools.product(*(axes[name] for name in symbolic))
             own = [place[_cell_key(state | dict(zip(symbolic, c, strict=True)))] for c in inner]

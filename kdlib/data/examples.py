@@ -241,7 +241,7 @@ class Examples:
     def batch(self, index: Any = slice(None)) -> Batch:
         """These examples as floats in [0, 1]."""
         x = self.x[index]
-        x = x.float() / 255 if x.dtype == torch.uint8 else x
+        x = x.float().div_(255) if x.dtype == torch.uint8 else x
         return Batch(x, self.y[index], self.domain[index], self.ids[index])
 
     def batches(

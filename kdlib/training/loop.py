@@ -100,7 +100,8 @@ def fit(
     examples whose error % each row of the history has.
     precision: "fp32", "bf16", or "auto" (bf16 for convolutions where the hardware has it).
     device: None stays where the student is; on CUDA a step is recorded and replayed
-    (`training.capture`), unless a term looks at values (`Term.looks_at_values`).
+    (`training.capture`), unless a term looks at values (`Term.looks_at_values`). A student that was
+    compiled, `student.compile()`, is trained so; that takes a compiler, and seconds at first.
     checkpoint: a file written after each epoch; if it exists, training resumes from it and ends
     bit-equal to an uninterrupted run.
     Interrupting (Ctrl-C, or the stop button) keeps what was reached: `run.interrupted`.

@@ -2,9 +2,9 @@
 
 import torch
 
-from benchmarks import gpu, profiles
+from benchmarks import explorers, gpu, profiles
 from benchmarks.__main__ import compare
-from benchmarks.page import Cell, page_of, reached, table
+from benchmarks.page import Cell, page_of, reached, table, waited
 from benchmarks.work import Work
 from kdlib.data import Examples
 from kdlib.models import mlp
@@ -56,7 +56,7 @@ def test_the_rows_of_a_gpu_run_as_far_as_a_cpu_goes() -> None:
     """Images, teachers and loops of each row agree with each other, wherever they are."""
     images = Examples(torch.zeros(128, 1, 28, 28, dtype=torch.uint8), torch.arange(128) % 10)
     few = Work("few", images, batch=64, epochs=2, width=3, teacher=mlp(784, 10))
-    rows = gpu.rows(few, few, "cpu")
+    rows = gpu.rows(few, few, "cpu", backend="aot_eager")
     assert all(work.name.startswith("on CUDA: ") for work, _, _ in rows)
     assert rows[0][0].teacher is not few.teacher  # or it would leave the CPU for good
     for _, entries, students in rows:
@@ -73,6 +73,30 @@ def test_goals_are_reached_or_missed_by_a_factor() -> None:
         "| convolutional student, 2 epochs, against: default loop | ≥ 15 × | 6 × | 2.5 × short |",
         "| the whole course, 2 at a time | ≤ 360 s | 180 s | reached |",
     ]
+
+
+def test_what_a_reader_waits_for_has_goals_too() -> None:
+    sliders = {
+        "BankExplorer, there and back": {"ms": 11.5, "p95 ms": 18.37},
+        "64 live students, first curves": {"ms": 50.0, "p95 ms": 60.0},
+    }
+    assert waited(sliders) == [
+        "| BankExplorer, there and back | ≤ 12 ms | 11.5 ms | reached |",
+        "| BankExplorer, there and back, 95 % within | ≤ 16.7 ms | 18.4 ms | 1.1 × short |",
+        "| 64 live students, first curves | ≤ 100 ms | 50 ms | reached |",
+    ]
+    page = page_of({}, [], sliders, {}, {}, [], [])
+    assert "| 64 live students, first curves | 50.0 | 60.0 |  |" in page
+
+
+def test_a_live_bank_is_timed_to_its_first_picture_and_its_last() -> None:
+    first, last = explorers.live(2, 1, 2)
+    assert len(first) == len(last) == 2
+    assert all(0 < one < whole for one, whole in zip(first, last, strict=True))
+
+
+def test_a_slider_is_moved_in_a_kernel_and_its_picture_awaited() -> None:
+    assert all(0 < passed < 10_000 for passed in explorers.there_and_back(2))
 
 
 def test_shares_of_operators_sum_to_all() -> None:

@@ -5,6 +5,7 @@ import errno
 import pickle
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from kdlib.data import Examples, Splits, jitter
 from kdlib.models import MLP, cnn, fingerprint, initialise, mlp
 from kdlib.objectives import (
     HardLabels,
+    Hint,
     LearnedTemperature,
     SoftTargets,
     Variational,
@@ -156,6 +158,28 @@ def test_bf16_and_fp32_differ_but_agree(train: Examples, test: Examples) -> None
     ]
     assert not same(runs[0].network, runs[1].network)
     assert abs(runs[0].error(test) - runs[1].error(test)) < 5
+
+
+@pytest.mark.parametrize("taps", [False, True])
+@pytest.mark.parametrize("make", [lambda: cnn(2, classes=4), lambda: mlp(64, 6, 4)])
+def test_a_compiled_student_is_trained_compiled_and_the_same(train: Examples, make, taps) -> None:
+    big, taught = bigger(train), make()
+    teacher, last = initialise(make(), 5), "head"
+    objective = HardLabels() + SoftTargets(teacher, T=2.0)
+    objective = objective + Hint(teacher, {last: last}) if taps else objective
+    seen: list[str] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Any:
+        seen.append(" ".join(str(node.target) for node in graph.graph.nodes))
+        return graph.forward
+
+    torch._dynamo.reset()
+    taught.compile(backend=backend)
+    plain = fit(make(), big, objective, epochs=2, seed=0, precision="fp32").network
+    assert not seen
+    compiled = fit(taught, big, objective, epochs=2, seed=0, precision="fp32").network
+    assert same(plain, compiled)
+    assert seen and all("sub" in graph and "linear" in graph for graph in seen)  # in one piece
 
 
 def test_images_are_augmented_and_the_teacher_sees_the_very_view(train: Examples) -> None:

@@ -1,0 +1,22 @@
+"""The course's networks, and how to look inside any network."""
+
+from kdlib.models.networks import CNN, MLP, Normalise, cnn, mlp
+from kdlib.models.observing import Observation, as_taps, evaluating, observe, predict
+from kdlib.models.weights import fingerprint, inherit, initialise, parameter_count
+
+__all__ = [
+    "CNN",
+    "MLP",
+    "Normalise",
+    "Observation",
+    "as_taps",
+    "cnn",
+    "evaluating",
+    "fingerprint",
+    "inherit",
+    "initialise",
+    "mlp",
+    "observe",
+    "parameter_count",
+    "predict",
+]

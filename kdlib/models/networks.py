@@ -1,0 +1,101 @@
+"""The course's networks: batches are floats in [0, 1]; normalisation is a buffer inside each."""
+
+import itertools
+
+import torch
+from torch import Tensor, nn
+
+from kdlib.data.arguments import whole
+from kdlib.losses.arguments import check_fraction
+
+
+class Normalise(nn.Module):
+    """(x - mean) / std, with MNIST's statistics unless told otherwise."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: float = 0.1307, std: float = 0.3081) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean))
+        self.register_buffer("std", torch.tensor(std))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.mean).div_(self.std)
+
+
+class _Chain(nn.Sequential):
+    """Its forward is its own, and not PyTorch's, so that `network.compile()` reaches into it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        for module in self:
+            x = module(x)
+        return x
+
+
+class MLP(_Chain):
+    """normalise → flatten → (linear → ReLU → dropout) × stages → embedding → head.
+
+    Taps: "stage1", "stage2", …, "embedding" (what the head sees), "head".
+    """
+
+    def __init__(self, *sizes: int, dropout: float = 0.0) -> None:
+        if len(sizes) < 2 or not all(whole(size, 1) for size in sizes):
+            raise ValueError(
+                f"sizes {sizes}: expected inputs, hidden widths and classes, all whole and ≥ 1"
+            )
+        check_fraction("dropout", dropout)
+        super().__init__()
+        self.sizes, self.dropout = sizes, dropout
+        self.normalise = Normalise()
+        self.flatten = nn.Flatten()  # (B, C, H, W) -> (B, C·H·W)
+        for i, (inputs, outputs) in enumerate(itertools.pairwise(sizes[:-1]), 1):
+            layers: list[nn.Module] = [nn.Linear(inputs, outputs), nn.ReLU()]
+            self.add_module(f"stage{i}", nn.Sequential(*layers, *_dropout(dropout)))
+        self.embedding = nn.Identity()
+        self.head = nn.Linear(sizes[-2], sizes[-1])
+
+
+class CNN(_Chain):
+    """normalise → (3×3 convolution → BatchNorm → max-pool → ReLU) × 3 → pool → embedding → head.
+
+    ReLU and max-pool commute, value and gradient; after pooling ReLU has a quarter of the work.
+    Widths w, 2w, 4w. Taps: "stage1", "stage2", "stage3", "embedding" (B, 4w), "head".
+    """
+
+    def __init__(self, width: int = 16, classes: int = 10, *, channels: int = 1) -> None:
+        if not (whole(width, 1) and whole(classes, 1) and whole(channels, 1)):
+            raise ValueError(
+                f"width={width}, classes={classes}, channels={channels}: expected whole numbers ≥ 1"
+            )
+        super().__init__()
+        self.normalise = Normalise()
+        for i, (inputs, outputs) in enumerate(
+            [(channels, width), (width, 2 * width), (2 * width, 4 * width)], 1
+        ):
+            self.add_module(
+                f"stage{i}",
+                nn.Sequential(
+                    nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+                    nn.BatchNorm2d(outputs),
+                    nn.MaxPool2d(2),
+                    nn.ReLU(),
+                ),
+            )
+        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())  # (B, 4w, h, w) -> (B, 4w)
+        self.embedding = nn.Identity()
+        self.head = nn.Linear(4 * width, classes)
+
+
+def _dropout(probability: float) -> list[nn.Module]:
+    return [nn.Dropout(probability)] if probability else []
+
+
+def mlp(*sizes: int, dropout: float = 0.0) -> MLP:
+    """A multi-layer perceptron, e.g. `mlp(784, 32, 10)`."""
+    return MLP(*sizes, dropout=dropout)
+
+
+def cnn(width: int = 16, classes: int = 10, *, channels: int = 1) -> CNN:
+    """A small convolutional network for images of 8 × 8 pixels and more."""
+    return CNN(width, classes, channels=channels)

@@ -1,0 +1,125 @@
+"""How to look inside any network, and how to ask it."""
+
+import contextlib
+import difflib
+import itertools
+import math
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdlib.data import Batch, Examples
+
+
+@dataclass
+class Observation:
+    """What a network did with a batch: logits (B, classes), features by tap (B, …)."""
+
+    logits: Tensor
+    features: dict[str, Tensor] = field(default_factory=dict)
+
+
+def as_taps(taps: str | Iterable[str]) -> tuple[str, ...]:
+    """Each tap once, in order; a single name is one tap."""
+    return (taps,) if isinstance(taps, str) else tuple(dict.fromkeys(taps))
+
+
+def observe(network: nn.Module, x: Tensor, taps: str | Iterable[str] = ()) -> Observation:
+    """Runs the network on x and keeps what the tapped modules returned.
+
+    A tap is a module's dotted name ("stage2", "layer4.0.conv1"); forward hooks see it, so any
+    nn.Module can be tapped as it is. Taps are cloned: an in-place ReLU behind one would overwrite
+    it. With taps a compiled network runs uncompiled. Raises ValueError for an unknown tap (naming
+    the nearest), a module that runs twice, never, or returns no tensor, and for a network that
+    answers with anything else than a tensor.
+    """
+    features: dict[str, Tensor] = {}
+    taps = as_taps(taps)
+    with contextlib.ExitStack() as hooks:
+        if taps and "torch._dynamo" in sys.modules:  # compiled code does not look for new hooks
+            hooks.enter_context(torch.compiler.set_stance("force_eager"))
+        for tap in taps:
+            hooks.callback(_listen(network, tap, features).remove)
+        logits = _logits(network, network(x))
+    silent = [tap for tap in taps if tap not in features]
+    if silent:
+        raise ValueError(
+            f"tap {silent[0]!r} never ran in this forward pass; tap a module that does"
+        )
+    return Observation(logits, features)
+
+
+def _logits(network: nn.Module, answer: Any) -> Tensor:
+    if not isinstance(answer, Tensor):
+        raise ValueError(
+            f"{type(network).__name__} answers with {type(answer).__name__}, not one tensor of "
+            "logits; build it without auxiliary outputs, or wrap it in a module that returns them"
+        )
+    return answer
+
+
+def _listen(network: nn.Module, tap: str, features: dict[str, Tensor]) -> Any:
+    modules = dict(network.named_modules())
+    if not tap or tap not in modules:
+        near = difflib.get_close_matches(tap, [name for name in modules if name], 1, 0.3)
+        raise ValueError(
+            f"tap {tap!r} is no module of {type(network).__name__}; the nearest name is {near[0]!r}"
+            if near
+            else f"tap {tap!r} is no module of {type(network).__name__}; "
+            f"it has {', '.join(name for name in modules if name) or 'none'}"
+        )
+
+    def keep(module: nn.Module, inputs: Any, output: Any) -> None:
+        if not isinstance(output, Tensor):
+            raise ValueError(
+                f"tap {tap!r} returns {type(output).__name__}, not one tensor; "
+                "tap a module inside it that returns a tensor"
+            )
+        if tap in features:
+            raise ValueError(
+                f"tap {tap!r} runs twice in one forward pass; tap the module around it, "
+                "or give each use a module of its own"
+            )
+        features[tap] = output.clone()
+
+    return modules[tap].register_forward_hook(keep)
+
+
+@contextlib.contextmanager
+def evaluating(network: nn.Module) -> Iterator[nn.Module]:
+    """The network in eval mode and without gradient; afterwards every module's mode as it was."""
+    modes = [(module, module.training) for module in network.modules()]
+    try:
+        network.eval()
+        with torch.no_grad():
+            yield network
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def predict(network: nn.Module, examples: Examples | Batch | Tensor, *, size: int = 500) -> Tensor:
+    """Logits (N, classes) in eval mode, without gradient; the network is left as it was.
+
+    Computed where the network is, given back where the images are.
+    """
+    weights = itertools.chain(network.parameters(), network.buffers())
+    there = next((weight.device for weight in weights), None)
+
+    def answers(x: Tensor) -> Tensor:
+        return _logits(network, network(x.to(there))).to(x.device)
+
+    with evaluating(network):
+        if isinstance(examples, Tensor):
+            return answers(examples)
+        if isinstance(examples, Batch):
+            return answers(examples.x)
+        if not len(examples):
+            raise ValueError(f"{examples!r} holds no examples to predict; give at least one")
+        chunks = math.ceil(len(examples) / size)
+        index = torch.arange(len(examples), device=examples.device)
+        return torch.cat([answers(examples.batch(i).x) for i in index.tensor_split(chunks)])

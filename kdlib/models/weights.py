@@ -1,0 +1,76 @@
+"""Weights of any network: drawn, hashed, counted, inherited."""
+
+import hashlib
+
+import torch
+from torch import Tensor, nn
+
+from kdlib import losses
+from kdlib.device import seeded
+
+
+def initialise(network: nn.Module, seed: int) -> nn.Module:
+    """Draws fresh weights in place, as `seed` alone decides; returns the network.
+
+    Every module with weights of its own must offer `reset_parameters`, as PyTorch's layers do;
+    otherwise TypeError names it.
+    """
+    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+    with seeded(seed, device):
+        for name, module in network.named_modules():
+            if hasattr(module, "reset_parameters"):
+                module.reset_parameters()
+            elif next(module.parameters(recurse=False), None) is not None:
+                raise TypeError(
+                    f"module {name!r} ({type(module).__name__}) has weights but no "
+                    "reset_parameters(); add one, or build the network anew and use seed=None"
+                )
+    return network
+
+
+def fingerprint(network: nn.Module) -> str:
+    """A hash of the network's architecture, weights and buffers."""
+    digest = hashlib.sha256(str(network).encode())
+    for name, tensor in network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def parameter_count(network: nn.Module) -> int:
+    """The number of weights that training may change."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def inherit(student: nn.Module, teacher: nn.Module, *, shrink: bool = False) -> list[str]:
+    """Copies the teacher's weights and buffers of one name and shape into the student, in place.
+
+    shrink=True maps weights of other shapes into the student's by SVD (`losses.shrink`), where
+    they are smaller there. Returns the names copied, in the student's order; raises ValueError
+    where there is none.
+    """
+    theirs, ours, copied = teacher.state_dict(), student.state_dict(), []
+    for name, own in ours.items():
+        weight = theirs.get(name)
+        if weight is None:
+            continue
+        if weight.shape != own.shape:
+            if not (shrink and _fits(own, weight)):
+                continue
+            weight = losses.shrink(weight, tuple(own.shape))
+        own.copy_(weight)  # a state dict shares its tensors with the network
+        copied.append(name)
+    if not copied:
+        raise ValueError(
+            f"{type(student).__name__} and {type(teacher).__name__} have no weight of one name and "
+            "shape; build both alike, or use shrink=True for wider layers of one name"
+        )
+    return copied
+
+
+def _fits(small: Tensor, large: Tensor) -> bool:
+    return (
+        small.dim() == large.dim() >= 2
+        and small.shape[2:] == large.shape[2:]
+        and all(a <= b for a, b in zip(small.shape, large.shape, strict=True))
+    )
