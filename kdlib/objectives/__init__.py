@@ -1,6 +1,6 @@
 """The algebra of losses: terms that add and scale like the formula on the page."""
 
-from kdlib.objectives.algebra import Objective, Term
+from kdlib.objectives.algebra import Objective
 from kdlib.objectives.features import (
     Attention,
     Contrastive,
@@ -18,6 +18,7 @@ from kdlib.objectives.parameters import ParameterKL, ParameterL2, Regularizer
 from kdlib.objectives.step import Step
 from kdlib.objectives.symbols import LearnedTemperature, Number, Scalar, Symbol, progress
 from kdlib.objectives.teachers import TeacherTable, tabulate
+from kdlib.objectives.term import Term
 from kdlib.objectives.terms import (
     Decoupled,
     Dist,

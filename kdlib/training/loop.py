@@ -4,7 +4,6 @@ import contextlib
 import os
 import sys
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,9 +20,9 @@ from kdlib.data.transforms import changed
 from kdlib.device import autocast, pick, resolve_precision, seeded, within_quota
 from kdlib.models import evaluating, fingerprint, initialise, predict
 from kdlib.objectives import HardLabels, Objective, TeacherTable, tabulate
-from kdlib.training import files
 from kdlib.training.capture import Recorded, recordable
-from kdlib.training.optimisers import adamw, one_cycle, parameter_groups, rates_for_recording
+from kdlib.training.checkpoints import keep, resume
+from kdlib.training.optimisers import adamw, one_cycle, parameter_groups
 from kdlib.training.settings import (
     check_answers,
     check_parts,
@@ -149,7 +148,7 @@ def fit(
     state = {"learner": learner, "optimizer": optimizer, "scheduler": scheduler}
     if checkpoint is not None:
         with contextlib.suppress(FileNotFoundError):  # none yet
-            run.history = _resume(checkpoint, state, settings)
+            run.history = resume(checkpoint, state, settings)
 
     def step(index: Tensor, done: float, x: Tensor | None = None) -> dict[str, Tensor]:
         one = read(index) if x is None else read(index).changed(x)
@@ -183,7 +182,7 @@ def fit(
             run.history.append(_row(epoch + 1, rows, student, validate))
             bar.set_postfix(loss=f"{run.history[-1]['loss']:.3f}")
             if checkpoint is not None:
-                _keep(checkpoint, state, settings, run.history)
+                keep(checkpoint, state, settings, run.history)
     except KeyboardInterrupt:
         run.interrupted = True
     run.seconds = time.perf_counter() - started
@@ -231,32 +230,3 @@ def _tables(objective: Objective, examples: Examples) -> dict[nn.Module, Teacher
         for teacher in objective.teachers()
         if isinstance(teacher, nn.Module) and not taps.get(teacher)
     }
-
-
-def _keep(
-    path: str | Path, state: dict[str, Any], settings: dict[str, Any], history: list[Any]
-) -> None:
-    content = {name: part.state_dict() for name, part in state.items()}
-    try:
-        files.save(path, content | {"settings": settings, "history": history})
-    except OSError as error:
-        warnings.warn(f"{error}; training goes on without this checkpoint", stacklevel=3)
-
-
-def _resume(
-    path: str | Path, state: dict[str, Any], settings: dict[str, Any]
-) -> list[dict[str, float]]:
-    content = files.load(path)
-    if not isinstance(content, dict) or "settings" not in content:
-        raise ValueError(f"{path} is no checkpoint of a run; choose another checkpoint file")
-    differing = [name for name in settings if content["settings"].get(name) != settings[name]]
-    if differing:
-        name = differing[0]
-        raise ValueError(
-            f"{path} was written with {name}={content['settings'].get(name)!r}, this run has "
-            f"{settings[name]!r}; use the same settings, or another checkpoint file"
-        )
-    for name, part in state.items():
-        part.load_state_dict(content[name])
-    rates_for_recording(state["optimizer"])
-    return content["history"]

@@ -30,7 +30,7 @@ from kdlib.objectives import (
     progress,
     tabulate,
 )
-from kdlib.objectives.features import OnLayers
+from kdlib.objectives.layers import OnLayers
 from kdlib.training import Run
 
 T, alpha = Symbol("T"), Symbol("alpha")

@@ -1,0 +1,71 @@
+"""What all terms on layers share: pairs of layers, and projectors between their shapes."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdlib.data import Examples
+from kdlib.losses.arguments import check_temperature
+from kdlib.objectives.pairing import Layers, describe, projector
+from kdlib.objectives.step import Step
+from kdlib.objectives.teachers import Teacher
+from kdlib.objectives.terms import Taught
+
+Pair = tuple[Tensor, Tensor]
+
+
+class OnLayers(Taught):
+    """A term on pairs of layers, {"student.layer": "teacher.layer"}, averaged over the pairs.
+
+    Layers are taps: dotted module names of any network. Where the shapes of a pair differ the
+    objective owns a projector from the student's to the teacher's (see `pairing.projector`).
+    """
+
+    layers: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "layers", Layers(self.layers, self.name))
+
+    def student_taps(self) -> tuple[str, ...]:
+        return tuple(self.layers)
+
+    def teacher_taps(self) -> dict[Teacher, tuple[str, ...]]:
+        return {self.teacher: tuple(self.layers.values())}
+
+    def validate(self, examples: Examples, values: Mapping[str, Any]) -> None:
+        super().validate(examples, values)
+        if "temperature" in values:
+            check_temperature(values["temperature"])
+
+    def features(self, step: Step) -> list[Pair]:
+        """For each pair of layers, what the student and the teacher have there."""
+        theirs = step.teacher(self.teacher).features
+        return [(step.observation.features[s], theirs[t]) for s, t in self.layers.items()]
+
+    def projects(self, f_s: Tensor, f_t: Tensor) -> bool:
+        """Whether this pair needs a projector."""
+        return f_s.shape[1:] != f_t.shape[1:]
+
+    def own(self, step: Step) -> nn.Module | None:
+        pairs = self.features(step)
+        for (f_s, f_t), names in zip(pairs, self.layers.items(), strict=True):
+            if not {f_s.dim(), f_t.dim()} <= {2, 4}:
+                raise ValueError(describe(self.name, names, (f_s, f_t), step, self.teacher))
+        made = [projector(*pair) if self.projects(*pair) else nn.Identity() for pair in pairs]
+        return nn.ModuleList(made) if any(self.projects(*pair) for pair in pairs) else None
+
+    def projected(self, step: Step, owned: nn.Module | None) -> Iterator[Pair]:
+        """The pairs, the student's features as the teacher's layer could have them."""
+        modules = list(owned.children()) if owned is not None else []
+        for i, (f_s, f_t) in enumerate(self.features(step)):
+            yield (modules[i](f_s) if modules else f_s), f_t
+
+    def loss(self, step: Step, owned: nn.Module | None) -> Tensor:
+        pairs = self.projected(step, owned)
+        return torch.stack([self.compare(step, *pair) for pair in pairs]).mean()
+
+    def compare(self, step: Step, f_s: Tensor, f_t: Tensor) -> Tensor:
+        raise NotImplementedError
