@@ -152,11 +152,12 @@ class LiveBank(ipywidgets.VBox):
         heights = self._errors[-1]
         order = np.argsort(np.argsort(np.nan_to_num(heights, nan=0.0)))
         gap = self._highest / 17  # labels keep apart, in the order of their lines
+        half = (len(self._lines) - 1) / 2 * gap
         middle = float(np.nanmean(heights)) if not np.isnan(heights).all() else np.nan
+        middle = float(np.clip(middle, gap + half, self._highest - gap - half))
         for k, (line, label) in enumerate(self._lines):
             line.set_data(x, np.minimum(self._errors[:, k], self._highest))
-            spread = middle + (order[k] - (len(self._lines) - 1) / 2) * gap
-            label.set_y(float(np.clip(spread, gap, self._highest - gap)))
+            label.set_y(middle - half + order[k] * gap)
             label.set_visible(bool(np.isfinite(heights[k])))
 
     def _show(self, heading: str, words: str) -> None:

@@ -219,7 +219,9 @@ def epoch_seed(order_seed: int, epoch: int) -> int:
 
 def quiet() -> bool:
     """No progress bars in builds and tests (KDLIB_QUIET=1), nor where nobody watches."""
-    watched = "ipykernel" in sys.modules or sys.stderr.isatty()
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    in_a_notebook = "IPKernelApp" in getattr(shell, "config", {})
+    watched = in_a_notebook or sys.stderr.isatty()
     return os.environ.get("KDLIB_QUIET") == "1" or not watched
 
 

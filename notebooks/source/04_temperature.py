@@ -301,23 +301,25 @@ figures.show(
 # %% [markdown]
 # ### Train it yourself
 #
-# The curves above were trained when you ran the page. Those below do not exist yet: choose how many hidden units and how many epochs, press *Train*, and 64 students (4 temperatures × 4 values of alpha × 4 seeds) come down the slope in front of you. Dark lines have a large alpha. *Stop* keeps what there is.
+# The curves above were trained when you ran the page. Those below do not exist yet: choose how many images, hidden units and epochs, press *Train*, and 64 students (4 temperatures × 4 values of alpha × 4 seeds) come down the slope in front of you. Dark lines have a large alpha. *Stop* keeps what there is.
 
 
 # %%
-def train_again(watch, width, epochs):
+def train_again(watch, images, width, epochs):
     grid = {"T": [1.0, 4.0, 8.0, 20.0], "alpha": [0.25, 0.5, 0.75, 0.9]}
-    how = {**settings, "epochs": epochs, "evaluate": {"test": test}, "watch": watch}
-    return train_bank(taught, student=student(width), grid=grid, seeds=4, cache=False, **how)
+    how = dict(examples=train[:images], epochs=epochs, precision="auto", cache=False, watch=watch)
+    how["evaluate"] = {"test": test}
+    return train_bank(taught, student=student(width), grid=grid, seeds=4, **how)
 
 
 # %%
+counts = [count for count in (350, 1000, 3500) if count <= len(train)]
 explorers.LiveBank(
     train_again,
-    choices={"width": [4, 8, 16, 32], "epochs": [2, 5, 10, 20]},
+    choices={"images": counts, "width": [4, 8, 16, 32], "epochs": [2, 5, 10, 20]},
     axes={"T": [1.0, 4.0, 8.0, 20.0], "alpha": [0.25, 0.5, 0.75, 0.9]},
     n=len(test),
-    start={"width": 8, "epochs": 5},
+    start={"images": counts[-1], "width": 8, "epochs": 5},
 )
 
 # %% [markdown]

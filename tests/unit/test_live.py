@@ -1,5 +1,6 @@
 """A bank that trains at the press of a button: streams, stops, says what went wrong."""
 
+import itertools
 import threading
 from typing import Any
 
@@ -43,6 +44,15 @@ def test_it_draws_every_epoch_and_keeps_the_bank(live: LiveBank) -> None:
     assert torch.isfinite(live.bank.errors("test")).all()
     assert live._bar.value == 1.0
     assert live._button_stop.disabled and not live._button_train.disabled
+
+
+@pytest.mark.parametrize("height", [0.0, 20.0, 75.0])
+def test_labels_keep_apart_also_at_the_edges(live: LiveBank, height: float) -> None:
+    live._errors[:] = height
+    live._move()
+    heights = sorted(label.get_position()[1] for _, label in live._lines)
+    assert all(b - a > 2 for a, b in itertools.pairwise(heights))
+    assert heights[0] > 0 and heights[-1] < 40
 
 
 def test_stop_keeps_what_there_is(live: LiveBank) -> None:
