@@ -13,7 +13,9 @@ from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.text import Text
 
+from kdlib.explorers.stamps import Stamps
 from kdlib.figures import STYLE
 from kdlib.figures.picture import palette_png
 from kdlib.figures.style import TEXT
@@ -53,6 +55,7 @@ class Canvas:
             first()
             self._agg.draw()
             self.figure.set_layout_engine("none")  # fixed axes: nothing shifts under the reader
+        self._stamps = Stamps(self._agg.get_renderer())
         moving = [artist for artist in self.figure.findobj() if artist.get_animated()]
         self._moving: list[Artist] = sorted(moving, key=lambda artist: artist.get_zorder())
         self.refresh()
@@ -68,7 +71,11 @@ class Canvas:
         self._heading.set_text(heading)
         renderer = self._agg.get_renderer()
         for artist in self._moving:
-            if ghost or artist.get_gid() != GHOST_MARK:
+            if not ghost and artist.get_gid() == GHOST_MARK:
+                continue
+            if isinstance(artist, Text):
+                self._stamps.press(artist, renderer)
+            else:
                 artist.draw(renderer)
 
     def pixels(self) -> np.ndarray:

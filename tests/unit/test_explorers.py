@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
 from kdlib.explorers import BankExplorer, Explorer, SoftenedLogits
 from kdlib.explorers.canvas import quick_png
+from kdlib.explorers.stamps import Stamps
 from kdlib.figures import GHOST
 
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -129,13 +131,69 @@ def test_a_state_looks_the_same_however_it_is_reached(make: Any) -> None:
 
 
 @pytest.mark.parametrize("make", MADE)
-def test_blitting_equals_a_whole_redraw_pixel_by_pixel(make: Any) -> None:
+def test_blitting_equals_a_whole_redraw_pixel_by_pixel(
+    make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Stamps, "press", lambda _, text, renderer: text.draw(renderer))
     explorer = make()
     moving_parts_last(explorer)
     first, second, *_, last = list(explorer.states())
     for now, before in ((last, first), (second, last)):
         quick = pixels(explorer.draw(now, before))
         assert (quick == redrawn(explorer, now, before)).all()
+
+
+WORDS = [
+    {"ha": "left", "va": "baseline", "color": "#00754F"},
+    {"ha": "right", "va": "center", "alpha": 0.5, "fontsize": 14},
+    {"ha": "center", "va": "top", "rotation": 90, "fontweight": "bold"},
+]
+
+
+@pytest.mark.parametrize("style", WORDS)
+def test_a_stamp_is_what_matplotlib_draws_at_a_whole_pixel(style: dict[str, Any]) -> None:
+    figure = Figure(figsize=(2, 1.5), dpi=100, facecolor="#FFE0A0")
+    agg = FigureCanvasAgg(figure)
+    text = figure.text(0.5, 0.48, "T = 4,\ngj = 0.9", animated=True, **style)
+    agg.draw()
+    background, renderer = agg.copy_from_bbox(figure.bbox), agg.get_renderer()
+    text.draw(renderer)
+    wanted = np.asarray(agg.buffer_rgba()).astype(int)
+    stamps = Stamps(renderer)
+    for _ in range(2):  # cut out, then copied
+        agg.restore_region(background)
+        blank = np.asarray(agg.buffer_rgba()).copy()
+        stamps.press(text, renderer)
+        drawn = np.asarray(agg.buffer_rgba()).astype(int)
+        assert abs(drawn - wanted).max() <= 2 and (drawn != blank).any()
+    assert text.get_position() == (0.5, 0.48)
+
+
+def test_a_text_is_drawn_once_moved_at_will_and_drawn_anew_when_it_changes() -> None:
+    figure = Figure(figsize=(2, 1), dpi=100)
+    agg = FigureCanvasAgg(figure)
+    text = figure.text(0.3, 0.5, "one", animated=True)
+    agg.draw()
+    background, renderer = agg.copy_from_bbox(figure.bbox), agg.get_renderer()
+    stamps, drawn, draw = Stamps(renderer), [], text.draw
+    text.draw = lambda page: (drawn.append(page is renderer), draw(page))
+
+    def inked() -> np.ndarray:
+        agg.restore_region(background)
+        stamps.press(text, renderer)
+        return np.argwhere(np.asarray(agg.buffer_rgba())[..., 0] < 128)
+
+    first = inked()
+    text.set_position((0.35, 0.6))
+    assert (inked() == first + np.array([-10, 10])).all() and drawn == [False]
+    text.set_text("two")
+    assert len(inked()) and drawn == [False, False]
+    text.set_position((0.95, 0.5))  # it would not fit
+    assert len(inked()) and drawn == [False, False, True]
+    text.set_position((float("nan"), 0.5))
+    assert not len(inked())
+    text.set_text("")
+    assert not len(inked())
 
 
 def test_the_fast_png_holds_the_pixels() -> None:
