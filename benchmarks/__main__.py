@@ -2,9 +2,9 @@
 
 python -m benchmarks [--quick] [--course] [--out benchmarks/results]
 
-Contenders of a row take turns, one thread each unless they say otherwise; a cell is the median of
-the rounds, scaled from the steps that were timed to the whole work. Prints a table, writes JSON and
-a plot.
+Contenders of a row take turns, one thread each unless they say otherwise, people's own loops in a
+process of their own; a cell is the median of the rounds, scaled from the steps that were timed to
+the whole work. Prints a table, writes JSON and a plot.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import torch
 
 from benchmarks import contenders, explorers, gpu, growth, networks, profiles, tutorial
 from benchmarks.contenders import Contender, Entries, Stopwatch, Taken
+from benchmarks.elsewhere import elsewhere
 from benchmarks.page import Cell, page_of
 from benchmarks.work import STUDENTS, Work, full, machine, small
 from kdlib.device import has_bf16, threads
@@ -64,8 +65,8 @@ def students(work: Work, rounds: int, quick: bool) -> list[Cell]:
     """64 students of 784-32-10."""
     peer = None if quick else contenders.TorchDistill(work)
     entries: Entries = {
-        "PyTorch tutorial's loop": (contenders.tutorial(work), 50),
-        "sequential, cached logits": (contenders.sequential(work), 50),
+        "PyTorch tutorial's loop": (elsewhere(contenders.tutorial, work), 50),
+        "sequential, cached logits": (elsewhere(contenders.sequential, work), 50),
         "torch.func vmap (our reference engine)": (contenders.bank(work, "reference", "fp32"), 20),
         "our bank, fp32": (contenders.bank(work, "fast", "fp32"), 50),
     }
@@ -88,7 +89,8 @@ def teachers(work: Work, rounds: int) -> list[Cell]:
     )
     best = "bf16" if has_bf16() else "fp32"
     ours = by_threads(lambda n: networks.fitted(ten, networks.big, best, False, n), "fit", 10)
-    return compare(ten, {"plain loop, fp32": (networks.plain_teacher(ten), 10), **ours}, rounds, 1)
+    plain = elsewhere(networks.plain_teacher, ten)
+    return compare(ten, {"plain loop, fp32": (plain, 10), **ours}, rounds, 1)
 
 
 def convolutional(work: Work, rounds: int) -> list[Cell]:
@@ -102,7 +104,8 @@ def convolutional(work: Work, rounds: int) -> list[Cell]:
         "fit, teacher asked once",
         20,
     )
-    entries = {"default loop, teacher in each step": (networks.default_student(theirs), 10)}
+    default = elsewhere(networks.default_student, theirs)
+    entries = {"default loop, teacher in each step": (default, 10)}
     return compare(ours, {**entries, **fits}, rounds, 1)
 
 
@@ -115,7 +118,7 @@ def good_teacher(seeds: int) -> list[Cell]:
         return []
     wall, cpu = (statistics.median(one[i] for one in taken) for i in (0, 1))
     found = mean_interval(errors)
-    name = f"cnn(20) on MNIST 60k, 1 epoch: test error {found:.2f} %, {seeds} seeds"
+    name = f"convolutions on MNIST 60k, 1 epoch: test error {found:.2f} %, {seeds} seeds"
     said = "fit" if threads() == 1 else f"fit, {threads()} threads"
     return [Cell(name, said, wall, cpu, 0.0, 0)]
 
@@ -124,7 +127,7 @@ def five_trainings(rounds: int) -> list[Cell]:
     """The official tutorial's teacher and its four students."""
     work = tutorial.work()
     ours = by_threads(lambda n: tutorial.ours(work, n), "fit", 10)
-    theirs = {"the tutorial's loops": (tutorial.theirs(work), 4)}  # of each of the five
+    theirs = {"the tutorial's loops": (elsewhere(tutorial.theirs, work), 4)}  # of each of the five
     return compare(work, {**theirs, **ours}, min(rounds, 3), 1)
 
 
@@ -144,13 +147,13 @@ def profiled(sixty: Work, five: Work) -> dict[str, dict[str, float]]:
     best = "bf16" if has_bf16() else "fp32"
     ten = Work("", sixty.examples, 512, 10, 32, sixty.teacher)
     conv = Work("", sixty.examples, 256, 10, 32, cnn(32).eval())
-    one = Work("", sixty.examples, 48, 1, 20, sixty.teacher)
+    one = Work("", sixty.examples, 80, 1, 16, sixty.teacher)
     ours: Entries = {
         f"bank, {best}, {sixty.name}": (contenders.bank(sixty, "fast", best), 50),
         f"bank, {best}, {five.name}": (contenders.bank(five, "fast", best), 100),
         "fit, 784-1200-1200-10": (networks.fitted(ten, networks.big, best, taught=False), 20),
         "fit, convolutional student": (networks.fitted(conv, lambda: cnn(8), "auto", True), 40),
-        "fit, cnn(20)": (networks.fitted(one, lambda: cnn(20), "auto", False), 40),
+        "fit, strided convolutions": (networks.fitted(one, networks.strided, "auto", False), 40),
         "fit, the tutorial's five trainings": (tutorial.ours(tutorial.work()), 10),
     }
     return {name: profiles.shares(run, steps) for name, (run, steps) in ours.items()}

@@ -5,6 +5,7 @@ python -m benchmarks.growth  # one process of `by_processes`: trains when it hea
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ from kdlib.bank import train_bank
 from kdlib.data import Examples, load
 from kdlib.figures import figure
 from kdlib.models import cnn, mlp
-from kdlib.objectives import HardLabels, SoftTargets, tabulate
+from kdlib.objectives import HardLabels, SoftTargets, TeacherTable, tabulate
 
 WORK = 400  # steps times students of a short measurement, about
 
@@ -68,9 +69,11 @@ def _beside(count: int) -> float:
 def _cost(students: int, width: int, batch: int, *, clock: bool = False) -> float:
     """Of a step more: what a bank's start takes (1.5 ms a student, about) is left out."""
     few = min(16, max(4, WORK // students))
+    repeats = 3 if students < 256 else 1  # a step of so many is long enough
 
     def taken(steps: int) -> float:
-        watches = [_train(mlp(784, width, 10), students, batch, steps, "fast") for _ in range(3)]
+        network = mlp(784, width, 10)
+        watches = [_train(network, students, batch, steps, "fast") for _ in range(repeats)]
         return _median(watches, clock=clock)
 
     return (taken(3 * few) - taken(few)) / (2 * few) / students
@@ -78,21 +81,26 @@ def _cost(students: int, width: int, batch: int, *, clock: bool = False) -> floa
 
 def _conv_cost(engine: str, threads: int = 1) -> float:
     _train(cnn(8), 1, 128, 4, engine, threads)  # the first steps of a shape choose kernels
-    watches = [_train(cnn(8), 8, 128, 20, engine, threads) for _ in range(3)]
-    return _median(watches, clock=True) / (20 * 8)
+    watches = [_train(cnn(8), 8, 128, 12, engine, threads) for _ in range(3)]
+    return _median(watches, clock=True) / (12 * 8)
 
 
 def _train(
     student: nn.Module, students: int, batch: int, steps: int, engine: str, threads: int = 1
 ) -> Stopwatch:
-    examples: Examples = thinned(load("mnist5k").train, steps * batch)
-    table, watch = tabulate(cnn(4).eval(), examples), Stopwatch()
+    (examples, table), watch = _answered(steps * batch), Stopwatch()
     with watch.running(threads):
         train_bank(
             0.5 * HardLabels() + 0.5 * SoftTargets(table, 4), student=student, examples=examples,
             seeds=students, epochs=1, batch=batch, engine=engine, evaluate={}, cache=False,
         )  # fmt: skip
     return watch
+
+
+@functools.cache
+def _answered(count: int) -> tuple[Examples, TeacherTable]:
+    examples = thinned(load("mnist5k").train, count)
+    return examples, tabulate(cnn(4).eval(), examples)
 
 
 def _median(watches: list[Stopwatch], *, clock: bool) -> float:
@@ -117,7 +125,7 @@ def plot(costs: dict[str, list[tuple[int, float]]], path: Path) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    _cost(64, 32, 128)
+    _train(mlp(784, 32, 10), 64, 128, 4, "fast")
     print("ready", flush=True)
     sys.stdin.readline()
     print(_cost(64, 32, 128, clock=True))

@@ -57,9 +57,9 @@ class MLP(_Chain):
 
 
 class CNN(_Chain):
-    """normalise → (3×3 convolution → BatchNorm → max-pool → ReLU) × 3 → pool → embedding → head.
+    """normalise → (3×3 convolution → max-pool → BatchNorm → ReLU) × 3 → pool → embedding → head.
 
-    ReLU and max-pool commute, value and gradient; after pooling ReLU has a quarter of the work.
+    Pooled first, as in Keller Jordan's airbench: BatchNorm and ReLU have a quarter of the work.
     Widths w, 2w, 4w. Taps: "stage1", "stage2", "stage3", "embedding" (B, 4w), "head".
     """
 
@@ -77,8 +77,8 @@ class CNN(_Chain):
                 f"stage{i}",
                 nn.Sequential(
                     nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
-                    nn.BatchNorm2d(outputs),
                     nn.MaxPool2d(2),
+                    nn.BatchNorm2d(outputs),
                     nn.ReLU(),
                 ),
             )

@@ -101,7 +101,7 @@ titles = [f"a {a}; or a {b}?" for a, b in zip(train.y[unsure], second, strict=Tr
 # %%
 show(
     digits(train.x[unsure], titles, columns=5, roles=["teacher"] * 10),
-    "The teacher's second thoughts make sense",
+    "The teacher's second thoughts often make sense",
     "Ten training images with their label, and the class that the teacher finds second best.",
 )
 
@@ -469,7 +469,7 @@ axis.set_xticks(range(len(order)), [name.replace(" ", "\n") for name in order])
 axis.set_ylabel("error %, minus the student taught")
 show(
     picture,
-    "False similarity hurts; whether true similarity helps stays open",
+    "False similarity hurts, with noise and without",
     "Each dot is one draw of labelled images, above zero where the student taught is better. The "
     "intervals here are over draws; those of the table are over draws and test images.",
 )
@@ -542,8 +542,10 @@ standing = ", ".join(name for name in others if resolved[name]) or "none"
 display(
     Markdown(
         f"**What is true similarity worth?** A student whose teacher has none errs by "
-        f"{asked[without_it]:.1f} points more ({word[stands[without_it]]}). Smoothed labels, "
-        f"beside class means: {asked[smoothed]:.1f} ({word[stands[smoothed]]}). The student taught "
+        f"{asked[without_it]:.1f} points more ({word[stands[without_it]]} among these {len(asked)} "
+        f"questions, {word[resolved['even doubt']]} among the {len(gap)} comparisons of the first "
+        f"table). Smoothed labels, beside class means: {asked[smoothed]:.1f} "
+        f"({word[stands[smoothed]]} among the {len(asked)}). The student taught "
         f"is better than the student alone by {gap['alone']:.1f} points, than the one alone for "
         f"longer by {gap['alone, longer']:.1f} (below zero: worse). Of all {len(gap)} comparisons "
         f"with the student taught, these stand after Holm: {standing}."
@@ -551,7 +553,9 @@ display(
 )
 
 # %% [markdown]
-# So be careful with the sentence "soft targets help, because they tell which classes are alike". *False* similarity certainly hurts. What the true one adds to labels on these same few images, this test set cannot tell. `dataset="mnist"` has ten times as many test images: try it.
+# The more you compare, the more Holm asks of each difference. One that stands in a short list and falls in a longer one lies at the edge of what these test images resolve. And smoothing differs from class means in how large its doubt is, too: *even doubt* is the cleaner control.
+#
+# So be careful with the sentence "soft targets help, because they tell which classes are alike". *False* similarity certainly hurts. What the true one adds to labels on these same few images is small. Whether more time with the labels alone does as much, the row "alone, longer" of the first table says. `dataset="mnist"` has ten times as many test images: try it.
 #
 # <details><summary>Going deeper: and what does the single image add?</summary>
 #
@@ -1054,7 +1058,7 @@ lesson02.mended_loss(mended)
 # ## Summary
 #
 # 1. A teacher knows which wrong answers are nearly right. Temperature makes that visible; $T^2$ keeps its pull about equally strong from T = 2 on.
-# 2. *False* similarity harms, even without noise. What true similarity adds on the same few images is not resolved by this test set: a control that puts something false in does not show what taking the true thing away costs.
+# 2. *False* similarity harms, even without noise. What true similarity adds on the same few images is small, and needs a control of its own: one that puts something false in does not show what taking the true thing away costs.
 # 3. A teacher turns images without labels into lessons. Much of that is its first answers. Whether its errors come along, so few errors cannot tell.
 #
 # ## Recall

@@ -507,13 +507,19 @@ say(
 )
 
 # %% [markdown]
-# Read it from left to right. Even the student alone knows something of threes: to tell the other nine digits apart it learns features that threes share. A mean answer per class adds that a 2 or a 5 is nearer to a 3 than a 6 is. Only the answer to *each image* says which 5s and which strokes, and a high T makes it loud enough to be learned.
+# Read it from left to right. Even the student alone knows something of threes: to tell the other nine digits apart it learns features that threes share. A mean answer per class adds that a 2 or a 5 is nearer to a 3 than a 6 is. Only the answer to *each image* says which 5s and which strokes. A high T makes these whispers louder; that shows most in the students as trained, and much of it can be had at T = 1 with a bias.
 
 # %% tags=["nbval-ignore-output"]
 top = right(fair[f"taught at T = {T:g}"])
 over = {name: bootstrap(top - right(fair[name])) for name in order[:3]}
 ahead = ", ".join(f"{gap:.0f} points over the student {name}" for name, gap in over.items())
-say(f"Paired by seed and image, the student taught at T = {T:g} is ahead by {ahead}.")
+hot = bootstrap(right(raw) - right(everyone["taught at T = 1"].logits["test"]))
+left = over["taught at T = 1"]
+say(
+    f"Paired by seed and image, with the bias by share, the student taught at T = {T:g} is ahead by "
+    f"{ahead} (the last {'resolved' if left.excludes(0) else 'not resolved'}). As trained it is "
+    f"{hot:.0f} points ahead of the student taught at T = 1."
+)
 
 # %%
 claim(
@@ -530,9 +536,9 @@ claim(
 )
 claim(
     "03.8",
-    "A high temperature makes the unseen class learnable: more threes than at T = 1",
-    over["taught at T = 1"].low > 0,
-    measured={"threes right, points more": over["taught at T = 1"]},
+    "As trained, before any bias, a high temperature gets more threes right than T = 1 does",
+    hot.low > 0,
+    measured={"threes right, points more": hot, "with the bias by share": left},
 )
 
 # %% [markdown]
@@ -643,7 +649,7 @@ rows = [
 say("\n".join(rows))
 
 # %% [markdown]
-# As trained, our students are much shyer than the paper's; the bias that threes need is of the same size. Why they start so shy this page does not resolve. It may depend on the size of the set, on the student or on how sure the teacher is; to try the last, change the 8 to a 2 where `teacher_epochs` is set, run all cells again, and compare the rows "right on threes" and "then right on threes".
+# As trained, our students are much shyer than the paper's; the bias that threes need is of similar size. Why they start so shy this page does not resolve. It may depend on the size of the set, on the student or on how sure the teacher is; to try the last, change the 8 to a 2 where `teacher_epochs` is set, run all cells again, and compare the rows "right on threes" and "then right on threes".
 #
 # ## What can go wrong
 #
@@ -660,7 +666,7 @@ mixed_after = bootstrap(right(mixed_z))
 cost = difference(wrong(mixed_z, test.y), wrong(after["by share"], test.y))
 say(
     f"As trained: {mixed_right:.0f} % of class {missing} right with alpha = 0.1, {raw_right:.0f} % "
-    f"with alpha = 1; the paired difference is {fewer:.0f} points, "
+    f"with alpha = 1; the paired difference is {fewer:.1f} points, "
     f"{'resolved' if fewer.excludes(0) else 'not resolved'} by these images and seeds. "
     f"With its bias by share ({mean(mixed_bias)} instead of {mean(chosen['by share'])}): "
     f"{mixed_after:.0f} %, and {percent(mixed_z)} errors in all; beside alpha = 1 with its bias "
@@ -682,12 +688,12 @@ highest = [float(biases[row <= row.min() + 1].max()) for row in blind]  # give o
 # %% tags=["nbval-ignore-output"]
 at_zero = mean_interval(100 * (blind[:, biases == 0] - fewest)[:, 0] / int(seen.sum()))
 lowest = [float(biases[0])] * count
-ends = [bootstrap(right(corrected(taught, [missing], end))) for end in (lowest, highest)]
+ends = [right(corrected(taught, [missing], end)) for end in (lowest, highest)]
 say(
     f"Every bias from {lowest[0]:+.0f}, the lowest that we try, up to one between "
     f"{min(highest):+.1f} and {max(highest):+.1f}, depending on the seed, makes equally few "
-    f"errors, give or take one image; zero makes {at_zero.mean:.1f} points more than these. With the lowest of them {ends[0].mean:.0f} % of "
-    f"class {missing} are right on the test images, with the highest {ends[1]:.0f} %: this "
+    f"errors, give or take one image; zero makes {at_zero.mean:.1f} points more than these. With the lowest of them {bootstrap(ends[0]).mean:.0f} % of "
+    f"class {missing} are right on the test images, with the highest {bootstrap(ends[1]):.0f} %: this "
     f"validation set cannot tell them apart. The rule by share chose {mean(chosen['by share'])}."
 )
 
@@ -695,12 +701,12 @@ say(
 # So it cannot see the problem, and never asks for the bias that mends it. The middle of such a tie, which `best` would take, says only where our grid of biases begins.
 
 # %%
-short = mean_interval([b - e for b, e in zip(chosen["by share"], highest, strict=True)])
+unseen_by_it = bootstrap(ends[1] - ends[0])
 claim(
     "03.10",
-    "A validation set without threes does not ask for the bias: zero serves it as well as any, and its best biases all lie below the rule by share",
-    at_zero.mean < 0.2 and short.low > 0,
-    measured={"error % more at zero": at_zero.mean, "highest best bias below by share": short},
+    "A validation set without threes does not ask for the bias: zero serves it as well as any, and biases over 50 points apart on threes serve it alike",
+    at_zero.mean < 0.2 and unseen_by_it.low > 50,
+    measured={"error % more at zero": at_zero.mean, "points apart on threes": unseen_by_it},
 )
 
 # %% [markdown]

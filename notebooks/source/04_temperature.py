@@ -281,7 +281,7 @@ explorers.BankExplorer(
 )
 
 # %% [markdown]
-# Move T with 8 units: the line climbs away from the dashed line of the student alone. Move to 32 units: the climb is gentle. Now move alpha: at T = 20 a smaller alpha looks milder; elsewhere what it changes is within the seeds' scatter. On the right, the pull without T² drops off while the others stay.
+# Move T with 8 units: the line climbs away from the dashed line of the student alone. Move to 32 units: the climb is gentle. Now move alpha: with 8 units and a high T a smaller alpha looks milder; elsewhere what it changes is within the seeds' scatter. On the right, the pull without T² drops off while the others stay.
 
 # %% tags=["nbval-ignore-output"]
 picture, axes = figures.figure(height=2.8, panels=2, sharey=True)
@@ -549,7 +549,7 @@ display(
 )
 
 # %% [markdown]
-# The interval is over images and students. Another draw of the teachers (another `seed`) gives another size, and sometimes one that is not resolved. What causes it is plain with every draw: that teacher knows these images.
+# The interval is over images and students. Another draw of the teachers (another `seed`) gives another size, which may be resolved or not. Where it would come from is plain with every draw: that teacher knows these images.
 
 # %%
 ahead = metrics.difference(torch.cat(clean_errors), torch.cat(leaky_errors))
@@ -579,7 +579,7 @@ display(
 )
 
 # %% [markdown]
-# If there is a gain it is small, at the edge of what so many images resolve; the full MNIST test set (`dataset = "mnist"`) has ten times as many. With all labels at hand that is the usual size. Distillation pays more where labels are few ([02](02_soft_targets.ipynb)) or classes are missing ([03](03_unseen_classes.ipynb)).
+# A gain of such a size is easily lost on so few test images; the full MNIST test set (`dataset = "mnist"`) has ten times as many. With all labels at hand that is the usual size. Distillation pays more where labels are few ([02](02_soft_targets.ipynb)) or classes are missing ([03](03_unseen_classes.ipynb)).
 #
 # ## A temperature that moves
 #
@@ -838,7 +838,7 @@ claim("04.9", text, holds, measured={"T": honest}, published="Guo et al. 2017: a
 # %% [markdown]
 # ## What can go wrong
 #
-# **Huge T in float32.** KL at T = 10,000 is of the order of one part in a hundred million; float32 keeps seven digits. Multiplied by T² the rounding is all you see:
+# **Huge T in float32.** KL at T = 10,000 is about one part in ten million; float32 keeps seven digits. Multiplied by T² the rounding is all you see:
 
 # %% tags=["nbval-ignore-output"]
 rows = []

@@ -295,7 +295,9 @@ axis.set_ylabel("error minus alone, points")
 figures.show(
     picture,
     "With 200 labels, none of ten feature methods beats the teacher's answers",
-    "Each dot is a seed, each bar a mean with its interval over seeds. Blue: soft targets. Green: differs from alone after Holm, for better or worse. Orange: within noise.",
+    "Each dot is a seed, each bar a mean with its interval over seeds. Blue: soft targets. Green: differs from alone after Holm, for better or worse"
+    + (". " if any(stands[name] for name in methods) else " (none here). ")
+    + "Orange: within noise.",
 )
 
 # %% [markdown]
@@ -309,7 +311,7 @@ display(
         f"Alone: {metrics.bootstrap(100 * alone.wrong().double())} % errors. After Holm's "
         f"correction better than alone: soft targets {'yes' if stands['soft targets'] else 'no'}; "
         f"of ten feature methods **{', '.join(yes) or 'none'}**. Better than soft targets: "
-        f"**{', '.join(ahead) or 'none'}**. The rest is within noise, and so is any ranking among them."
+        f"**{', '.join(ahead) or 'none'}**. What is not named is within noise or worse, and the table is no ranking."
     )
 )
 
@@ -419,12 +421,12 @@ apart = [metrics.difference(one.wrong(), first.wrong()).excludes(0) for one in o
 display(
     Markdown(
         f"Against the first pairing, {sum(apart)} of {len(apart)} others differ beyond their "
-        f"(uncorrected) interval. {len(test):,} images do not make a ranking of pairings."
+        "(uncorrected) interval. That is a look, not a ranking of pairings."
     )
 )
 
 # %% [markdown]
-# The rule of thumb of the papers (late layers with late layers) may be right; this page cannot tell.
+# The papers' rule of thumb is late layers with late layers. One student, one draw of labels and uncorrected intervals can neither confirm nor refute it.
 #
 # ## Both at once, and where it hurts
 #
@@ -549,7 +551,7 @@ Neighbours(
 #
 # ### Confirmed
 #
-# Found on five seeds and one draw of 25 labelled images. Now ten fresh seeds, and two fresh draws; the random teacher gets the same weight as the other. The hint is left out: its weight was not chosen, so the first look does not speak against it. What follows is about the contrastive form.
+# Found on five seeds and one draw of 25 labelled images. Now ten fresh seeds, and two fresh draws; the random teacher gets the same weight as the other. The hint is left out: its weight was not chosen, so the first look settles nothing about it. What follows is about the contrastive form.
 
 # %%
 lessons["random features"] = CE + w * objectives.Contrastive(blank, top)

@@ -187,7 +187,8 @@ claim("08.1", text, holds, measured=measured, published=published)
 
 # %%
 network = copy.deepcopy(source_only[0])
-h = network.stage1[0](network.normalise(images.batch().x))  # (N, 1, 16, 16) -> (N, 16, 16, 16)
+x = network.normalise(images.batch().x)
+h = network.stage1[:2](x)  # convolved, pooled: (N, 1, 16, 16) -> (N, 16, 8, 8)
 mean, variance = h.mean((0, 2, 3)), h.var((0, 2, 3))  # over images, rows and columns
 
 # %% [markdown]
@@ -195,8 +196,8 @@ mean, variance = h.mean((0, 2, 3)), h.var((0, 2, 3))  # over images, rows and co
 
 # %%
 adabn(network, images, size=len(images))
-torch.testing.assert_close(network.stage1[1].running_mean, mean, rtol=1e-2, atol=1e-3)
-torch.testing.assert_close(network.stage1[1].running_var, variance, rtol=1e-2, atol=1e-3)
+torch.testing.assert_close(network.stage1[2].running_mean, mean, rtol=1e-2, atol=1e-3)
+torch.testing.assert_close(network.stage1[2].running_var, variance, rtol=1e-2, atol=1e-3)
 
 # %% [markdown]
 # Now for every seed:
@@ -219,7 +220,7 @@ text = "BatchNorm statistics of the target alone remove more than twenty points 
 claim("08.2", text, gain.low > 20, measured={"points removed": gain})
 
 # %% [markdown]
-# Every method below ends with `adabn` on the target's images. When source and target are trained together, kdlib shows the network **each domain in a forward pass of its own**, so that the statistics of a batch are never mixed; but the *running* statistics it is left with are a mixture of both, good for neither. (What that costs stands under "What can go wrong".)
+# Every method below ends with `adabn` on the target's images. When source and target are trained together, kdlib shows the network **each domain in a forward pass of its own**, so that the statistics of a batch are never mixed; but the *running* statistics it is left with are a mixture of both, those of neither. (What that costs stands under "What can go wrong".)
 #
 # ## Sure and diverse: SHOT-IM
 #
@@ -330,7 +331,7 @@ for axis, (name, role) in zip(axes, roles.items(), strict=True):
 axes[0].set_ylabel(f"answers to {len(images):,} images")
 figures.show(
     picture,
-    "Sureness alone lets classes disappear; diversity keeps all ten",
+    "Sureness alone lets a class disappear; diversity keeps all ten",
     "How often each class is the answer on the target: bars are means over seeds, marks single seeds, dotted an even share.",
 )
 
@@ -340,8 +341,8 @@ figures.show(
 # %%
 rarest = {name: [int(one) for one in table.amin(1)] for name, table in counts.items()}
 gone = sum(one < len(images) / 100 for one in rarest["entropy alone"])
-holds = gone >= seeds - 1 and min(rarest["SHOT-IM"]) > len(images) / 20
-text = "Entropy alone makes at least one class disappear in nearly every seed (a tenth of its even share or less); with diversity none does"
+holds = 3 * gone >= seeds and min(rarest["SHOT-IM"]) > len(images) / 20
+text = "Entropy alone makes a class disappear (a tenth of its even share or less) in a third of the seeds or more; with diversity none does in any"
 claim(
     "08.4",
     text,
@@ -473,7 +474,7 @@ print(HardLabels() + DANN("embedding"))
 #
 # ## All of them, side by side
 #
-# **Trained at build.** The methods above that train on source and target together take seconds per seed each. They were trained when this page was built (`notebooks/data/08_adaptation.py`, seeds 10 to 14, `framing="whole"`) and stored; a test trains samples of them again. Your parameters do not change what follows.
+# **Trained at build.** The methods above that train on source and target together take seconds per seed each. They were trained when this page was built (`notebooks/data/08_adaptation.py`, seeds 10 to 14, `framing="whole"`) and stored; a test trains samples of them again. Your parameters do not change what follows. (Methods that you met above return with the same seeds, but not the same numbers: there the source's digits are resized by another route, a few pixels come out one grey level off, and training magnifies that.)
 #
 # What each of these adds to the source's cross-entropy: 3 · MMD; 100 · CORAL (its own scale is small); CDAN and MCC with weight 1; DANN with strengths 0.3, 1 and 3; the mean teacher with a weight that grows evenly from 0 to 3, at decay 0.95. *MCC, frozen head* adds nothing to anything: it is MCC in SHOT-IM's place, on the target only.
 
@@ -540,7 +541,7 @@ axis.grid(axis="x")
 figures.error_axis(axis, 500, which="x")
 figures.show(
     picture,
-    "MCC and SHOT-IM lead; entropy alone and mean teacher trail MMD",
+    "From a trained start MCC and SHOT-IM lead; entropy alone does not",
     "Target error: marks are seeds, lines 95 % intervals over seeds and images; orange trained with the source, green on the target only.",
 )
 
@@ -577,7 +578,7 @@ parts = [f"**{kind}**: {' · '.join(rows)}" for kind, rows in split.items() if r
 say(f"Error in points against MMD's (not corrected for several looks). {'; '.join(parts)}.")
 
 # %% [markdown]
-# The methods on the target only pay for it: read the last column, their *source* error with source statistics put back. They have moved house. Those trained with the source's labels stay good at both.
+# The methods on the target only pay for it: read the last column, their *source* error with source statistics put back. They have moved house. Those trained with the source's labels stay good at home.
 #
 # ### MCC, warm or cold
 #
@@ -606,16 +607,16 @@ axis.set_ylim(0, None)
 figures.error_axis(axis, 500)
 figures.show(
     picture,
-    "A gentle adversary helps, a strong one does harm; in between it is a lottery",
+    "A gentle adversary helps; a strong one harms, and its seeds lie far apart",
     "Target error of single seeds (marks) with mean and 95 % interval; DANN at strengths 0.3, 1 and 3 has ten seeds each.",
 )
 
 # %%
-e = {name: 100 * table[name].double().mean(1) for name in ("DANN, 1", "SHOT-IM")}
+e = {name: 100 * stored_wrong(name).double().mean(1) for name in ("DANN, 3", "DANN, 0.3")}
 spread = {name: float(errors.max() - errors.min()) for name, errors in e.items()}
-text = "Between the best and the worst of the same five seeds DANN (strength 1) spreads over more than fifteen points, SHOT-IM over fewer than five"
+text = "Between the best and the worst of the same ten seeds DANN spreads over more than twenty points at strength 3, over fewer than fifteen at 0.3"
 published = "DANN on MNIST → MNIST-M: 52 points between public implementations"
-holds = spread["DANN, 1"] > 15 and spread["SHOT-IM"] < 5
+holds = spread["DANN, 3"] > 20 and spread["DANN, 0.3"] < 15
 claim("08.7", text, holds, measured=spread, published=published)
 
 # %% [markdown]
@@ -643,7 +644,18 @@ say(
 )
 
 # %% [markdown]
-# So a gentle adversary is a good method, with most seeds; at strength 1 it takes luck, and a paper that reports its luckiest seed is easily written. Who has no target labels can pick neither the strength nor the seed by its error. By something else, perhaps?
+# How far apart do seeds lie, beside the control's?
+
+# %% tags=["nbval-ignore-output"]
+deviations = {
+    name: 100 * stored_wrong(name).double().mean(1).std()
+    for name in ("DANN, 0.3", "DANN, 1", "DANN, 3", "source, longer")
+}
+listed = " · ".join(f"{name} {deviation:.1f}" for name, deviation in deviations.items())
+say(f"Standard deviation over seeds, in points: {listed}.")
+
+# %% [markdown]
+# So a gentle adversary is a good method, with most seeds; a stronger one takes luck, and a paper that reports its luckiest seed is easily written. Who has no target labels can pick neither the strength nor the seed by its error. By something else, perhaps?
 #
 # ## Validators: judging without labels
 #
@@ -673,7 +685,7 @@ truth = [100 * bin(int(one["wrong"], 16))[3:].count("1") / 500 for one in judged
 scores = {name: [one["scores"][name] for one in judged] for name in judged[0]["scores"]}
 
 # %% [markdown]
-# Two methods are marked apart: source only, which has collapsed, and entropy alone, which has lost classes.
+# Two methods are marked apart: source only, which has collapsed, and entropy alone, which has lost a class.
 
 # %%
 marks = {"source only": "alone", "entropy alone": "label"}
@@ -841,8 +853,8 @@ pd.DataFrame(rows, ["source only", "AdaBN", "SHOT-IM", "MCC", "oracle"], list(fr
 whole, inner = (
     metrics.bootstrap(100 * stored_wrong("source only", one).double()) for one in frames.values()
 )
-text = "Cropping the source's frame removes more than twenty-five points of the target error before any adaptation"
-claim("08.11", text, whole.low - inner.high > 25, measured={"whole": whole, "inner": inner})
+text = "Cropping the source's frame removes more than twenty points of the target error before any adaptation"
+claim("08.11", text, whole.low - inner.high > 20, measured={"whole": whole, "inner": inner})
 
 # %% [markdown]
 # Before you adapt, look at your images.
@@ -959,7 +971,7 @@ lesson08.follow(follow)
 #
 # ## In three lines
 #
-# First look at the images, then give BatchNorm the target's statistics: that alone removes most of this error. Then make answers sure *and* diverse from a warm start; sureness alone lets classes disappear, and a strong adversary adds a lottery. Count the answers, keep the labels sealed, and trust a validator only as far as it cannot be fooled by a collapse.
+# First look at the images, then give BatchNorm the target's statistics: that alone removes most of this error. Then make answers sure *and* diverse from a warm start; sureness alone lets classes disappear, and a strong adversary does harm. Count the answers, keep the labels sealed, and trust a validator only as far as it cannot be fooled by a collapse.
 #
 # ## Recall
 #

@@ -354,8 +354,8 @@ def test_the_mean_teacher_follows_weights_and_buffers(source: Examples, target: 
         torch.testing.assert_close(mine, 0.75 * was + 0.25 * now)
     for mine, now in zip(average.network.buffers(), student.buffers(), strict=True):
         assert torch.equal(mine, now)
-    moved = dict(start.named_buffers())["stage1.1.running_mean"]
-    assert not torch.equal(moved, average.network.stage1[1].running_mean)
+    moved = dict(start.named_buffers())["stage1.2.running_mean"]
+    assert not torch.equal(moved, average.network.stage1[2].running_mean)
 
 
 def test_the_mean_teacher_sees_originals_of_the_target(source: Examples, target: Examples) -> None:

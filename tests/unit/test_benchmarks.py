@@ -1,8 +1,10 @@
 """The benchmarks' arithmetic: scaling, ratios, the page; what is timed is no test's business."""
 
+import os
+
 import torch
 
-from benchmarks import explorers, gpu, profiles
+from benchmarks import contenders, elsewhere, explorers, gpu, profiles
 from benchmarks.__main__ import compare
 from benchmarks.page import Cell, page_of, reached, table, waited
 from benchmarks.work import Work
@@ -63,6 +65,15 @@ def test_the_rows_of_a_gpu_run_as_far_as_a_cpu_goes() -> None:
         for name, (contender, _) in entries.items():
             wall, _, at_once = contender(2)
             assert wall > 0 and at_once in (1, students), name
+
+
+def test_peoples_loops_run_in_a_process_of_their_own() -> None:
+    images = Examples(torch.zeros(20, 1, 28, 28, dtype=torch.uint8), torch.arange(20) % 10)
+    few = Work("few", images, batch=10, epochs=1, width=3, teacher=mlp(784, 10))
+    wall, cpu, at_once = elsewhere.elsewhere(contenders.sequential, few)(2)
+    assert wall > 0 and cpu > 0 and at_once == 1
+    assert elsewhere._process().submit(os.getpid).result() != os.getpid()
+    elsewhere._process().shutdown()
 
 
 def test_goals_are_reached_or_missed_by_a_factor() -> None:

@@ -1,5 +1,9 @@
 """Where the work runs: device, threads, precision, and randomness in a box."""
 
+import platform
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -89,3 +93,23 @@ def test_seeded_restores_after_an_error() -> None:
         torch.rand(1)
         raise KeyError
     assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc gives memory back so")
+@pytest.mark.parametrize("kept", [True, False])
+def test_memory_that_a_step_frees_is_not_faulted_in_again(kept: bool) -> None:
+    """40 MB a step are 10,240 pages; more than glibc, left alone, ever keeps of one block."""
+    script = """
+        import contextlib, resource, sys, torch
+        from kdlib.device import within_quota
+        def faults():
+            return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        with within_quota() if sys.argv[1] == "True" else contextlib.nullcontext():
+            for i in range(30):
+                before = before if i > 20 else faults()  # the heap has grown by then
+                torch.ones(10 << 20)
+        print(faults() - before)
+    """
+    words = [sys.executable, "-c", textwrap.dedent(script), str(kept)]
+    said = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+    assert (int(said) < 10_000) == kept, said

@@ -135,7 +135,7 @@ def test_fingerprint_sees_weights_buffers_and_architecture() -> None:
     with torch.no_grad():
         network.head.bias[0] += 1e-6
     changed = fingerprint(network)
-    network.stage1[1].running_mean += 1
+    network.stage1[2].running_mean += 1
     assert len({before, changed, fingerprint(network)}) == 3
     sequence = [nn.Linear(2, 2), nn.ReLU()]
     smooth = [sequence[0], nn.Tanh()]

@@ -37,7 +37,7 @@ def changed(network: nn.Module, before: dict[str, Tensor]) -> set[str]:
 
 
 STATISTICS = {
-    f"stage{i}.1.{name}"
+    f"stage{i}.2.{name}"
     for i in (1, 2, 3)
     for name in ("running_mean", "running_var", "num_batches_tracked")
 }
@@ -49,8 +49,8 @@ STATISTICS = {
 def test_the_statistics_become_those_of_the_images(network: CNN) -> None:
     other = images(60, seed=5)
     assert adabn(network, other) is network
-    x = network.stage1[0](network.normalise(other.batch().x))
-    bn = network.stage1[1]
+    x = network.stage1[:2](network.normalise(other.batch().x))
+    bn = network.stage1[2]
     torch.testing.assert_close(bn.running_mean, x.mean((0, 2, 3)))
     torch.testing.assert_close(bn.running_var, x.var((0, 2, 3)))
 
@@ -69,17 +69,17 @@ def test_batches_count_alike_and_what_was_before_leaves_no_trace(network: CNN) -
     other = images(60, seed=5)
     again = copy.deepcopy(network)
     adabn(network, other, size=20)
-    nn.init.constant_(again.stage1[1].running_mean, 1e6)
-    nn.init.constant_(again.stage3[1].running_var, 1e6)
+    nn.init.constant_(again.stage1[2].running_mean, 1e6)
+    nn.init.constant_(again.stage3[2].running_var, 1e6)
     adabn(again, other, size=20)
     assert fingerprint(network) == fingerprint(again)
     with torch.no_grad():
-        parts = [network.stage1[0](network.normalise(b.x)) for b in other.batches(20)]
+        parts = [network.stage1[:2](network.normalise(b.x)) for b in other.batches(20)]
     means = torch.stack([part.mean((0, 2, 3)) for part in parts]).mean(0)
     variances = torch.stack([part.var((0, 2, 3)) for part in parts]).mean(0)
-    torch.testing.assert_close(network.stage1[1].running_mean, means)
-    torch.testing.assert_close(network.stage1[1].running_var, variances)
-    assert int(network.stage1[1].num_batches_tracked) == 3
+    torch.testing.assert_close(network.stage1[2].running_mean, means)
+    torch.testing.assert_close(network.stage1[2].running_var, variances)
+    assert int(network.stage1[2].num_batches_tracked) == 3
 
 
 def test_only_statistics_move_and_no_label_is_read(network: CNN) -> None:
@@ -87,8 +87,8 @@ def test_only_statistics_move_and_no_label_is_read(network: CNN) -> None:
     other = images(60, seed=5)
     adabn(network, other)
     assert changed(network, before) == STATISTICS - {
-        f"stage{i}.1.num_batches_tracked" for i in (1, 2, 3)
-        if int(before[f"stage{i}.1.num_batches_tracked"]) == 1
+        f"stage{i}.2.num_batches_tracked" for i in (1, 2, 3)
+        if int(before[f"stage{i}.2.num_batches_tracked"]) == 1
     }  # fmt: skip
     adabn(blind, other.unlabelled())
     assert fingerprint(network) == fingerprint(blind)
@@ -111,7 +111,7 @@ def test_a_network_that_fails_keeps_its_statistics(network: CNN) -> None:
     with pytest.raises(RuntimeError):
         adabn(network, colour)
     assert not changed(network, before)
-    assert network.stage1[1].momentum == 0.1 and not network.training
+    assert network.stage1[2].momentum == 0.1 and not network.training
 
 
 def test_adabn_says_what_it_needs(network: CNN) -> None:
@@ -132,7 +132,7 @@ def test_what_is_frozen_does_not_move_and_the_rest_does(network: CNN) -> None:
     fit(network, images(120, seed=5), epochs=2, precision="fp32")
     moved = changed(network, before)
     assert not any(name.startswith(("stage1", "stage2")) for name in moved)
-    assert moved >= {"stage3.0.weight", "stage3.1.running_mean", "head.weight", "head.bias"}
+    assert moved >= {"stage3.0.weight", "stage3.2.running_mean", "head.weight", "head.bias"}
 
 
 def test_frozen_last_layers_still_pass_the_gradient_on(network: CNN) -> None:
@@ -141,19 +141,19 @@ def test_frozen_last_layers_still_pass_the_gradient_on(network: CNN) -> None:
     fit(network, images(120, seed=5), epochs=2, precision="fp32", weight_decay=0.1)
     moved = changed(network, before)
     assert not any(name.startswith(("stage3", "head")) for name in moved)
-    assert moved >= {"stage1.0.weight", "stage1.1.weight", "stage1.1.running_var"}
+    assert moved >= {"stage1.0.weight", "stage1.2.weight", "stage1.2.running_var"}
 
 
 def test_a_frozen_batchnorm_stays_in_eval_and_only_a_frozen_one(network: CNN) -> None:
     learner = Learner(freeze(network, "stage1"), HardLabels(), nn.ModuleDict())
     learner.train()
-    modes = [network.stage1[1].training, network.stage2[1].training, network.training]
+    modes = [network.stage1[2].training, network.stage2[2].training, network.training]
     assert modes == [False, True, True]
-    unfreeze(network, "stage1.1.bias")  # half frozen: it moves, and so do its statistics
-    assert learner.train().student.stage1[1].training
-    assert not learner.eval().student.stage2[1].training
+    unfreeze(network, "stage1.2.bias")  # half frozen: it moves, and so do its statistics
+    assert learner.train().student.stage1[2].training
+    assert not learner.eval().student.stage2[2].training
     unfreeze(network, "")
-    assert learner.train().student.stage1[1].training
+    assert learner.train().student.stage1[2].training
 
 
 def test_validation_does_not_wake_a_frozen_batchnorm(network: CNN) -> None:

@@ -144,7 +144,7 @@ def test_a_constant_schedule_keeps_the_rate(train: Examples) -> None:
 @pytest.mark.parametrize("precision", ["bf16", "fp32", "auto"])
 def test_precisions(train: Examples, test: Examples, precision: str) -> None:
     student = cnn(4, 4)
-    run = fit(student, bigger(train), epochs=4, batch=32, seed=0, precision=precision)
+    run = fit(student, bigger(train), epochs=8, batch=32, seed=0, precision=precision)
     assert run.error(bigger(test)) < 25 and run.precision in ("bf16", "fp32")
     assert all(p.dtype == torch.float32 for p in student.parameters())
     if precision != "auto":
