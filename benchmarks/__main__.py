@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -31,6 +32,8 @@ from kdlib.device import has_bf16, threads
 from kdlib.headless import results_folder
 from kdlib.metrics import mean_interval
 from kdlib.models import cnn
+
+STARTED = time.perf_counter()
 
 
 def compare(work: Work, entries: Entries, rounds: int, students: int) -> list[Cell]:
@@ -118,7 +121,7 @@ def good_teacher(seeds: int) -> list[Cell]:
         return []
     wall, cpu = (statistics.median(one[i] for one in taken) for i in (0, 1))
     found = mean_interval(errors)
-    name = f"convolutions on MNIST 60k, 1 epoch: test error {found:.2f} %, {seeds} seeds"
+    name = f"quick convolutions on MNIST 60k, 1 epoch: test error {found:.2f} %, {seeds} seeds"
     said = "fit" if threads() == 1 else f"fit, {threads()} threads"
     return [Cell(name, said, wall, cpu, 0.0, 0)]
 
@@ -147,13 +150,13 @@ def profiled(sixty: Work, five: Work) -> dict[str, dict[str, float]]:
     best = "bf16" if has_bf16() else "fp32"
     ten = Work("", sixty.examples, 512, 10, 32, sixty.teacher)
     conv = Work("", sixty.examples, 256, 10, 32, cnn(32).eval())
-    one = Work("", sixty.examples, 80, 1, 16, sixty.teacher)
+    one = Work("", sixty.examples, 64, 1, 16, sixty.teacher)
     ours: Entries = {
         f"bank, {best}, {sixty.name}": (contenders.bank(sixty, "fast", best), 50),
         f"bank, {best}, {five.name}": (contenders.bank(five, "fast", best), 100),
         "fit, 784-1200-1200-10": (networks.fitted(ten, networks.big, best, taught=False), 20),
         "fit, convolutional student": (networks.fitted(conv, lambda: cnn(8), "auto", True), 40),
-        "fit, strided convolutions": (networks.fitted(one, networks.strided, "auto", False), 40),
+        "fit, quick convolutions": (networks.fitted(one, networks.quick, "auto", False), 40),
         "fit, the tutorial's five trainings": (tutorial.ours(tutorial.work()), 10),
     }
     return {name: profiles.shares(run, steps) for name, (run, steps) in ours.items()}
@@ -191,6 +194,10 @@ def on_gpu(sixty: Work, five: Work, rounds: int) -> list[Cell]:
     return cells
 
 
+def _say(what: str) -> None:
+    print(f"{what} (after {time.perf_counter() - STARTED:.0f} s)", file=sys.stderr, flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m benchmarks")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
@@ -218,9 +225,9 @@ def main() -> None:
         "GPU": lambda: on_gpu(sixty, five, rounds),
         **({"course": course} if given.course else {}),
     }.items():
-        print(name, file=sys.stderr, flush=True)
+        _say(name)
         cells += rows()
-    print("profiles, sliders, growth", file=sys.stderr, flush=True)
+    _say("profiles, sliders, growth")
     where, roofs = profiled(sixty, five), limits(sixty, five)
     sliders = explorers.measured()
     grown, beside = costs(), growth.by_processes(threads())

@@ -13,7 +13,7 @@ GOALS = [
     ("MNIST 60k × 5", "torch.func vmap", 7),
     ("MNIST-5k", None, 0.6),
     ("teacher 784", None, 8),
-    ("convolutions on MNIST 60k", None, 2),
+    ("quick convolutions", None, 2),
     ("convolutional student", "default loop", 15),
     ("the tutorial's five", "the tutorial's loops", 8),
     ("the whole course", None, 360),

@@ -163,7 +163,7 @@ print(f"{sum(switches[0])} of {len(switches[0])} weight tensors may move: the he
 #
 # ## A fair learning rate for each
 #
-# A head has few weights and must go far in a few steps; a whole network together needs small ones. And a rate that suits 30 labels may be far too large for one. One learning rate for all would decide the race beforehand. So each way gets its own, once for few labels and once for many, chosen on *validation* images with draws that are used for nothing else.
+# A head has few weights and must go far in a few steps; a whole network together needs small ones. And a rate that suits 30 labels may be too large for one. One learning rate for all would decide the race beforehand. So each way gets its own, once for few labels and once for many, chosen on *validation* images with draws that are used for nothing else.
 
 # %%
 kinds = {"nothing": [], "stages 1–2": parts[:2]}
@@ -383,7 +383,7 @@ display(Markdown(f"Resolved, at these numbers of labels per class: {'; '.join(sa
 pd.DataFrame(cells).rename_axis(columns="held still:")
 
 # %% [markdown]
-# With 1 and 3 labels these draws do not resolve whether holding still helps or harms, now that each way has its own rate. A rate chosen for many labels would have made it look better than it is, for it spoils what moves most: see "nothing" at the large rate for few labels in the table of rates. What counts is the trained start. From 10 labels on, three stages are too many to hold, two are not: the last stage, with the head, is enough. And with many labels the head alone falls behind even those who start from nothing:
+# With 1 and 3 labels, what is held still matters less than whether the start is trained: compare these rows with the distance to training anew in the picture. (There are many intervals in this table; one that only just leaves out 0 is weak evidence.) Nor would a rate chosen for many labels have been fair here: see what each way takes for few and for many in the table of rates. From 10 labels on, three stages are too many to hold, two are not: the last stage, with the head, is enough. And with many labels the head alone falls behind even those who start from nothing:
 
 # %%
 heads = {n: points("stages 1–3", "anew", n) for n in (first, last)}
