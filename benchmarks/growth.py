@@ -69,11 +69,10 @@ def _beside(count: int) -> float:
 def _cost(students: int, width: int, batch: int, *, clock: bool = False) -> float:
     """Of a step more: what a bank's start takes (1.5 ms a student, about) is left out."""
     few = min(16, max(4, WORK // students))
-    repeats = 3 if students < 256 else 1  # a step of so many is long enough
 
     def taken(steps: int) -> float:
         network = mlp(784, width, 10)
-        watches = [_train(network, students, batch, steps, "fast") for _ in range(repeats)]
+        watches = [_train(network, students, batch, steps, "fast") for _ in range(3)]
         return _median(watches, clock=clock)
 
     return (taken(3 * few) - taken(few)) / (2 * few) / students

@@ -508,12 +508,19 @@ say(
 
 # %% [markdown]
 # Read it from left to right. Even the student alone knows something of threes: to tell the other nine digits apart it learns features that threes share. A mean answer per class adds that a 2 or a 5 is nearer to a 3 than a 6 is. Only the answer to *each image* says which 5s and which strokes. A high T makes these whispers louder; that shows most in the students as trained, and much of it can be had at T = 1 with a bias.
+#
+# What the temperature does to the students as trained, paired by seed and image:
+
+# %%
+hot = bootstrap(right(raw) - right(everyone["taught at T = 1"].logits["test"]))
+
+# %% [markdown]
+# And with the bias by share, against each of the others:
 
 # %% tags=["nbval-ignore-output"]
 top = right(fair[f"taught at T = {T:g}"])
 over = {name: bootstrap(top - right(fair[name])) for name in order[:3]}
 ahead = ", ".join(f"{gap:.0f} points over the student {name}" for name, gap in over.items())
-hot = bootstrap(right(raw) - right(everyone["taught at T = 1"].logits["test"]))
 left = over["taught at T = 1"]
 say(
     f"Paired by seed and image, with the bias by share, the student taught at T = {T:g} is ahead by "
