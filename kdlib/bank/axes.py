@@ -22,7 +22,7 @@ def axes_and_seeds(grid: Any, seeds: Any) -> tuple[dict[str, list[Any]], list[in
     seeds = _values("seeds", seeds, "how many, or a list of them")
     for seed in seeds:
         check_seed("seed", seed)
-    return axes, seeds
+    return axes, [int(seed) for seed in seeds]
 
 
 def _values(name: str, values: Any, wanted: str) -> list[Any]:

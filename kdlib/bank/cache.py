@@ -1,14 +1,16 @@
 """Banks on disk: found again under a hash of all that decides them, verified when read."""
 
+import functools
 import hashlib
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 import kdlib
 from kdlib.bank.engines import Group
@@ -16,13 +18,47 @@ from kdlib.data import Examples
 from kdlib.models import fingerprint, initialise
 from kdlib.training import files
 
+DECIDING = ("adaptation", "bank", "data", "losses", "models", "objectives", "training")  # rooms
+KEPT = {"logits", "losses", "weights", "seconds"}
+HASHED = ("kdlib", "torch", "torchvision")  # packages whose code, or version, is in the key
+
+
+def hashable(groups: list[tuple[dict[str, Any], Group]]) -> bool:
+    """Whether all that trains is our code or PyTorch's; that of other classes may change unseen."""
+    held: list[Any] = []
+    for _, group in groups:
+        teachers = [one for one in group.objective.teachers() if isinstance(one, nn.Module)]
+        held += [part for network in (group.build(), *teachers) for part in network.modules()]
+        held += [term for _, term in group.objective.terms]
+    return all(str(code.__module__).split(".")[0] in HASHED for one in held for code in _code(one))
+
+
+def _code(one: Any) -> Iterator[Any]:
+    """What `one` runs: its class, functions that it holds, hooks."""
+    own = getattr(one, "__dict__", {})
+    yield type(one)
+    yield from (value for value in own.values() if hasattr(value, "__module__") and callable(value))
+    for hooks in ("_forward_hooks", "_forward_pre_hooks"):
+        yield from own.get(hooks, {}).values()
+
+
+@functools.cache
+def _source() -> str:
+    """A hash of the modules of kdlib that a bank's numbers depend on."""
+    home = Path(kdlib.__file__).parent
+    rooms = sorted(module for room in DECIDING for module in (home / room).glob("*.py"))
+    digest = hashlib.sha256()
+    for module in (home / "device.py", *rooms):
+        digest.update(module.read_bytes())
+    return digest.hexdigest()
+
 
 def bank_key(
     axes: dict[str, list[Any]], seeds: list[int], groups: list[tuple[dict[str, Any], Group]],
     chosen: list[str], evaluate: Mapping[str, Examples],
 ) -> str:  # fmt: skip
     """A hash of all that decides the result, teachers' weights and versions included."""
-    parts: list[Any] = [kdlib.__version__, torch.__version__, axes, seeds, chosen]
+    parts: list[Any] = [_source(), torch.__version__, axes, seeds, chosen]
     parts += [[split, one.fingerprint] for split, one in evaluate.items()]
     for state, group in groups:
         network = initialise(group.build(), 0)
@@ -33,7 +69,10 @@ def bank_key(
 
 def read(path: Path) -> dict[str, Any] | None:
     try:
-        return files.load(path) | {"cached": True}
+        known = files.load(path)
+        if not (isinstance(known, dict) and set(known) >= KEPT):
+            raise OSError(f"{path} holds no bank")
+        return {**known, "cached": True}
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -93,6 +93,8 @@ def reference(group: Group) -> Trained:
     learners = [drawn[seed] for seed in group.seeds]
     base = learners[0].train()
     params, buffers = stack_module_state(learners)
+    frozen = [name for name, weight in base.named_parameters() if not weight.requires_grad]
+    buffers |= {name: params.pop(name).detach() for name in frozen}
     read = group.objective.reader(examples, group.tables)
     steps = len(examples.order(settings.batch, balanced=balanced))
     optimizer = adamw(list(params.values()), settings.weight_decay, settings.lr)
@@ -103,7 +105,7 @@ def reference(group: Group) -> Trained:
         return functional_call(base, (params, buffers), arguments)[0]
 
     def answer(unseen: Examples) -> Tensor:  # as the students are now
-        return _answers(group, _students(params, buffers))(unseen)
+        return _answers(group, _students(group, params, buffers))(unseen)
 
     def step(index: Tensor, done: float) -> dict[str, Tensor]:
         batch = read(index)
@@ -129,19 +131,21 @@ def reference(group: Group) -> Trained:
         losses.append(total / steps)
         if not group.tick(answer, 1):
             break
-    weights = _students(params, buffers)
+    weights = _students(group, params, buffers)
     return Trained(weights, torch.stack(losses, 1).cpu(), _answers(group, weights))
 
 
-def _students(params: Weights, buffers: Weights) -> list[Weights]:
+def _students(group: Group, params: Weights, buffers: Weights) -> list[Weights]:
     """One state dict per student, out of the stacked tensors of the learners, on the CPU."""
-    own = {
-        name.removeprefix("student."): tensor.detach().cpu()
-        for name, tensor in {**params, **buffers}.items()
-        if name.startswith("student.")
-    }
-    count = len(next(iter(own.values())))
-    return [{name: tensor[i].clone() for name, tensor in own.items()} for i in range(count)]
+    network = group.build().cpu()
+    held = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+    stacked = {name: {**params, **buffers}[f"student.{name}"].detach().cpu() for name in held}
+    states = []
+    for i in range(len(group.seeds)):
+        for name, tensor in held.items():  # tied weights once, buffers that are not saved, too
+            tensor.data = stacked[name][i].clone()
+        states.append(network.state_dict())
+    return states
 
 
 def sequential(group: Group) -> Trained:

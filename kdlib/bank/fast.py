@@ -34,7 +34,16 @@ def matches(objective: Objective, network: Any, examples: Examples) -> bool:
         for _, term in objective.terms
     )
     learned = any(isinstance(symbol, LearnedTemperature) for symbol in objective.symbols())
-    return plain_terms and not learned and type(network) is MLP and network.dropout == 0
+    return plain_terms and not learned and type(network) is MLP and _as_built(network)
+
+
+def _as_built(network: MLP) -> bool:
+    """Whether nothing in it was exchanged, hooked or frozen, and nothing drops out."""
+    with torch.device("meta"):  # drawing nothing
+        twin = MLP(*network.sizes)
+    hooked = any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
+    moves = all(weight.requires_grad for weight in network.parameters())
+    return str(network) == str(twin) and not hooked and moves
 
 
 class Stack:

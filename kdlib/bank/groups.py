@@ -14,7 +14,7 @@ from kdlib.bank.fast import matches
 from kdlib.bank.result import arguments
 from kdlib.device import check_precision, has_bf16
 from kdlib.objectives import Objective, Symbol, TeacherTable, tabulate
-from kdlib.training.settings import check_answers, check_parts, check_settings
+from kdlib.training.settings import check_answers, check_parts, check_settings, plain
 
 
 def make_group(
@@ -28,7 +28,7 @@ def make_group(
     own = examples
     if callable(examples):
         own = examples(**{name: state[name] for name in arguments(examples)})
-    changed = {name: value for name, value in state.items() if name in asdict(settings)}
+    changed = {name: plain(value) for name, value in state.items() if name in asdict(settings)}
     settings = replace(settings, **changed)
     if isinstance(settings.lr, Mapping):
         raise ValueError(
@@ -41,7 +41,8 @@ def make_group(
     def build() -> nn.Module:
         if isinstance(student, nn.Module) or not callable(student):
             return copy.deepcopy(student)
-        return student(**{name: state[name] for name in arguments(student)})
+        made = student(**{name: state[name] for name in arguments(student)})
+        return copy.deepcopy(made)  # it may be one network each time
 
     network = build()
     check_parts(network, own, formula)

@@ -1,7 +1,7 @@
 """`train_bank`: one expression, a grid, seeds; every student of the grid, trained and kept."""
 
 import itertools
-import json
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from kdlib.bank.axes import axes_and_seeds, check_axes, structural_axes
-from kdlib.bank.cache import bank_key, keep, read
+from kdlib.bank.cache import bank_key, hashable, keep, read
 from kdlib.bank.engines import Answer, Group, Settings, Trained, reference, sequential
 from kdlib.bank.fast import fast, matches
 from kdlib.bank.groups import choose, exact_precision, make_group, teacher_tables
@@ -21,7 +21,7 @@ from kdlib.data import Examples, cache_root
 from kdlib.device import pick, within_quota
 from kdlib.objectives import HardLabels, Objective, TeacherTable
 from kdlib.training import quiet
-from kdlib.training.settings import check_teachers, check_unseen
+from kdlib.training.settings import check_teachers, check_unseen, plain
 
 Watch = Callable[[float, dict[str, Tensor]], Any]
 ENGINES: dict[str, Callable[[Group], Trained]] = {
@@ -61,24 +61,28 @@ def train_bank(
     axis that changes the structure (asked for by `student` or `examples`, named like a setting
     such as "epochs", or with values that are no numbers) makes one group per value.
     A seed draws the initial weights; the order of batches is shared, so that
-    `fit(student, …, seed=s, order_seed=o)` reproduces any cell.
+    `fit(student, …, seed=s, order_seed=o)` reproduces any cell (but not the reference engine's
+    dropout, which is drawn for all students at once).
     evaluate: split -> examples to answer; those without labels have answers, but no errors.
     engine: "fast", "reference", "sequential", or "auto"; "sequential" trains convolutional
     students side by side, a process a thread (Linux).
     precision: "fp32", "bf16" (fast and sequential engines), or "auto": bf16 in the fast path where
     the hardware has it. device: None stays where the examples are; teachers are expected there.
     Initial weights and orders are drawn on the CPU, and answers and students come back to it.
-    cache: read and write the bank under a hash of all that decides it.
+    cache: read and write the bank under a hash of all that decides it; one with classes or
+    functions of your own in its networks or terms is not kept, since their code may change.
     watch(done, errors): called before the first epoch and after each with the share that is done
     and, for each split, error % (*axes, seeds), nan where no student is yet; False after an epoch
     (after a student, in the sequential engine) ends the training there, and the bank, which no
-    cache keeps, holds what there is.
+    cache keeps, holds what there is. Ctrl-C keeps nothing.
     Raises ValueError, before training, for an axis that nothing asks for, an empty axis, a value or
     seed given twice, examples to answer that are none or of another size, or a cell that cannot be
     trained.
     """
     axes, seeds = axes_and_seeds(grid, seeds)
     objective = HardLabels() if objective is None else objective
+    epochs, lr, batch = plain(epochs), plain(lr), plain(batch)
+    order_seed, weight_decay = plain(order_seed), plain(weight_decay)
     settings = Settings(epochs, lr, batch, order_seed, weight_decay, schedule, precision)
     check_axes(axes, seeds, objective, student, examples, evaluate, engine, ENGINES)
     structural = structural_axes(axes, student, examples)
@@ -110,7 +114,7 @@ def train_bank(
         group.settings = replace(group.settings, precision=exact)
     shape = (*(len(values) for values in axes.values()), len(seeds))
     known = path = None
-    if cache:
+    if cache and hashable(groups):
         key = bank_key(axes, seeds, groups, chosen, evaluate)
         path = cache_root() / "banks" / f"{key}.pt"
         known = read(path)
@@ -143,9 +147,12 @@ def _train(
 ) -> dict[str, Any]:  # fmt: skip
     started = time.perf_counter()
     shape = (*(len(values) for values in axes.values()), len(seeds))
-    cells = [dict(zip(axes, cell, strict=True)) for cell in itertools.product(*axes.values())]
-    place = {_cell_key(cell): i for i, cell in enumerate(cells)}
-    students = len(cells) * len(seeds)
+    places = torch.arange(math.prod(shape)).view(shape)
+    whole: list[Any] = [slice(None)]
+    corners = itertools.product(  # each group's place among the axes, in the order of the groups
+        *(whole if name in symbolic else range(len(values)) for name, values in axes.items())
+    )
+    students = places.numel()
     weights: list[Any] = [None] * students
     losses = torch.full((students, max(g.settings.epochs for _, g in groups)), torch.nan)
     logits: dict[str, Tensor] = {}
@@ -164,10 +171,8 @@ def _train(
 
     silent = quiet() or watch is not None  # who watches has a bar of their own
     with tqdm(total=total, delay=1, leave=False, disable=silent) as bar:
-        for (state, group), engine in zip(groups, chosen, strict=True):
-            inner = itertools.product(*(axes[name] for name in symbolic))
-            own = [place[_cell_key(state | dict(zip(symbolic, c, strict=True)))] for c in inner]
-            where = torch.tensor([at * len(seeds) + j for at in own for j in range(len(seeds))])
+        for at, (_, group), engine in zip(corners, groups, chosen, strict=True):
+            where = places[at].flatten()
 
             def tick(answer: Answer | None, epochs: int, where: Tensor = where) -> bool:
                 nonlocal ticks, stopped
@@ -199,7 +204,3 @@ def _errors(logits: Tensor, y: Tensor, shape: tuple[int, ...]) -> Tensor:
     if bool((y < 0).any()):
         return torch.full(shape, torch.nan, dtype=torch.float64)
     return (100 * missed(logits, y).mean(-1)).view(shape)
-
-
-def _cell_key(cell: dict[str, Any]) -> str:
-    return json.dumps({name: cell[name] for name in sorted(cell)}, default=str)

@@ -29,8 +29,11 @@ def initialise(network: nn.Module, seed: int) -> nn.Module:
 
 
 def fingerprint(network: nn.Module) -> str:
-    """A hash of the network's architecture, weights and buffers."""
+    """A hash of the network's architecture, plain attributes, weights and buffers."""
     digest = hashlib.sha256(str(network).encode())
+    for module in network.modules():  # what no repr shows, such as the heads of an attention
+        plain = {k: v for k, v in vars(module).items() if isinstance(v, bool | int | float | str)}
+        digest.update(repr(sorted((plain | {"training": None}).items())).encode())
     for name, tensor in network.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())

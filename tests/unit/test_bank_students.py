@@ -1,0 +1,159 @@
+"""Banks of students that are not quite `mlp(…)`: exchanged, frozen, shared, tied, of one's own."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from kdlib.adaptation import freeze
+from kdlib.bank import Bank, train_bank
+from kdlib.data import Examples
+from kdlib.losses import hard_labels
+from kdlib.models import MLP, fingerprint, mlp, predict
+from kdlib.objectives import HardLabels, SoftTargets
+from kdlib.objectives.term import Term
+from kdlib.training import files, fit
+
+
+def trained(train: Examples, student: object, **more: object) -> Bank:
+    options = {"examples": train[:96], "evaluate": {"test": train[:40]}, "seeds": 2, "epochs": 2}
+    given = {"cache": False, **options, **more}
+    return train_bank(given.pop("objective", HardLabels()), student=student, **given)  # type: ignore[arg-type]
+
+
+def exchanged(part: str, module: nn.Module) -> MLP:
+    network = mlp(16, 8, 4)
+    network.set_submodule(part, module)
+    return network
+
+
+CHANGED: dict[str, Callable[[], MLP]] = {
+    "tanh": lambda: exchanged("stage1.1", nn.Tanh()),
+    "dropout": lambda: exchanged("embedding", nn.Dropout(0.5)),
+    "norm": lambda: exchanged("embedding", nn.LayerNorm(8)),
+    "no bias": lambda: exchanged("head", nn.Linear(8, 4, bias=False)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGED)
+def test_a_changed_mlp_takes_no_fast_path(train: Examples, change: str) -> None:
+    bank = trained(train, CHANGED[change]())
+    assert bank.engine == "reference"
+    for seed in range(2):
+        said = predict(bank.network(seed=seed), train[:40])
+        torch.testing.assert_close(said, bank.logits["test"][seed], rtol=1e-4, atol=1e-4)
+
+
+def test_a_hook_is_not_passed_by(train: Examples) -> None:
+    student = mlp(16, 8, 4)
+    student.stage1.register_forward_hook(lambda module, inputs, output: 2 * output)
+    assert trained(train, student).engine == "reference"
+
+
+@pytest.mark.parametrize("engine", ["auto", "reference", "sequential"])
+def test_frozen_weights_stay_where_their_seed_put_them(train: Examples, engine: str) -> None:
+    bank = trained(train, freeze(mlp(16, 8, 4), "stage1"), engine=engine, weight_decay=0.1)
+    how = {"epochs": 2, "lr": 1e-2, "batch": 128, "weight_decay": 0.1}
+    run = fit(freeze(mlp(16, 8, 4), "stage1"), train[:96], seed=1, **how)  # type: ignore[arg-type]
+    for name, weight in run.network.state_dict().items():
+        exact = (
+            {"rtol": 0, "atol": 0} if name.startswith("stage1") else {"rtol": 1e-4, "atol": 1e-5}
+        )
+        torch.testing.assert_close(bank.weights[1][name], weight, **exact)  # type: ignore[index]
+
+
+def test_the_fast_engine_refuses_frozen_weights(train: Examples) -> None:
+    with pytest.raises(ValueError, match="use engine='auto'"):
+        trained(train, freeze(mlp(16, 8, 4), "stage1"), engine="fast")
+
+
+def test_a_function_that_returns_one_network_gives_every_seed_its_own(train: Examples) -> None:
+    network = mlp(16, 8, 4)
+    before = fingerprint(network)
+    bank = trained(train, lambda: network)
+    assert not torch.equal(bank.logits["test"][0], bank.logits["test"][1])
+    assert fingerprint(network) == before
+
+
+def test_values_that_print_alike_are_cells_of_their_own(train: Examples, teacher: MLP) -> None:
+    other = fit(mlp(16, 32, 4), train, epochs=1, seed=1).network
+    grid = {"taught_by": [teacher, other], "T": [1.0, 4.0]}
+    bank = trained(
+        train, mlp(16, 8, 4), grid=grid, objective=lambda taught_by, T: SoftTargets(taught_by, T)
+    )
+    assert bank.errors("test").isfinite().all()
+    for i, one in enumerate((teacher, other)):
+        alone = trained(train, mlp(16, 8, 4), objective=SoftTargets(one, 4.0))
+        torch.testing.assert_close(bank.logits["test"][i, 1], alone.logits["test"])
+
+
+class Tied(nn.Module):
+    """Two layers of one weight, and a buffer that no file keeps."""
+
+    scale: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.head = nn.Linear(16, 16), nn.Linear(16, 16), nn.Linear(16, 4)
+        self.b.weight = self.a.weight
+        self.register_buffer("scale", torch.ones(16), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.b(self.a(x.flatten(1) * self.scale).relu()).relu())
+
+
+def test_tied_weights_and_unsaved_buffers(train: Examples) -> None:
+    together, alone = (trained(train, Tied(), engine=one) for one in ("reference", "sequential"))
+    torch.testing.assert_close(together.logits["test"], alone.logits["test"], rtol=1e-3, atol=1e-3)
+    network = together.network(seed=1)
+    assert torch.equal(network.a.weight, network.b.weight)
+    assert not torch.equal(together.weights[0]["a.weight"], together.weights[1]["a.weight"])  # type: ignore[index]
+
+
+# ---- the cache -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, repr=False)
+class Mine(Term):
+    """A term of one's own, whose code may change."""
+
+    def loss(self, step: object, owned: nn.Module | None) -> Tensor:
+        return hard_labels(step.observation.logits, step.batch.y)  # type: ignore[attr-defined]
+
+
+def test_code_of_ones_own_is_not_cached(
+    train: Examples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KDLIB_CACHE", str(tmp_path))
+    for change in (
+        {"objective": Mine()},
+        {"student": Tied()},
+        {"objective": SoftTargets(nn.Sequential(nn.Flatten(), Tied()), 2.0)},
+    ):
+        for _ in range(2):
+            assert not trained(train, **{"student": mlp(16, 8, 4), "cache": True, **change}).cached  # type: ignore[arg-type]
+    assert not list(tmp_path.rglob("*.pt"))
+
+
+def test_the_source_of_kdlib_is_part_of_the_key(
+    train: Examples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KDLIB_CACHE", str(tmp_path))
+    trained(train, mlp(16, 8, 4), cache=True)
+    assert trained(train, mlp(16, 8, 4), cache=True).cached
+    monkeypatch.setattr("kdlib.bank.cache._source", lambda: "edited")
+    assert not trained(train, mlp(16, 8, 4), cache=True).cached
+
+
+def test_a_foreign_file_under_a_banks_name_is_trained_anew(
+    train: Examples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KDLIB_CACHE", str(tmp_path))
+    trained(train, mlp(16, 8, 4), cache=True)
+    (file,) = tmp_path.rglob("*.pt")
+    files.save(file, {"settings": 3})
+    with pytest.warns(UserWarning, match="holds no bank; the bank is trained anew"):
+        assert not trained(train, mlp(16, 8, 4), cache=True).cached
