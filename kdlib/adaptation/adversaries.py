@@ -13,6 +13,7 @@ from kdlib.data import Examples
 from kdlib.losses import reverse_gradient
 from kdlib.losses.arguments import average, floats
 from kdlib.objectives import Number, Step
+from kdlib.objectives.term import check_no_symbol
 
 
 def ramp(done: float, *, warm: float = 0.0) -> float:
@@ -49,6 +50,7 @@ class _Adversary(_Alignment):
             )
 
     def own(self, step: Step) -> nn.Module:
+        check_no_symbol(self.name, "warm", self.warm)  # one that is left: students under vmap
         width = self.inputs(step).shape[1]
         return nn.Sequential(
             nn.Linear(width, self.hidden), nn.ReLU(), nn.Linear(self.hidden, 1), nn.Flatten(0)

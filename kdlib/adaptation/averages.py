@@ -12,6 +12,7 @@ from kdlib.adaptation.terms import _OnTarget
 from kdlib.data import Examples
 from kdlib.losses import probability_mse
 from kdlib.losses.arguments import check_fraction
+from kdlib.models import observe
 from kdlib.objectives import Step
 
 
@@ -43,7 +44,7 @@ class _Average(nn.Module):
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
-        return self.network(x)
+        return observe(self.network, x).logits
 
 
 @dataclass(frozen=True, repr=False)

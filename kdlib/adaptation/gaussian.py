@@ -65,6 +65,7 @@ class GaussianTerm(Term):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.noise_at not in ("target", "feature"):
             raise ValueError(f"noise_at={self.noise_at!r}: expected 'target' or 'feature'")
 

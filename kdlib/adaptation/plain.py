@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from kdlib.data import Examples
-from kdlib.models import evaluating
+from kdlib.models import evaluating, observe
 
 
 def adabn(network: nn.Module, examples: Examples, *, size: int = 500) -> nn.Module:
@@ -43,7 +43,7 @@ def adabn(network: nn.Module, examples: Examples, *, size: int = 500) -> nn.Modu
                 layer.train()
                 layer.momentum = None  # the plain mean over batches, no forgetting
             for index in torch.arange(len(examples), device=examples.device).tensor_split(batches):
-                network(examples.batch(index).x.to(device))
+                observe(network, examples.batch(index).x.to(device))
         except BaseException:
             for layer, _, state in before:  # half-made statistics are worse than the old ones
                 layer.load_state_dict(state)

@@ -5,6 +5,16 @@ from collections.abc import Callable
 from torch import Tensor
 
 
+def check_numbers(logits: Tensor) -> None:
+    """Raises ValueError where the largest logit of an answer (…, classes) is no finite number."""
+    finite = logits.amax(-1).isfinite()
+    if not finite.all():
+        raise ValueError(
+            f"{int((~finite).sum())} of {finite.numel()} answers are nan or inf: did the training "
+            "diverge, or was it stopped? Train again with a smaller lr, or score what is finite"
+        )
+
+
 class SealedLabels:
     """The labels of a target domain in an envelope: `unlabelled, labels = target.seal()`.
 
@@ -34,12 +44,16 @@ class SealedLabels:
         return self._inside()
 
     def error(self, logits: Tensor, why: str) -> float:
-        """Error in percent of logits (N, classes) on the labelled examples; opens the labels."""
+        """Error in percent of logits (N, classes) on the labelled examples; opens the labels.
+
+        Raises ValueError for logits of another shape, and answers of nan, before it opens them.
+        """
         if logits.dim() != 2 or len(logits) != self._count:
             raise ValueError(
                 f"logits have shape {tuple(logits.shape)} for {self._count} sealed labels; "
                 f"expected ({self._count}, classes)"
             )
+        check_numbers(logits)
         y = self.open(why).to(logits.device)
         labelled = y >= 0
         if not labelled.any():

@@ -8,10 +8,13 @@ from torch import Tensor
 from kdlib.losses.arguments import (
     average,
     check_fraction,
+    check_labels,
     check_same_classes,
     check_temperature,
+    check_where,
     floats,
     per_image_kl,
+    softer,
 )
 
 Where = Tensor | None
@@ -23,6 +26,9 @@ def hard_labels(z_s: Tensor, y: Tensor, *, smoothing: float = 0.0, where: Where 
     `smoothing` spreads that share of the label over all classes (Szegedy et al. 2016).
     """
     check_fraction("smoothing", smoothing)
+    check_labels(z_s, y)
+    if where is not None:
+        check_where(where, y.shape)  # here, as labels would broadcast it
     (z_s,) = floats(z_s)
     log_q = z_s.log_softmax(-1)
     labelled = y >= 0
@@ -36,11 +42,13 @@ def soft_targets(z_s: Tensor, z_t: Tensor, T: float | Tensor, *, where: Where = 
 
     Gradient in z_s: T (q_T - p_T) / batch. T → ∞: mean of Σ_c d² / (2 classes), with d = z_s - z_t
     less its mean over classes. T → 0: 0 (and T · KL tends to mean(max z_s - z_s[argmax z_t])).
+    Above T of about 1,000 the value (not the gradient) drowns in float32's rounding; that of
+    `logit_mse` does not. Of a class taken away (-inf in z_t) p_T is 0.
     """
     check_temperature(T)
     check_same_classes(z_s, z_t)
     z_s, z_t = floats(z_s, z_t)
-    kl = per_image_kl((z_t / T).log_softmax(-1), (z_s / T).log_softmax(-1))
+    kl = per_image_kl(softer(z_t, T).log_softmax(-1), (z_s / T).log_softmax(-1))
     return T**2 * average(kl, where)
 
 
@@ -62,7 +70,7 @@ def jensen_shannon(
     check_fraction("beta", beta)
     check_same_classes(z_s, z_t)
     z_s, z_t = floats(z_s, z_t)
-    log_p, log_q = (z_t / T).log_softmax(-1), (z_s / T).log_softmax(-1)
+    log_p, log_q = softer(z_t, T).log_softmax(-1), (z_s / T).log_softmax(-1)
     beta = beta.to(log_p) if isinstance(beta, Tensor) else log_p.new_full((), beta)
     log_m = torch.logaddexp(log_p + beta.log(), log_q + (1 - beta).log())
     mixed = beta * per_image_kl(log_p, log_m) + (1 - beta) * per_image_kl(log_q, log_m)
@@ -94,7 +102,8 @@ def probability_mse(
     check_temperature(T)
     check_same_classes(z_s, z_t)
     z_s, z_t = floats(z_s, z_t)
-    return average(((z_s / T).softmax(-1) - (z_t / T).softmax(-1)).square().sum(-1), where)
+    q, p = (z_s / T).softmax(-1), softer(z_t, T).softmax(-1)
+    return average((q - p).square().sum(-1), where)
 
 
 def decoupled(
@@ -113,20 +122,21 @@ def decoupled(
     """
     check_temperature(T)
     check_same_classes(z_s, z_t)
+    check_labels(z_s, y)
     z_s, z_t = floats(z_s, z_t)
     label = torch.nn.functional.one_hot(y.clamp(min=0), z_s.shape[-1]).bool()
     parts = []
-    for z in (z_t / T, z_s / T):
+    for z in (softer(z_t, T), z_s / T):
         log_p = z.log_softmax(-1)
         others = torch.where(label, -torch.inf, log_p)
         log_rest = others.logsumexp(-1)
         log_label = torch.where(label, log_p, 0).sum(-1)
-        # within the others: the label's entry is masked by a finite number that KL never sees
+        # within the others: the label's entry is 0 on both sides, and so is its share of the KL
         within = torch.where(label, 0, log_p - log_rest[:, None])
         parts.append((torch.stack([log_label, log_rest], -1), within))
     (binary_t, within_t), (binary_s, within_s) = parts
     tckd = per_image_kl(binary_t, binary_s)
-    nckd = torch.where(label, 0, within_t.exp() * (within_t - within_s)).sum(-1)
+    nckd = per_image_kl(within_t, within_s)
     return T**2 * average(tckd_weight * tckd + nckd_weight * nckd, y >= 0)
 
 
@@ -145,7 +155,7 @@ def dist(
     z_s, z_t = floats(z_s, z_t)
     if not len(z_s):
         return z_s.sum()  # 0, with a gradient: a correlation of no images is nan
-    q, p = (z_s / T).softmax(-1), (z_t / T).softmax(-1)
+    q, p = (z_s / T).softmax(-1), softer(z_t, T).softmax(-1)
     inter, intra = _pearson_distance(q, p, -1).mean(), _pearson_distance(q, p, -2).mean()
     return T**2 * (between * inter + within * intra)
 

@@ -25,6 +25,22 @@ def check_fraction(name: str, value: float | Tensor) -> None:
         raise ValueError(f"{name}={value!r}: expected a number from 0 to 1")
 
 
+def check_labels(z: Tensor, y: Tensor) -> None:
+    if y.shape != z.shape[:-1]:
+        raise ValueError(
+            f"labels have shape {tuple(y.shape)} and logits {tuple(z.shape)}; "
+            f"expected {tuple(z.shape[:-1])}: one label for each image, -1 where there is none"
+        )
+
+
+def check_where(where: Tensor, batch: torch.Size) -> None:
+    if where.shape != batch:
+        raise ValueError(
+            f"where has shape {tuple(where.shape)} and the batch {tuple(batch)}; "
+            "expected True or False once for each image"
+        )
+
+
 def check_same_classes(z_s: Tensor, z_t: Tensor) -> None:
     if z_s.shape[-1] != z_t.shape[-1]:
         raise ValueError(
@@ -52,13 +68,25 @@ def floats(*tensors: Tensor) -> list[Tensor]:
     return [t.to(torch.float64 if double else torch.float32) for t in tensors]
 
 
+def softer(z_t: Tensor, T: float | Tensor) -> Tensor:
+    """z_t / T, where a logit may be -inf: a class taken away."""
+    # a tensor T sees a finite number in its place, or its gradient would be 0 · inf
+    return (z_t.clamp(min=-1e30) if isinstance(T, Tensor) else z_t) / T
+
+
 def average(values: Tensor, where: Tensor | None) -> Tensor:
-    """Mean of values (batch,) over the examples it concerns; 0 with a gradient if none."""
+    """Mean of values (batch,) over the examples it concerns; 0 with a gradient if none.
+
+    Raises ValueError for a `where` of another shape, which would count images several times.
+    """
     if where is None:
         return values.mean() if len(values) else values.sum()
+    check_where(where, values.shape)
     return torch.where(where, values, 0).sum() / where.sum().clamp(min=1)
 
 
 def per_image_kl(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """KL(p || q) of each row: (batch, classes) twice -> (batch,)."""
-    return (log_p.exp() * (log_p - log_q)).sum(-1)  # F.kl_div has no batching rule under vmap
+    """KL(p || q) of each row: (batch, classes) twice -> (batch,); 0 log 0 = 0."""
+    p = log_p.exp()  # F.kl_div has no batching rule under vmap
+    # masked before the product: 0 · inf is nan, and so would be its gradient
+    return (p * torch.where(p > 0, log_p - log_q, 0)).sum(-1)

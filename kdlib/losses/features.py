@@ -9,7 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kdlib.losses.arguments import average, check_same_shape, check_temperature, floats
+from kdlib.losses.arguments import (
+    average,
+    check_same_shape,
+    check_temperature,
+    check_where,
+    floats,
+)
 
 Where = Tensor | None
 
@@ -143,7 +149,10 @@ def _unit(rows: Tensor) -> Tensor:
 
 
 def _chosen(f: Tensor, where: Where) -> Tensor:
-    return torch.ones(len(f), dtype=torch.bool, device=f.device) if where is None else where
+    if where is None:
+        return torch.ones(len(f), dtype=torch.bool, device=f.device)
+    check_where(where, f.shape[:1])
+    return where
 
 
 def _check_same_batch(f_s: Tensor, f_t: Tensor) -> None:

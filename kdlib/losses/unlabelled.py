@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from kdlib.losses.arguments import average, check_temperature, floats
+from kdlib.losses.arguments import average, check_temperature, check_where, floats
 
 Where = Tensor | None
 
@@ -67,4 +67,5 @@ def _entropies(z: Tensor) -> Tensor:
 
 
 def _masked(p: Tensor, where: Tensor) -> Tensor:
+    check_where(where, p.shape[:-1])
     return torch.where(where[:, None], p, 0)

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kdlib.data.sealed import check_numbers
 from kdlib.losses.arguments import check_temperature
 from kdlib.models import evaluating
 
@@ -16,12 +17,7 @@ def wrong(logits: Tensor, y: Tensor) -> Tensor:
     (a class that shall not be chosen may have -inf).
     """
     check_labelled(logits, y)
-    finite = logits.amax(-1).isfinite()
-    if not finite.all():
-        raise ValueError(
-            f"{int((~finite).sum())} of {finite.numel()} answers are nan or inf: did the training "
-            "diverge, or was it stopped? Train again with a smaller lr, or score what is finite"
-        )
+    check_numbers(logits)
     return logits.argmax(-1) != y
 
 
@@ -59,8 +55,9 @@ def error_percent(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def confusion(logits: Tensor, y: Tensor) -> Tensor:
-    """Counts (classes, classes): row = label, column = answer."""
+    """Counts (classes, classes): row = label, column = answer. Raises ValueError as `wrong`."""
     _check_classes(logits, y)
+    check_numbers(logits)
     classes = logits.shape[-1]
     cells = y * classes + logits.argmax(-1)
     return torch.bincount(cells, minlength=classes**2).view(classes, classes)
@@ -140,15 +137,33 @@ def _means(values: Tensor, bins: int) -> Tensor:
 
 
 def agreement(a: Tensor, b: Tensor) -> Tensor:
-    """Share of images to which two networks give the same answer, (…)."""
-    return (a.argmax(-1) == b.argmax(-1)).double().mean(-1)
+    """Share of images to which two networks give the same answer, (…).
+
+    a, b: (…, N, classes). Raises ValueError unless they answer the same images, with numbers.
+    """
+    return _same_answers(a, b).double().mean(-1)
+
+
+def _same_answers(a: Tensor, b: Tensor) -> Tensor:
+    """Where two networks answer alike: bool (…, N)."""
+    if a.dim() < 2 or a.shape[-2:] != b.shape[-2:]:
+        raise ValueError(
+            f"answers of shapes {tuple(a.shape)} and {tuple(b.shape)}; "
+            "expected (…, N, classes) of the same images and classes"
+        )
+    check_numbers(a)
+    check_numbers(b)
+    return a.argmax(-1) == b.argmax(-1)
 
 
 def inherited_errors(student: Tensor, teacher: Tensor, y: Tensor) -> Tensor:
-    """Share of the teacher's errors that the student makes too, with the very same answer, (…)."""
+    """Share of the teacher's errors that the student makes too, with the very same answer, (…).
+
+    Raises ValueError as `wrong` and `agreement`.
+    """
     teacher_wrong = wrong(teacher, y)
-    same = (student.argmax(-1) == teacher.argmax(-1)) & teacher_wrong
-    return same.double().sum(-1) / teacher_wrong.sum().clamp(min=1)
+    same = _same_answers(student, teacher) & teacher_wrong
+    return same.double().sum(-1) / teacher_wrong.sum(-1).clamp(min=1)
 
 
 def dark_knowledge(logits: Tensor, y: Tensor, T: float = 1.0) -> Tensor:

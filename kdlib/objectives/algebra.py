@@ -116,12 +116,12 @@ class Objective:
             )
         learned = [s for s in self.symbols() if isinstance(s, LearnedTemperature)]
         known |= {s: (s.low + s.high) / 2 for s in learned}
-        for moment in (0.0, 1.0):
-            known["progress"] = moment
-            for weight, term in self.terms:
-                _check_weight(symbols.value(weight, known), term)
-                numbers = term.hyperparameters()
-                term.validate(examples, {n: symbols.value(v, known) for n, v in numbers})
+        for weight, term in self.terms:
+            for moment in _moments(weight):
+                now = symbols.plain(symbols.value(weight, {**known, "progress": moment}))
+                _check_weight(now, term, f" at progress {moment:g}" if moment else "")
+            for moment in _moments(*(number for _, number in term.hyperparameters())):
+                term.validate(examples, term.values({**known, "progress": moment}))
 
     # ---- training ----------------------------------------------------------------------------
 
@@ -186,12 +186,18 @@ def _product(a: Number, b: Number) -> Number:
     return b if a == 1 else a if b == 1 else a * b
 
 
-def _check_weight(weight: Any, term: Objective) -> None:
+def _moments(*numbers: Number) -> list[float]:
+    """Both ends of training and each hundredth where a number changes with it, else one moment."""
+    moving = any(symbols.progress in symbols.leaves(number) for number in numbers)
+    return [0.0, 1.0, *(i / 100 for i in range(1, 100))] if moving else [0.0]
+
+
+def _check_weight(weight: Any, term: Objective, when: str = "") -> None:
     if isinstance(weight, Tensor):
         return
     if not (math.isfinite(weight) and weight >= 0):
         raise ValueError(
-            f"the weight of {term} is {weight:g}; expected a finite number of at least 0 "
+            f"the weight of {term} is {weight:g}{when}; expected a finite number of at least 0 "
             "(is alpha outside [0, 1]?)"
         )
 

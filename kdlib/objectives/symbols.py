@@ -152,6 +152,11 @@ def value(number: "Number", bindings: Mapping[Any, Any]) -> Any:
     return number.value(bindings) if isinstance(number, Scalar) else number
 
 
+def plain(number: Any) -> Any:
+    """A tensor of one number as that number: to check it before training, as it waits for it."""
+    return number.item() if isinstance(number, Tensor) and number.dim() == 0 else number
+
+
 def leaves(number: Any) -> list[Scalar]:
     """The symbols that an expression speaks of."""
     return list(number.leaves()) if isinstance(number, Scalar) else []

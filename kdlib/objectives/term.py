@@ -56,6 +56,12 @@ class Term(Objective):
     def student_taps(self) -> tuple[str, ...]:
         return ()
 
+    def values(self, bindings: Mapping[Any, Any]) -> dict[str, Any]:
+        """What `validate` sees: every number by name, also one given as a tensor."""
+        tensors = ((n, v) for n, v in self._fields() if isinstance(v, Tensor) and v.dim() == 0)
+        numbers: list[tuple[str, Any]] = [*self.hyperparameters(), *tensors]
+        return {n: symbols.plain(symbols.value(v, bindings)) for n, v in numbers}
+
     def validate(self, examples: Examples, values: Mapping[str, Any]) -> None:
         """Raises ValueError for values or examples that this term cannot work with."""
 
@@ -85,11 +91,25 @@ class Term(Objective):
     __repr__ = __str__
 
 
+def check_no_symbol(term: str, name: str, value: Any) -> None:
+    """Raises ValueError for a symbol where only a number will do, as for a count of units."""
+    if isinstance(value, Scalar):
+        axis = symbols.leaves(value)[0]
+        raise ValueError(
+            f"{term} was given {name}={value}, a symbol, where it needs a number: give one, or let "
+            f"the student be a function of {axis} too, student=lambda {axis}: mlp(784, 32, 10), so "
+            "that each value makes a group of its own"
+        )
+
+
 def _check_field(term: str, name: str, kind: Any, value: Any) -> None:
     """Raises ValueError for a value that is no number, or no network, where one belongs."""
     given = f"{term} was given {name}={value!r}"
-    if kind == Number and not isinstance(value, Real | Scalar | Tensor):
+    scalar = value.dim() == 0 if isinstance(value, Tensor) else isinstance(value, Real | Scalar)
+    if kind == Number and not scalar:
         raise ValueError(f"{given}; expected a number, a symbol or a schedule")
+    if kind is int:
+        check_no_symbol(term, name, value)
     if kind in (Teacher, nn.Module, nn.Module | None) and not isinstance(value, kind):
         inside = isinstance(getattr(value, "network", None), nn.Module)
         raise ValueError(

@@ -16,6 +16,15 @@ from kdlib.objectives.teachers import Teacher
 from kdlib.objectives.term import Term
 
 
+def _check_labelled(term: str, examples: Examples) -> None:
+    """Raises ValueError where the term would be 0 in every step."""
+    if not bool((examples.y >= 0).any()):
+        raise ValueError(
+            f"{examples!r} has no labels, which {term} needs; "
+            "use soft targets alone, or add labelled examples"
+        )
+
+
 @dataclass(frozen=True, repr=False)
 class HardLabels(Term):
     """Cross-entropy with the labels of those examples that have one."""
@@ -30,11 +39,7 @@ class HardLabels(Term):
 
     def validate(self, examples: Examples, values: Mapping[str, Any]) -> None:
         check_fraction("smoothing", values["smoothing"])
-        if not bool((examples.y >= 0).any()):
-            raise ValueError(
-                f"{examples!r} has no labels, which HardLabels needs; "
-                "use soft targets alone, or add labelled examples"
-            )
+        _check_labelled(self.name, examples)
 
     def loss(self, step: Step, owned: nn.Module | None) -> Tensor:
         smoothing = step.value(self.smoothing)
@@ -131,6 +136,10 @@ class Decoupled(Taught):
     T: Number
     tckd_weight: Number = 1.0
     nckd_weight: Number = 8.0
+
+    def validate(self, examples: Examples, values: Mapping[str, Any]) -> None:
+        super().validate(examples, values)
+        _check_labelled(self.name, examples)
 
     def loss(self, step: Step, owned: nn.Module | None) -> Tensor:
         z_s, z_t = self.answers(step)

@@ -316,6 +316,24 @@ def test_a_bank_of_weights_equals_fit(name: str, source: Examples, target: Examp
     torch.testing.assert_close(logits, run.logits(target), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("kind", [DANN, CDAN])
+def test_what_no_symbol_can_be_is_named_with_a_way_out(kind, source, target) -> None:
+    both = source + target.unlabelled()
+    how = {"examples": both, "evaluate": {}, "epochs": 1, "seeds": 1, "cache": False}
+    asked = {  # hidden gives the shape of weights; warm decides in Python
+        "hidden": ([3, 5], lambda axis: HardLabels() + kind("embedding", hidden=axis)),
+        "warm": ([0.0, 0.5], lambda axis: HardLabels() + kind("embedding", warm=axis)),
+    }
+    for name, (values, objective) in asked.items():
+        wanted = rf"{kind.__name__} was given {name}=axis, a symbol, .*student=lambda axis: mlp"
+        with pytest.raises(ValueError, match=wanted):
+            train_bank(objective, student=mlp(64, 6, 4), grid={"axis": values}, **how)
+        bank = train_bank(
+            objective, student=lambda axis: mlp(64, 6, 4), grid={"axis": values}, **how
+        )
+        assert bank.losses.isfinite().all()
+
+
 def test_adversary_gets_the_domains_apart_and_the_encoder_together() -> None:
     """On two blobs: with strength 0 the discriminator wins; reversed, the clouds meet."""
     x = torch.zeros(400, 1, 1, 2)

@@ -375,6 +375,37 @@ def test_extreme_logits_stay_finite_in_float32(name: str, T: float) -> None:
     assert loss.isfinite() and slope.isfinite().all()
 
 
+@pytest.mark.parametrize("T", [0.05, 1.0, 4.0, 100.0])
+@pytest.mark.parametrize("taken", [0, 3])
+def test_a_class_taken_from_the_teacher_counts_nothing(T: float, taken: int) -> None:
+    z_s, z_t = logits(scale=1.0)
+    z_t[:, taken] = -torch.inf
+    left = [c for c in range(CLASSES) if c != taken]
+    p, q = (z_t[:, left] / T).softmax(-1), (z_s / T).softmax(-1)[:, left]
+    close(losses.soft_targets(z_s, z_t, T), T**2 * kl(p, q).mean())
+    z_s[:, taken] = -torch.inf  # from the student too: 0 log 0, not nan
+    close(losses.soft_targets(z_s, z_t, T), losses.soft_targets(z_s[:, left], z_t[:, left], T))
+
+
+@pytest.mark.parametrize(
+    "name", ["soft_targets", "jensen_shannon", "probability_mse", "decoupled", "dist"]
+)
+def test_a_class_taken_from_the_teacher_leaves_slopes_finite(name: str) -> None:
+    """In the student's logits and in T, learned or one for each student."""
+    z_s, z_t = (z.float() for z in logits())
+    z_t[:, 3] = -torch.inf
+    z_s.requires_grad_()
+    T = torch.tensor(4.0, requires_grad=True)
+    (plain,) = torch.autograd.grad(LOSSES[name](z_s, z_t, 4.0), z_s)
+    learned = torch.autograd.grad(LOSSES[name](z_s, z_t, T), (z_s, T))
+    assert plain.isfinite().all() and plain.abs().max() > 0
+    close(learned[0], plain, rtol=1e-5, atol=1e-6)
+    low, high = (LOSSES[name](z_s.double(), z_t.double(), 4.0 + step) for step in (-1e-4, 1e-4))
+    close(learned[1], (high - low) / 2e-4, rtol=1e-3, atol=1e-5)
+    slopes = vmap(torch.func.grad(lambda t: LOSSES[name](z_s, z_t, t)))(torch.tensor([1.0, 4.0]))
+    close(slopes[1], learned[1], rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", sorted(LOSSES))
 def test_losses_work_under_vmap_with_a_temperature_per_student(name: str) -> None:
     students = torch.stack([logits(seed)[0] for seed in range(3)])
@@ -461,6 +492,50 @@ def test_student_and_teacher_need_the_same_batch() -> None:
     z_s, z_t = logits()
     with pytest.raises(ValueError, match="same batch"):
         losses.soft_targets(z_s, z_t[:1], 2.0)
+
+
+@pytest.mark.parametrize("name", sorted(set(WITH_WHERE) - {"hard_labels by label", "decoupled"}))
+@pytest.mark.parametrize("shape", [(BATCH, 1), (1,), (BATCH, BATCH), ()])
+def test_where_has_one_entry_for_each_image(name: str, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"where has shape .* and the batch \(6,\); expected True"):
+        WITH_WHERE[name](*logits(), torch.ones(shape, dtype=torch.bool))
+
+
+WHERE_BESIDE_TEACHERS = {
+    "hint": losses.hint,
+    "cosine": losses.cosine,
+    "attention": losses.attention,
+    "similarity": losses.similarity,
+    "relational": losses.relational,
+    "contrastive": losses.contrastive,
+    "neuron_selectivity": losses.neuron_selectivity,
+    "flow": lambda s, t, where: losses.flow(s, s, t, t, where=where),
+    "entropy": lambda s, t, where: losses.entropy(s, where=where),
+    "diversity": lambda s, t, where: losses.diversity(s, where=where),
+    "confusion": lambda s, t, where: losses.minimum_class_confusion(s, 2.5, where=where),
+}
+
+
+@pytest.mark.parametrize("name", WHERE_BESIDE_TEACHERS)
+def test_where_has_one_entry_for_each_image_on_layers_and_answers(name: str) -> None:
+    loss = WHERE_BESIDE_TEACHERS[name]
+    assert loss(*logits(), where=torch.ones(BATCH, dtype=torch.bool)).isfinite()
+    for shape in ((BATCH, 1), (1,)):
+        with pytest.raises(ValueError, match=r"where has shape .* and the batch \(6,\)"):
+            loss(*logits(), where=torch.ones(shape, dtype=torch.bool))
+
+
+def test_labels_have_one_entry_for_each_image() -> None:
+    z_s, z_t = logits()
+    for y in (labels()[:1], labels()[:, None], labels()[:5], labels()[0]):
+        for loss in (
+            lambda y: losses.hard_labels(z_s, y),
+            lambda y: losses.decoupled(z_s, z_t, y, 3),
+        ):
+            with pytest.raises(
+                ValueError, match=r"labels have shape .* expected \(6,\): one label"
+            ):
+                loss(y)
 
 
 def test_kernel_similarity_names_the_missing_projection() -> None:

@@ -10,6 +10,7 @@ from sklearn import metrics as peer
 from torch import Tensor, nn
 
 from kdlib import metrics
+from kdlib.data import SealedLabels
 from kdlib.metrics import Interval
 from kdlib.models import cnn, mlp
 
@@ -85,6 +86,49 @@ def test_answers_that_are_no_numbers_are_not_scored() -> None:
         for score in (metrics.wrong, metrics.error_percent, metrics.accuracy):
             with pytest.raises(ValueError, match=r"1 of 400 answers are nan or inf"):
                 score(z, y)
+
+
+def test_no_score_takes_nan_for_an_answer() -> None:
+    z, y = answers()
+    bad = torch.full_like(z, torch.nan)
+    sealed = SealedLabels(y)
+    for score in (
+        lambda: metrics.confusion(bad, y),
+        lambda: metrics.macro_f1(bad, y),
+        lambda: metrics.agreement(bad, z),
+        lambda: metrics.agreement(z, bad),
+        lambda: metrics.inherited_errors(bad, z, y),
+        lambda: metrics.inherited_errors(z, bad, y),
+        lambda: sealed.error(bad, "score"),
+    ):
+        with pytest.raises(
+            ValueError, match=r"400 of 400 answers are nan or inf: did the training"
+        ):
+            score()
+    assert sealed.opened == []  # nothing was read, nothing is counted
+    z[:, 0] = -torch.inf  # a class that shall not be chosen
+    assert metrics.confusion(z, y)[:, 0].sum() == 0 and metrics.agreement(z, z) == 1
+    assert sealed.error(z, "score") == pytest.approx(float(metrics.error_percent(z, y)))
+
+
+def test_two_networks_are_compared_on_the_same_images() -> None:
+    z, y = answers()
+    for other in (z[:1], z[:, :1], z[0], z[1:]):
+        for score in (
+            lambda other: metrics.agreement(z, other),
+            lambda other: metrics.agreement(other, z),
+            lambda other: metrics.inherited_errors(other, z, y),
+        ):
+            with pytest.raises(
+                ValueError, match=r"answers of shapes .* of the same images and cla"
+            ):
+                score(other)
+    both = torch.stack([z, answers(seed=1)[0]])  # many students beside one, or each its own
+    assert metrics.agreement(both, z).tolist()[0] == 1
+    torch.testing.assert_close(
+        metrics.inherited_errors(both, both.flip(0), y),
+        torch.stack([metrics.inherited_errors(*pair, y) for pair in (both, both.flip(0))]),
+    )
 
 
 def test_holm_and_the_choice_of_a_setting_want_numbers() -> None:

@@ -31,7 +31,7 @@ from kdlib.objectives import (
     tabulate,
 )
 from kdlib.objectives.layers import OnLayers
-from kdlib.training import Run
+from kdlib.training import Run, fit
 
 T, alpha = Symbol("T"), Symbol("alpha")
 HINT = {"stage1": "stage1"}
@@ -430,10 +430,52 @@ def test_temperatures_must_be_above_zero(
         getattr(objectives, term)(teacher, T=T).check(train, {"T": value})
 
 
+@pytest.mark.parametrize("value", [0.0, -4.0, float("nan")])
+def test_a_tensor_given_for_a_number_is_checked_as_one(
+    teacher: MLP, train: Examples, value: float
+) -> None:
+    given = torch.tensor(value)
+    for objective in (
+        SoftTargets(teacher, given),
+        SoftTargets(teacher, T + (given - 1)),
+        objectives.Contrastive(teacher, HINT, given),
+    ):
+        with pytest.raises(ValueError, match=r"temperature T=.*expected a finite number above 0"):
+            objective.check(train, {"T": 1.0})
+    for objective in (JensenShannon(teacher, 4, given - 1), HardLabels(given - 1)):
+        with pytest.raises(ValueError, match=r"expected a number from 0 to 1"):
+            objective.check(train)
+    with pytest.raises(ValueError, match=r"the weight of HardLabels\(\) is .*at least 0"):
+        ((T + (given - 2)) * HardLabels()).check(train, {"T": 1.0})
+    with pytest.raises(ValueError, match=r"T=tensor\(\[.*expected a number, a symbol"):
+        SoftTargets(teacher, given[None])
+
+
+def test_a_tensor_given_for_a_number_trains_as_one(teacher: MLP, train: Examples) -> None:
+    runs = [
+        fit(mlp(16, 8, 4), train, HardLabels(smooth) + SoftTargets(teacher, warm), epochs=1, seed=0)
+        for smooth, warm in ((0.1, 4.0), (torch.tensor(0.1), torch.tensor(4.0)))
+    ]
+    assert runs[0].history[0]["loss"] == pytest.approx(runs[1].history[0]["loss"])
+
+
 def test_a_temperature_that_anneals_below_zero(teacher: MLP, train: Examples) -> None:
     SoftTargets(teacher, 8 - 7 * progress).check(train)
     with pytest.raises(ValueError, match=r"temperature T=-1"):
         SoftTargets(teacher, 8 - 9 * progress).check(train)
+
+
+@pytest.mark.parametrize("low", [0.1, 0.5, 0.9])
+def test_schedules_are_checked_in_the_midst_of_training(
+    teacher: MLP, train: Examples, low: float
+) -> None:
+    dip = (progress - low) ** 2 - 0.005  # above 0 at both ends, below 0 for 0.14 of the way
+    with pytest.raises(ValueError, match=r"weight of HardLabels\(\) is -0.00.* at progress 0\.\d"):
+        (dip * HardLabels()).check(train)
+    with pytest.raises(ValueError, match=r"temperature T=-\d"):
+        SoftTargets(teacher, dip).check(train)
+    ((dip + 0.005) * HardLabels()).check(train)
+    SoftTargets(teacher, dip + 0.01).check(train)
 
 
 def test_other_hyperparameters_are_checked(teacher: MLP, train: Examples) -> None:
@@ -454,6 +496,27 @@ def test_hard_labels_need_labels_and_everyone_needs_examples(teacher: MLP, train
     for objective in (HardLabels(), SoftTargets(teacher, 4)):
         with pytest.raises(ValueError, match="holds no examples to train on"):
             objective.check(nothing)
+
+
+def test_decoupled_needs_labels_too(teacher: MLP, train: Examples) -> None:
+    objective = Decoupled(teacher, 4)
+    with pytest.raises(ValueError, match="has no labels, which Decoupled needs; use soft targets"):
+        objective.check(train.unlabelled())
+    objective.check(train[:4] + train[4:].unlabelled())
+    with pytest.raises(ValueError, match="temperature T=-1"):
+        Decoupled(teacher, -1).check(train)
+
+
+def test_a_student_learns_from_a_teacher_with_a_class_taken_away(
+    teacher: MLP, train: Examples
+) -> None:
+    z = tabulate(teacher, train).logits.clone()
+    z[:, 3] = -torch.inf
+    without = tabulate(teacher, train).answering(z, "no 3")
+    for T in (4.0, LearnedTemperature(), torch.tensor(4.0)):
+        run = fit(mlp(16, 16, 4), train, SoftTargets(without, T), epochs=8, batch=32, seed=0)
+        assert all(row["loss"] > 0 for row in run.history)  # and not nan
+        assert not (run.logits(train).argmax(-1) == 3).any()
 
 
 def test_a_symbol_without_a_value(teacher: MLP, train: Examples) -> None:
