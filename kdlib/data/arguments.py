@@ -12,6 +12,16 @@ def whole(value: Any, least: int) -> bool:
     return isinstance(value, Integral) and int(value) >= least
 
 
+def one_place(index: int, count: int) -> slice:
+    """Where the one example at this index is; IndexError outside, which ends a loop over all."""
+    if not -count <= index < count:
+        raise IndexError(
+            f"example {index} was asked for out of {count}; choose one of 0, 1, …, "
+            "or count back from the last, -1"
+        )
+    return slice(index % count, index % count + 1)
+
+
 def check_shape(x: Tensor) -> None:
     if x.dim() != 4:
         raise ValueError(

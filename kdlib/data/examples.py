@@ -1,9 +1,9 @@
 """Examples: images, labels and domains as tensors on one device."""
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Integral
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -14,9 +14,11 @@ from kdlib.data.arguments import (
     check_images,
     check_labels,
     check_shape,
+    one_place,
     whole,
 )
 from kdlib.data.batches import Batch, orders
+from kdlib.data.hashes import fingerprint, image_ids
 from kdlib.data.sealed import SealedLabels
 from kdlib.data.transforms import changed
 
@@ -65,16 +67,12 @@ class Examples:
     @cached_property
     def ids(self) -> Tensor:
         """One int64 per image: a hash of its content (equal pictures, equal id)."""
-        rows = self.x.cpu().contiguous().flatten(1).numpy()
-        digests = (hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in rows)
-        numbers = [int.from_bytes(digest, "big", signed=True) for digest in digests]
-        return torch.tensor(numbers, dtype=torch.int64, device=self.y.device)
+        return image_ids(self.x).to(self.y.device)
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of everything: images, labels, domains and their order."""
-        parts = torch.stack([self.ids, self.y, self.domain]).cpu().numpy().tobytes()
-        return hashlib.sha256(parts).hexdigest()
+        """A hash of everything: images and their shape, labels, domains, and their order."""
+        return fingerprint(self.x, self.ids, self.y, self.domain)
 
     @property
     def classes(self) -> int:
@@ -88,8 +86,8 @@ class Examples:
     # ---- choosing ----------------------------------------------------------------------------
 
     def __getitem__(self, index: Any) -> "Examples":
-        if isinstance(index, int):
-            index = slice(index, index + 1) if index != -1 else slice(-1, None)
+        if isinstance(index, Integral):
+            index = one_place(int(index), len(self))
         x = self.x[index]
         check_shape(x)  # an index may take an axis away
         chosen = _examples(x, self.y[index], self.domain[index], self.name)
@@ -142,7 +140,7 @@ class Examples:
         """
         generator = torch.Generator().manual_seed(seed)
         pixels = self.x.dtype == torch.uint8
-        parts = [x.float() / 255 if pixels else x for x in self.x.split(1000)]
+        parts = [x.float() / 255 if pixels else x.clone() for x in self.x.split(1000)]
         x = torch.cat([changed("the transform", transform, part, generator) for part in parts])
         x = x.clamp(0, 1) if pixels else x
         check_images(x)
@@ -239,9 +237,11 @@ class Examples:
     # ---- reading -----------------------------------------------------------------------------
 
     def batch(self, index: Any = slice(None)) -> Batch:
-        """These examples as floats in [0, 1]."""
-        x = self.x[index]
-        x = x.float().div_(255) if x.dtype == torch.uint8 else x
+        """These examples as floats in [0, 1]: float64 where the images are, else float32."""
+        kind = torch.float64 if self.x.dtype == torch.float64 else torch.float32
+        # A slice is a view; who changed the batch would change the examples.
+        x = self.x[index].to(kind, copy=isinstance(index, slice))
+        x = x.div_(255) if self.x.dtype == torch.uint8 else x
         return Batch(x, self.y[index], self.domain[index], self.ids[index])
 
     def batches(

@@ -33,9 +33,10 @@ def observe(network: nn.Module, x: Tensor, taps: str | Iterable[str] = ()) -> Ob
 
     A tap is a module's dotted name ("stage2", "layer4.0.conv1"); forward hooks see it, so any
     nn.Module can be tapped as it is. Taps are cloned: an in-place ReLU behind one would overwrite
-    it. With taps a compiled network runs uncompiled. Raises ValueError for an unknown tap (naming
-    the nearest), a module that runs twice, never, or returns no tensor, and for a network that
-    answers with anything else than a tensor.
+    it. With taps a compiled network runs uncompiled. Other floats than float32
+    are cast to what the network's weights are. Raises ValueError for an unknown tap (naming the
+    nearest), a module that runs twice, never, or returns no tensor, and for a network that answers
+    with anything else than a tensor, or changes x in place.
     """
     features: dict[str, Tensor] = {}
     taps = as_taps(taps)
@@ -44,7 +45,7 @@ def observe(network: nn.Module, x: Tensor, taps: str | Iterable[str] = ()) -> Ob
             hooks.enter_context(torch.compiler.set_stance("force_eager"))
         for tap in taps:
             hooks.callback(_listen(network, tap, features).remove)
-        logits = _logits(network, network(x))
+        logits = _answer(network, x)
     silent = [tap for tap in taps if tap not in features]
     if silent:
         raise ValueError(
@@ -53,13 +54,30 @@ def observe(network: nn.Module, x: Tensor, taps: str | Iterable[str] = ()) -> Ob
     return Observation(logits, features)
 
 
-def _logits(network: nn.Module, answer: Any) -> Tensor:
+def _answer(network: nn.Module, x: Tensor) -> Tensor:
+    """What the network says of x; images that are not float32 it sees in its weights' precision."""
+    if x.is_floating_point() and x.dtype != torch.float32:  # pixels are; to look takes time
+        kinds = (weight.dtype for weight in network.parameters() if weight.is_floating_point())
+        x = x.to(next(kinds, x.dtype))
+    before = _version(x)
+    answer: Any = network(x)
+    if _version(x) != before:
+        raise ValueError(
+            f"{type(network).__name__} changes the images it is shown in place, so that others, "
+            "such as a teacher, would see other ones; let it make new ones: x.sub(…) in place of "
+            "x.sub_(…), inplace=False"
+        )
     if not isinstance(answer, Tensor):
         raise ValueError(
             f"{type(network).__name__} answers with {type(answer).__name__}, not one tensor of "
             "logits; build it without auxiliary outputs, or wrap it in a module that returns them"
         )
     return answer
+
+
+def _version(x: Tensor) -> int:
+    """How often x was changed in place; 0 where nothing counts: compiled, or in inference mode."""
+    return 0 if torch.compiler.is_compiling() or x.is_inference() else x._version
 
 
 def _listen(network: nn.Module, tap: str, features: dict[str, Tensor]) -> Any:
@@ -105,13 +123,15 @@ def evaluating(network: nn.Module) -> Iterator[nn.Module]:
 def predict(network: nn.Module, examples: Examples | Batch | Tensor, *, size: int = 500) -> Tensor:
     """Logits (N, classes) in eval mode, without gradient; the network is left as it was.
 
-    Computed where the network is, given back where the images are.
+    Computed where the network is, given back where the images are; other floats than float32 are
+    cast as in `observe`. Raises ValueError for no examples, and for a network that changes images
+    in place or answers with anything else than a tensor.
     """
     weights = itertools.chain(network.parameters(), network.buffers())
     there = next((weight.device for weight in weights), None)
 
     def answers(x: Tensor) -> Tensor:
-        return _logits(network, network(x.to(there))).to(x.device)
+        return _answer(network, x.to(there)).to(x.device)
 
     with evaluating(network):
         if isinstance(examples, Tensor):

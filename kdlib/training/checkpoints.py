@@ -22,13 +22,14 @@ def resume(
     path: str | Path, state: dict[str, Any], settings: dict[str, Any]
 ) -> list[dict[str, float]]:
     content = files.load(path)
-    if not isinstance(content, dict) or "settings" not in content:
+    known = content.get("settings") if isinstance(content, dict) else None
+    if not isinstance(known, dict) or not {*state, "history"} <= content.keys():
         raise ValueError(f"{path} is no checkpoint of a run; choose another checkpoint file")
-    differing = [name for name in settings if content["settings"].get(name) != settings[name]]
+    differing = [name for name in settings if known.get(name) != settings[name]]
     if differing:
         name = differing[0]
         raise ValueError(
-            f"{path} was written with {name}={content['settings'].get(name)!r}, this run has "
+            f"{path} was written with {name}={known.get(name)!r}, this run has "
             f"{settings[name]!r}; use the same settings, or another checkpoint file"
         )
     for name, part in state.items():

@@ -38,10 +38,12 @@ def save(path: str | Path, content: Any) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:  # PyTorch's writer wraps a full disk in RuntimeError
+    except BaseException as error:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
-        raise OSError(
+        if not isinstance(error, OSError | RuntimeError):  # Ctrl-C stays what it is
+            raise
+        raise OSError(  # PyTorch's writer wraps a full disk in RuntimeError
             f"{path} could not be saved ({error}); what stood there is untouched: "
             "free some space or choose another folder"
         ) from error

@@ -25,11 +25,13 @@ from kdlib.training.checkpoints import keep, resume
 from kdlib.training.optimisers import adamw, one_cycle, parameter_groups
 from kdlib.training.settings import (
     check_answers,
+    check_apart,
     check_parts,
     check_settings,
     check_teachers,
     check_validation,
     domain_rules,
+    plain,
 )
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
@@ -112,6 +114,8 @@ def fit(
         epochs=epochs, lr=lr, batch=batch, schedule=schedule, weight_decay=weight_decay,
         order_seed=order_seed, seed=seed, until=until,
     )  # fmt: skip
+    epochs, batch, order_seed, seed = map(plain, (epochs, batch, order_seed, seed))
+    lr, weight_decay, until = map(plain, (lr, weight_decay, until))
     check_parts(student, examples, objective)
     objective.check(examples)
     check_answers(student, examples)
@@ -122,6 +126,7 @@ def fit(
     target = next(student.parameters()).device if device is None else pick(device)
     per_domain, balanced = domain_rules(student, examples, forward, balanced)
     check_teachers(objective, target)
+    check_apart(student, objective, redrawn=seed is not None, augmented=augment is not None)
     precision = resolve_precision(precision, student, target)
     if seed is not None:
         initialise(student, seed)
@@ -140,9 +145,9 @@ def fit(
     run = Run(student, precision=precision)
     settings = {} if checkpoint is None else {
         "objective": objective.key(), "examples": examples.fingerprint, "epochs": epochs,
-        "lr": lr if isinstance(lr, float | int) else dict(lr), "per domain": per_domain,
-        "balanced": balanced, "batch": batch, "order_seed": order_seed, "schedule": schedule,
-        "precision": precision, "weight_decay": weight_decay, "augmented": augment is not None,
+        "lr": lr, "per domain": per_domain, "balanced": balanced, "batch": batch,
+        "order_seed": order_seed, "schedule": schedule, "precision": precision,
+        "weight_decay": weight_decay, "augmented": augment is not None,
         "start": fingerprint(student),
     }  # fmt: skip
     state = {"learner": learner, "optimizer": optimizer, "scheduler": scheduler}

@@ -1,6 +1,7 @@
 """What a run may be asked for, checked before anything is trained."""
 
 from collections.abc import Mapping
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -48,6 +49,15 @@ def check_settings(
         )
 
 
+def plain(setting: Any) -> Any:
+    """NumPy's numbers, those of a mapping too, as Python's: PyTorch and `save` take no others."""
+    if isinstance(setting, Mapping):
+        return {name: plain(value) for name, value in setting.items()}
+    if isinstance(setting, Integral):
+        return int(setting)
+    return float(setting) if isinstance(setting, Real) else setting
+
+
 def check_seed(name: str, seed: Any) -> None:
     if not whole(seed, -LARGEST_SEED) or seed > LARGEST_SEED:
         raise ValueError(f"{name}={seed!r}: expected a whole number up to 2**40")
@@ -90,13 +100,16 @@ def _what(given: Any) -> str:
 def check_answers(student: nn.Module, examples: Examples) -> None:
     """Raises ValueError unless the student answers images of this size, and for each label."""
     name, shape = type(student).__name__, tuple(examples.x.shape[1:])
-    kind = examples.x.dtype if examples.x.is_floating_point() else torch.float32
+    kind = torch.float64 if examples.x.dtype == torch.float64 else torch.float32  # a batch's
     try:
         logits = predict(student, torch.zeros(2, *shape, dtype=kind))
-    except RuntimeError as error:
+    except ValueError:  # says what is wrong
+        raise
+    except Exception as error:  # networks refuse images in many ways, some without a word
+        why = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(
-            f"the student {name} cannot take {kind} images of {shape} "
-            f"({str(error).splitlines()[0]}); build it for images of this size and kind"
+            f"the student {name} cannot take {kind} images of {shape} ({why}); "
+            "build it for images of this size and kind"
         ) from error
     if logits.dim() != 2:
         raise ValueError(
@@ -145,6 +158,29 @@ def domain_rules(
     )
     per_domain = several and (normed if forward is None else forward == "per_domain")
     return per_domain, several if balanced is None else balanced
+
+
+def check_apart(
+    student: nn.Module, objective: Objective, *, redrawn: bool, augmented: bool
+) -> None:
+    """Raises ValueError for a term that holds weights of the student which training changes.
+
+    redrawn: frozen ones are, too. A table is a record already: its network is only asked where
+    images are augmented.
+    """
+    moving = {id(w) for w in student.parameters() if w.requires_grad or redrawn}
+    for _, term in objective.terms:
+        held = list(term.tensors())
+        for teacher in term.teachers():
+            if isinstance(teacher, nn.Module):
+                held += teacher.parameters()
+            elif augmented and teacher.network is not None:
+                held += teacher.network.parameters()
+        if any(id(weight) in moving for weight in held):
+            raise ValueError(
+                f"{term.name} holds weights of the student itself, which training changes; "
+                "give it a copy that stays as it is: copy.deepcopy(net)"
+            )
 
 
 def check_teachers(objective: Objective, device: torch.device) -> None:

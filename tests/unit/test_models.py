@@ -268,6 +268,49 @@ def test_observe_works_under_functional_call_and_vmap() -> None:
         torch.testing.assert_close(features[i], seen.features["stage1"])
 
 
+class InPlace(nn.Module):
+    """Normalises as torchvision's Normalize(inplace=True) does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = mlp(64, 5, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network(x.sub_(0.5).div_(0.25))
+
+
+def test_a_network_that_changes_its_input_is_refused() -> None:
+    said = r"InPlace changes the images it is shown in place, .*x.sub\(…\) in place of x.sub_\(…\)"
+    for ask in (observe, predict):
+        with pytest.raises(ValueError, match=said):
+            ask(InPlace(), X.clone())
+    with pytest.raises(ValueError, match=said):
+        predict(InPlace(), Examples(X, torch.zeros(3, dtype=torch.int64)))
+    with torch.inference_mode():  # its tensors do not count their changes
+        assert observe(InPlace(), X.clone()).logits.shape == (3, 10)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_network_sees_images_in_its_own_precision(kind: torch.dtype) -> None:
+    images = X.to(kind)
+    for own in (torch.float32, torch.float64):
+        network = initialise(mlp(64, 5, 10), 0).to(own)
+        expected = network(images.to(own)).detach()
+        for said in (observe(network, images).logits, predict(network, images)):
+            assert said.dtype == own and torch.equal(said, expected)
+
+
+def test_observe_compiles_in_one_piece() -> None:
+    network = mlp(64, 5, 10)
+    ask = torch.compile(lambda x: observe(network, x).logits, backend="eager", fullgraph=True)
+    assert torch.equal(ask(X), network(X))
+
+
+def test_whole_numbers_stay_whole() -> None:
+    network = nn.Sequential(nn.Embedding(5, 4), nn.Flatten())
+    assert observe(network, torch.tensor([[0, 4]])).logits.shape == (1, 8)
+
+
 # ---- predict and evaluating ----------------------------------------------------------------------
 
 

@@ -14,6 +14,7 @@ from blobs import blobs
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kdlib import vision
 from kdlib.bank import train_bank
 from kdlib.data import Examples, Splits, jitter
 from kdlib.models import MLP, cnn, fingerprint, initialise, mlp
@@ -21,6 +22,7 @@ from kdlib.objectives import (
     HardLabels,
     Hint,
     LearnedTemperature,
+    Regularizer,
     SoftTargets,
     Variational,
     progress,
@@ -321,9 +323,10 @@ def test_a_checkpoint_of_other_settings(train: Examples, teacher: MLP, tmp_path:
         fit(mlp(16, 8, 4), train[:300], epochs=2, seed=0, checkpoint=path)
     with pytest.raises(ValueError, match="was written with objective="):
         fit(mlp(16, 8, 4), train, SoftTargets(teacher, 4), epochs=2, seed=0, checkpoint=path)
-    save(path, {"weights": torch.zeros(2)})
-    with pytest.raises(ValueError, match="is no checkpoint of a run"):
-        fit(mlp(16, 8, 4), train, epochs=2, seed=0, checkpoint=path)
+    for foreign in ({"weights": torch.zeros(2)}, {"settings": 3}, {"settings": {}}, 3):
+        save(path, foreign)
+        with pytest.raises(ValueError, match="is no checkpoint of a run; choose another"):
+            fit(mlp(16, 8, 4), train, epochs=2, seed=0, checkpoint=path)
 
 
 def full_disk(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
@@ -366,6 +369,23 @@ def test_a_full_disk_leaves_the_old_file_and_the_run_alive(
     assert [file.name for file in tmp_path.iterdir()] == ["run.pt"]
     with pytest.raises(OSError, match=r"could not be saved .*free some space"):
         save(path, {"x": 1})
+
+
+@pytest.mark.parametrize("where", ["fsync", "replace"])
+def test_an_interrupt_while_a_file_is_written_leaves_nothing_behind(
+    train: Examples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    def interrupt(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    path = tmp_path / "run.pt"
+    save(path, {"x": 1})
+    monkeypatch.setattr(f"kdlib.training.files.os.{where}", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        save(path, {"x": 2})
+    assert load(path) == {"x": 1} and [file.name for file in tmp_path.iterdir()] == ["run.pt"]
+    run = fit(mlp(16, 8, 4), train, epochs=2, seed=0, checkpoint=tmp_path / "new.pt")
+    assert run.interrupted and [file.name for file in tmp_path.iterdir()] == ["run.pt"]
 
 
 def test_files_are_whole_verified_and_run_no_code(tmp_path: Path) -> None:
@@ -499,11 +519,109 @@ def test_settings_are_checked_before_anything_happens(
     assert fingerprint(student) == before
 
 
+def test_numbers_of_numpy_are_numbers(train: Examples, tmp_path: Path) -> None:
+    """They train the same student, and its checkpoint is that of Python's numbers."""
+    given: dict[str, Any] = {
+        "lr": 2**-7, "weight_decay": 0.125, "until": 2**-20, "epochs": 2, "batch": 64, "seed": 1,
+        "order_seed": 3, "schedule": "constant",
+    }  # fmt: skip
+    plain = fit(mlp(16, 8, 4), train, **given)
+    for kind in (np.float32, np.float64):
+        path = tmp_path / f"{kind.__name__}.pt"
+        theirs = {
+            name: kind(value) if isinstance(value, float) else np.int64(value)
+            for name, value in given.items()
+            if name != "schedule"
+        }
+        run = fit(mlp(16, 8, 4), train, **given | theirs, checkpoint=path)
+        assert same(run.network, plain.network) and run.history == plain.history
+        again = fit(mlp(16, 8, 4), train, **given, checkpoint=path)
+        assert same(again.network, plain.network) and again.history == plain.history
+        groups = {"head": kind(2**-7), "": kind(2**-8)}
+        fit(
+            mlp(16, 8, 4),
+            train,
+            epochs=np.int64(1),
+            lr=groups,
+            checkpoint=tmp_path / f"{path.name} 2",
+        )
+    assert len(fit(mlp(16, 8, 4), train, epochs=np.int64(3)).history) == 3  # one-cycle counts steps
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16])
+def test_images_and_teachers_of_another_precision(
+    teacher: MLP, train: Examples, test: Examples, kind: torch.dtype
+) -> None:
+    other, said = (Examples((e.x / 255).to(kind), e.y) for e in (train, test))
+    objective = HardLabels() + SoftTargets(teacher, 4) + Hint(teacher, {"stage1": "stage1"})
+    for examples in (train, other):
+        run = fit(mlp(16, 8, 4), examples, objective, epochs=2, seed=0, validate=said)
+        assert run.history[-1]["validation error %"] == pytest.approx(run.error(said))
+    if kind != torch.float64:  # batches are float32, which is what is tried before training
+        with pytest.raises(ValueError, match=r"MLP cannot take torch.float32 images"):
+            fit(mlp(16, 8, 4).double(), other, epochs=1)
+    bank = train_bank(
+        HardLabels() + SoftTargets(teacher, 4), student=mlp(16, 8, 4), examples=other, seeds=1,
+        evaluate={"other": said}, epochs=1, cache=False, engine="reference",
+    )  # fmt: skip
+    assert bank.logits["other"].isfinite().all()
+
+
+def test_a_student_is_not_its_own_teacher(train: Examples) -> None:
+    network, layers = mlp(16, 8, 4), {"stage1": "stage1"}
+    before = fingerprint(network)
+    part = nn.Sequential(network.flatten, network.stage1, nn.Linear(8, 4))
+    for term in (
+        SoftTargets(network, 4), Hint(network, layers), Regularizer(towards=network),
+        SoftTargets(part, 4),
+    ):  # fmt: skip
+        for settings in ({"seed": 1}, {}):
+            with pytest.raises(
+                ValueError, match=rf"{term.name} holds weights of the student.*copy.deepcopy\(net"
+            ):
+                fit(network, train, HardLabels() + term, epochs=1, **settings)
+    assert fingerprint(network) == before
+    copied = 0.1 * Regularizer(towards=copy.deepcopy(network))
+    run = fit(network, train, HardLabels() + copied, epochs=2)
+    assert run.history[-1]["Regularizer"] > 0
+
+
+def test_what_training_does_not_change_may_be_shared(train: Examples) -> None:
+    """A frozen part, unless a seed draws it again; a table, unless images are augmented."""
+    teacher = initialise(mlp(16, 8, 4), 0).requires_grad_(False)
+    student = nn.Sequential(teacher.normalise, teacher.flatten, teacher.stage1, nn.Linear(8, 4))
+    said = "SoftTargets holds weights of the student"
+    assert len(fit(student, train, SoftTargets(teacher, 4), epochs=1).history) == 1
+    with pytest.raises(ValueError, match=said):
+        fit(student, train, SoftTargets(teacher, 4), epochs=1, seed=0)
+    network = initialise(mlp(16, 8, 4), 0)
+    table = SoftTargets(tabulate(network, train), 4)
+    assert len(fit(network, train, table, epochs=1, seed=1).history) == 1
+    with pytest.raises(ValueError, match=said):
+        fit(network, train, table, epochs=1, seed=1, augment=jitter(1))
+
+
+class Picky(nn.Sequential):
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x[0, 0]) != 8:
+            raise AssertionError  # without a word
+        return super().forward(x)
+
+
 @pytest.mark.parametrize(
     ("student", "said"),
     [
         (mlp(16, 8, 3), "MLP has 3 outputs and a label is 3; build it with 4"),
         (mlp(9, 8, 4), r"MLP cannot take torch.float32 images of \(1, 4, 4\) .*build it for"),
+        (
+            Picky(nn.Flatten(), nn.Linear(16, 4)),
+            r"Picky cannot take .*\(AssertionError\); build it",
+        ),
+        (
+            vision.models.VisionTransformer(32, 16, 1, 1, 8, 8, num_classes=4),
+            r"VisionTransformer cannot take .* \(Wrong image height! Expected 32 but got 4!\)",
+        ),
+        (mlp(16, 8, 4).double(), r"MLP cannot take torch.float32 images .*same dtype.*and kind"),
         (cnn(2, 4, channels=3), r"CNN cannot take .* images of \(1, 4, 4\)"),
         (mlp(16, 8, 4).requires_grad_(False), "MLP has no weights that may change"),
         (nn.Sequential(nn.Flatten()), "Sequential has no weights that may change"),
@@ -537,7 +655,7 @@ def test_errors_are_of_labelled_images_and_of_numbers(train: Examples) -> None:
     with pytest.raises(ValueError, match="320 of 320 answers are nan or inf"):
         run.error(train)
     with pytest.raises(ValueError, match="320 of 320 answers are nan or inf"):
-        fit(run.network, train, SoftTargets(run.network, 4), epochs=1, validate=train)
+        fit(copy.deepcopy(run.network), train, SoftTargets(run.network, 4), validate=train)
 
 
 def test_an_augmentation_that_forgets_its_return_is_told(train: Examples) -> None:
