@@ -1,6 +1,8 @@
 """`python -m kdlib doctor | run | sweep`: the command line of the course."""
 
 import argparse
+import errno
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -11,7 +13,7 @@ if TYPE_CHECKING:
     from kdlib.headless import Result
 
 _Number = TypeVar("_Number", int, float)
-BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
+BAD_INPUT, FAILED, SIGNALLED = 2, 1, 128
 
 
 class _Parser(argparse.ArgumentParser):
@@ -21,19 +23,38 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit status: 0 well, 1 a run or a check failed, 2 bad input, 130 interrupted."""
-    arguments = _parser().parse_args(argv)
+    """The exit status: 0 well, 1 a run or a check failed, 2 bad input, 130 interrupted.
+
+    As shells report them, SIGTERM is 143 and SIGHUP 129.
+    """
+    arguments = _parsed(argv)
     try:
         return arguments.command(arguments)
     except ValueError as error:
         print(error, file=sys.stderr)
         return BAD_INPUT
     except OSError as error:
-        print(f"could not write or read: {error}", file=sys.stderr)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        mend = "; make room there, or name a folder elsewhere with --out, and run it again"
+        print(f"could not write or read: {error}{mend if full else ''}", file=sys.stderr)
         return FAILED
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         print("interrupted; what was finished is kept", file=sys.stderr)
-        return INTERRUPTED
+        return SIGNALLED + next(iter(interrupt.args), signal.SIGINT)
+
+
+def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
+    """What argv says; names of notebooks may stand before, between and after options.
+
+    argparse itself takes the first of them only, and cannot intermix words that have options.
+    """
+    parser = _parser()
+    arguments, more = parser.parse_known_args(argv)
+    if more and ("names" not in arguments or any(word.startswith("-") for word in more)):
+        parser.error(f"unrecognized arguments: {' '.join(more)}")
+    if more:
+        arguments.names = [*arguments.names, *more]
+    return arguments
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -82,6 +103,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     from kdlib import headless
+    from kdlib.headless import interrupts
 
     if arguments.all == bool(arguments.names):
         raise ValueError("run needs names of notebooks, or --all: for instance `run 04`")
@@ -91,35 +113,38 @@ def _run(arguments: argparse.Namespace) -> int:
     given = _pairs(arguments.given, "-p T=8")
     if not paths:
         raise ValueError("there are no notebooks to run; build them with `python3 course.py build`")
-    results = headless.run_many(
-        paths,
-        given,
-        arguments.out,
-        workers=arguments.workers,
-        timeout=arguments.timeout,
-        again=arguments.again,
-        report=_say,
-    )
+    with interrupts.answered_once(*interrupts.ENDINGS):
+        results = headless.run_many(
+            paths,
+            given,
+            arguments.out,
+            workers=arguments.workers,
+            timeout=arguments.timeout,
+            again=arguments.again,
+            report=_say,
+        )
     print(_table(results))
     return 0 if all(result.ok for result in results) else FAILED
 
 
 def _sweep(arguments: argparse.Namespace) -> int:
     from kdlib import headless
+    from kdlib.headless import interrupts
 
     grid = _pairs(arguments.given, "-g T=1,4,20")
     if not grid:
         raise ValueError("sweep needs a grid: for instance `sweep 04 -g T=1,4,20 -g seed=0:5`")
-    results = headless.sweep(
-        arguments.name,
-        grid,
-        arguments.out,
-        workers=arguments.workers,
-        timeout=arguments.timeout,
-        again=arguments.again,
-        folder=arguments.notebooks,
-        report=_say,
-    )
+    with interrupts.answered_once(*interrupts.ENDINGS):
+        results = headless.sweep(
+            arguments.name,
+            grid,
+            arguments.out,
+            workers=arguments.workers,
+            timeout=arguments.timeout,
+            again=arguments.again,
+            folder=arguments.notebooks,
+            report=_say,
+        )
     done = sum(result.ok for result in results)
     table = Path(arguments.out) / "sweep.csv"
     print(f"{done} of {len(results)} runs finished; the table is {table}")

@@ -5,8 +5,10 @@ import json
 import logging
 import math
 import os
+import secrets
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -108,6 +110,14 @@ def _kernel_of_this_interpreter(env: Mapping[str, str]) -> type[AsyncKernelManag
             return KernelSpec(resource_dir="", **spec)
 
     class Manager(AsyncKernelManager):
+        def __init__(self, **how: Any) -> None:
+            super().__init__(**how)
+            if os.name == "posix":
+                # Sockets by name: a port found free here may be another's when the kernel, seconds
+                # later, takes it, and then nobody would ever answer.
+                name = f"kdlib-{secrets.token_hex(8)}"
+                self.transport, self.ip = "ipc", os.path.join(tempfile.gettempdir(), name)
+
         def _kernel_spec_manager_default(self) -> KernelSpecManager:
             return Specs()
 

@@ -1,5 +1,6 @@
 """`run`: one notebook, other parameters, a finished result on disk or none."""
 
+import errno
 import importlib.metadata
 import json
 import os
@@ -99,6 +100,9 @@ def run(
             claims = harvest(done_node)
         except NotebookFailed as failure:
             error = str(failure)
+        except OSError as failure:
+            _name(failure, out)
+            raise
         if target.exists():
             os.replace(target, kept if error else final)
     result = Result(
@@ -169,9 +173,17 @@ def write_atomically(path: Path, text: str) -> None:
             file.write(text)
         os.chmod(temporary, 0o644)  # mkstemp's 0600 would hide it from the group
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            _name(error, path)
         raise
+
+
+def _name(error: OSError, path: Path) -> None:
+    """A full disk's error says nothing but that: which one is full?"""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:
+        error.filename = str(path)
 
 
 def versions() -> dict[str, str]:

@@ -5,14 +5,12 @@ import io
 import itertools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from concurrent.futures import Executor, Future
 from dataclasses import asdict
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from kdlib.headless import interrupts
+from kdlib.headless import interrupts, pools
 from kdlib.headless.parameters import Parameter, Value, declared, find, validate
 from kdlib.headless.runs import Result, results_folder, run, run_name, versions, write_atomically
 
@@ -119,28 +117,24 @@ def _submit(
     **how: Any,
 ) -> None:
     """Run all jobs; `finished` fills as they come, and keeps what there was at an interrupt."""
-    with ExitStack() as stack:
-        stack.enter_context(interrupts.answered_once())
-        starting: AbstractContextManager[None] = nullcontext()
-        if executor is None:
-            executor = stack.enter_context(_processes(workers))
-            starting = interrupts.held_back()
-        futures: dict[Future[Result], int] = {}
-        try:
-            with starting:
-                for number, (path, point) in enumerate(jobs):
-                    future = executor.submit(_run, path, point, out, threads=1, **how)
-                    futures[future] = number
-            for future in as_completed(futures):
-                number = futures[future]
-                result = _result_or_failure(future, *jobs[number], out)
-                finished[number] = result
-                if report is not None:
-                    report(f"[{len(finished)}/{len(jobs)}] {result}")
-        except KeyboardInterrupt:
-            for future in futures:
-                future.cancel()
-            raise
+    say = report or (lambda line: None)
+
+    def submit(executor: Executor, number: int) -> Future[Result]:
+        return executor.submit(_run, *jobs[number], out, threads=1, **how)
+
+    def done(number: int, future: Future[Result]) -> None:
+        finished[number] = _result_or_failure(future, *jobs[number], out)
+        say(f"[{len(finished)}/{len(jobs)}] {finished[number]}")
+
+    if workers is None and executor is None:
+        from kdlib.device import threads  # brings torch, which `--help` does not need
+
+        workers = threads()
+    with interrupts.answered_once():
+        if executor is not None:
+            pools.on_executor(executor, range(len(jobs)), submit, done)
+        elif workers is not None:
+            pools.on_processes(workers, range(len(jobs)), submit, done, say)
 
 
 def _axes(path: Path, grid: Mapping[str, str | Iterable[object]]) -> dict[str, list[Value]]:
@@ -149,15 +143,6 @@ def _axes(path: Path, grid: Mapping[str, str | Iterable[object]]) -> dict[str, l
         if name not in known:
             validate(path, {name: ""})  # raises, and names the closest
     return {name: grid_values(known[name], values) for name, values in grid.items()}
-
-
-def _processes(workers: int | None) -> ProcessPoolExecutor:
-    if workers is None:
-        from kdlib.device import threads  # brings torch, which `--help` does not need
-
-        workers = threads()
-    spawn = get_context("spawn")  # a forked copy of this process could hang in torch's threads
-    return ProcessPoolExecutor(workers, mp_context=spawn, initializer=interrupts.obey)
 
 
 def _run(*what: Any, **how: Any) -> Result:

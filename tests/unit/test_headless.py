@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
@@ -18,6 +20,7 @@ from pipeline import ROOT
 
 from kdlib import headless
 from kdlib.__main__ import main
+from kdlib.headless import execution, interrupts
 from kdlib.headless.runs import _RUNNING as RUNNING
 
 DECLARATIONS = """\
@@ -105,6 +108,9 @@ def test_a_notebook_is_found_by_number_or_name(course: Path, name: str) -> None:
         (["sweep", "04", "-g", "seed=0:x"], "wrong type"),
         (["sweep", "04", "-g", "T=1,400"], "T=400 is not allowed"),
         (["sweep", "04", "-g", "temp=1"], "the closest is 'T'"),
+        (["run", "-p", "T=1", "04", "-p", "seed=3", "nope"], "no notebook 'nope'"),
+        (["run", "04", "--oops", "05"], "unrecognized arguments: --oops 05"),
+        (["sweep", "04", "05", "-g", "T=1"], "unrecognized arguments: 05"),
         (["swap"], "invalid choice"),
     ],
 )
@@ -326,32 +332,44 @@ def test_a_kernel_that_dies_is_a_sentence(course: Path) -> None:
     assert "code cell 2 of 2 (import os): its kernel died" in result.error
 
 
-def test_an_interrupt_leaves_nothing_and_exits_130(
-    course: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("number", [signal.SIGINT, *interrupts.ENDINGS])
+def test_an_interrupt_leaves_nothing_and_exits_with_the_signal(
+    course: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int
 ) -> None:
     def interrupted(notebook: object, target: Path, **how: object) -> None:
         target.write_text("half")
-        raise KeyboardInterrupt
+        assert callable(signal.getsignal(number)), "it would end the tests, too"
+        signal.raise_signal(number)
 
     monkeypatch.setattr("kdlib.headless.runs.execute", interrupted)
     out = course.parent / "runs"
-    assert main(["run", "04", "--notebooks", str(course), "--out", str(out)]) == 130
+    assert main(["run", "04", "--notebooks", str(course), "--out", str(out)]) == 128 + number
     assert list(out.iterdir()) == []
     assert "interrupted" in capsys.readouterr().err
+
+
+def full(*what: object, **how: object) -> None:
+    raise OSError(28, "No space left on device")
 
 
 def test_a_full_disk_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "result.json"
     headless.write_atomically(path, "old")
-
-    def full(*names: object) -> None:
-        raise OSError(28, "No space left on device")
-
     monkeypatch.setattr("os.replace", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match=r"No space left on device: '.*/result\.json'"):
         headless.write_atomically(path, "new")
     assert [file.name for file in tmp_path.iterdir()] == ["result.json"]
     assert path.read_text() == "old"
+
+
+def test_a_run_names_the_folder_whose_disk_is_full(
+    course: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("papermill.iorw.LocalHandler.write", full)
+    out = course.parent / "runs"
+    assert main(["run", "05", "--notebooks", str(course), "--out", str(out)]) == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert f"No space left on device: '{out}'; make room there, or name" in said
 
 
 def test_names_say_the_parameters_and_stay_safe() -> None:
@@ -414,18 +432,11 @@ def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no process group to interrupt")
-@pytest.mark.parametrize(
-    ("when", "gaps"), [("running", [0.0]), ("running", [0.0, 0.0]), ("starting", [0.0])]
-)
-def test_ctrl_c_ends_a_sweep_at_once_and_leaves_nothing(
-    course: Path, when: str, gaps: list[float]
-) -> None:
-    """Pressed once or again and again, while cells run or while the workers still import."""
-    write(course, "import time\ntime.sleep(60)")
-    out = course.parent / "runs"
+@contextmanager
+def sweeping(course: Path, out: Path, busy: str) -> Iterator[subprocess.Popen[str]]:
+    """A sweep of six runs by two workers, once these are `busy` "starting" or "running"."""
     words = ["sweep", "04", "-g", "seed=0:6", "--workers", "2", "--out", str(out)]
-    sweeping = subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "kdlib", *words, "--notebooks", str(course)],
         cwd=ROOT,
         stderr=subprocess.PIPE,
@@ -435,19 +446,64 @@ def test_ctrl_c_ends_a_sweep_at_once_and_leaves_nothing(
     )
     try:
         deadline = time.monotonic() + 60
-        busy = {"running": lambda: out.glob(".running-*"), "starting": lambda: workers_of(sweeping)}
-        while len(list(busy[when]())) < 2 and time.monotonic() < deadline:
+        seen = {"running": lambda: out.glob(".running-*"), "starting": lambda: workers_of(process)}
+        while len(list(seen[busy]())) < 2 and time.monotonic() < deadline:
             time.sleep(0.02)
-        for gap in gaps:
-            os.killpg(sweeping.pid, signal.SIGINT)
-            time.sleep(gap)
-        said = sweeping.communicate(timeout=30)[1]
+        yield process
     finally:
-        if sweeping.poll() is None:
-            os.killpg(sweeping.pid, signal.SIGKILL)
-    assert sweeping.returncode == 130
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+unix = pytest.mark.skipif(os.name == "nt", reason="Windows has no process group to interrupt")
+
+
+@unix
+@pytest.mark.parametrize(
+    ("when", "gaps"), [("running", [0.0]), ("running", [0.0, 0.0]), ("starting", [0.0])]
+)
+def test_ctrl_c_ends_a_sweep_at_once_and_leaves_nothing(
+    course: Path, when: str, gaps: list[float]
+) -> None:
+    """Pressed once or again and again, while cells run or while the workers still import."""
+    write(course, "import time\ntime.sleep(60)")
+    out = course.parent / "runs"
+    with sweeping(course, out, when) as process:
+        for gap in gaps:
+            os.killpg(process.pid, signal.SIGINT)
+            time.sleep(gap)
+        said = process.communicate(timeout=30)[1]
+    assert process.returncode == 130
     assert said == "interrupted; what was finished is kept\n"
     assert list(out.iterdir()) == []
+
+
+@unix
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGKILL"])
+def test_a_sweep_that_is_ended_leaves_no_worker_and_keeps_what_finished(
+    course: Path, name: str
+) -> None:
+    """By `kill`, which its workers do not hear; by a closed terminal, which they do."""
+    number = getattr(signal, name)
+    write(course, "import time\ntime.sleep(60 * (seed > 0))")
+    out = course.parent / "runs"
+    with sweeping(course, out, "running") as process:
+        while not list(out.glob("*.json")) or len(list(out.glob(".running-*"))) < 2:
+            assert process.poll() is None
+            time.sleep(0.02)
+        workers = workers_of(process)
+        (os.killpg if name == "SIGHUP" else os.kill)(process.pid, number)
+        said = process.communicate(timeout=30)[1].splitlines()
+    assert len(workers) == 2 and not psutil.wait_procs(workers, timeout=30)[1]
+    kept = {"04_temperature__seed=0.ipynb", "04_temperature__seed=0.json"}
+    if name == "SIGKILL":
+        assert process.returncode == -number
+    else:
+        assert process.returncode == 128 + number
+        assert said[1:] == ["interrupted; what was finished is kept"]
+        assert len((out / "sweep.csv").read_text().splitlines()) == 2
+        kept |= {"sweep.csv", "sweep.json"}
+    assert {path.name for path in out.iterdir()} == kept
 
 
 def test_the_doctor_names_a_pair_that_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -473,3 +529,10 @@ def test_the_doctor_goes_on_after_a_failed_check(monkeypatch: pytest.MonkeyPatch
         "disk: ZeroDivisionError: division by zero",
     ]
     assert any(line.what.startswith("memory") for line in lines)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sockets with names are POSIX's")
+def test_kernels_share_no_ports_that_another_program_could_take() -> None:
+    managers = [execution._kernel_of_this_interpreter({})() for _ in range(2)]
+    assert {manager.transport for manager in managers} == {"ipc"}
+    assert managers[0].ip != managers[1].ip

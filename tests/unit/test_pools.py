@@ -1,0 +1,59 @@
+"""Jobs on processes: one that is killed fails one job; signals are answered once."""
+
+import os
+import signal
+from concurrent.futures import Executor, Future
+from typing import Any
+
+import pytest
+
+from kdlib.headless import interrupts, pools
+
+
+def ends(jobs: int, killer: int | None = None) -> tuple[dict[int, Any], list[int]]:
+    """What became of each job (a killer ends its process), and which were handed over."""
+    ended: dict[int, Any] = {}
+    handed: list[int] = []
+
+    def submit(executor: Executor, job: int) -> Future[Any]:
+        handed.append(job)
+        return executor.submit(os._exit, 9) if job == killer else executor.submit(abs, -job)
+
+    def done(job: int, future: Future[Any]) -> None:
+        assert job not in ended
+        ended[job] = future.exception() or future.result()
+
+    pools.on_processes(1, range(jobs), submit, done, lambda line: None)
+    return ended, handed
+
+
+def test_a_killed_process_fails_the_job_that_kills_it_and_no_other() -> None:
+    ended, handed = ends(3, killer=0)
+    assert "use fewer --workers, or budget=small" in str(ended[0])
+    assert (ended[1], ended[2]) == (1, 2)
+    assert handed.count(0) == 2, "what kills twice is not tried again"
+
+
+def test_processes_that_cannot_begin_are_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interrupts, "obey", int)  # fails, as a script without its guard does
+    ended, handed = ends(3)
+    assert all("under `if __name__ == '__main__':`" in str(ended[job]) for job in range(3))
+    assert handed == [0, 1, 2]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGHUP")
+def test_the_first_signal_interrupts_and_an_ignored_one_stays_so() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with interrupts.answered_once(*interrupts.ENDINGS):
+            signal.raise_signal(signal.SIGHUP)
+            assert callable(signal.getsignal(signal.SIGTERM)), "it would end the tests, too"
+            with pytest.raises(KeyboardInterrupt) as caught:
+                signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGINT)
+        assert caught.value.args == (signal.SIGTERM,)
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGHUP, before)
