@@ -85,7 +85,7 @@ threshold_for = Exercise(
         Property(
             "no lower threshold keeps the promise too",
             lambda f: _kept(f, 10.0)[0] == 10,
-            "An early slip can be outweighed by many right answers: look at all thresholds, "
+            "most is in percent. And an early slip can be outweighed: look at all thresholds, "
             "and take the lowest that keeps the promise.",
         ),
         Property(

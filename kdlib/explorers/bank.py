@@ -120,8 +120,8 @@ class BankExplorer(Explorer):
         band = {**look, "alpha": 0.13, "linewidth": 0, "zorder": 1}
         self._alone_band = Rectangle((left, 0), right - left, 0, **band)
         axis.add_patch(self._alone_band)
-        style = {**self.look("alone", text=True), "ha": "right", "va": "bottom", "fontsize": 8.5}
-        self._alone_text = axis.text(right, 0, "the student alone", **style)
+        for x, role in ((0.0, "taught"), (1.0, "alone")):
+            self._label(axis, x, f"the student {role}", role, ha="right" if x else "left")
 
     def _setup_second(self, axis: Axes) -> None:
         values = np.concatenate([table.ravel() for table in self._second.values()])
@@ -144,9 +144,12 @@ class BankExplorer(Explorer):
                 look = self.look(role, ghost=ghost)
                 line = axis.plot([], [], linestyle=DASHES[role], **look)[0]
                 self._curves[ghost][label] = line
-            # Above the panel, in the lines' colours: beside moving lines they would collide.
-            style = {"color": self.look(role, text=True)["color"], "fontsize": 8.5, "va": "bottom"}
-            axis.text(k / len(self._second), 1.02, label, transform=axis.transAxes, **style)
+            self._label(axis, k / len(self._second), label, role)
+
+    def _label(self, axis: Axes, x: float, text: str, role: str, *, ha: str = "left") -> None:
+        """Above the panel, in the line's colour: beside a moving line it would collide."""
+        style = {"color": self.look(role, text=True)["color"], "fontsize": 8.5, "ha": ha}
+        axis.text(x, 1.02, text, transform=axis.transAxes, va="bottom", **style)
 
     def move(self, state: State, ghost: bool) -> None:
         seeds = self._errors[self._row(state)]
@@ -168,7 +171,6 @@ class BankExplorer(Explorer):
         if self._alone is not None:
             middle, under, over = interval(self._alone[self._here(state)])
             self._alone_line.set_ydata([middle, middle])
-            self._alone_text.set_y(float(middle))
             self._alone_band.set_y(float(np.nan_to_num(under, nan=float(middle))))
             self._alone_band.set_height(float(np.nan_to_num(over - under)))
 
@@ -185,9 +187,10 @@ class BankExplorer(Explorer):
         # The same seeds on both sides: their differences have the narrower interval.
         mean, low, high = (self._count(value) for value in interval(seeds - alone))
         if low <= 0 <= high:
-            return f"{said}: these seeds do not resolve the difference ({low:+.0f} to {high:+.0f})."
+            span = f"{low:+z.0f} to {high:+z.0f}"
+            return f"{said}: these seeds do not resolve the difference ({span})."
         kind = "fewer" if mean < 0 else "more"
-        return f"{said}: {abs(mean):.0f} {kind} ({low:+.0f} to {high:+.0f})."
+        return f"{said}: {abs(mean):.0f} {kind} ({low:+z.0f} to {high:+z.0f})."
 
     def _count(self, percent: Any) -> float:
         return float(percent) * self._n / 100
