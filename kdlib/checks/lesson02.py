@@ -177,9 +177,15 @@ mended_loss = Exercise(
             "Sum over classes, average over images.",
         ),
         Property(
-            "it is zero where the student says what the teacher says, and positive elsewhere",
-            lambda f: f(_logits(0)[1], _logits(0)[1], 4.0).abs() < 1e-9 and f(*_logits(0), 4.0) > 0,
+            "it is positive where the two differ, and never negative",
+            lambda f: f(_logits(0)[1], _logits(0)[1], 4.0) > -1e-9 and f(*_logits(0), 4.0) > 0,
             "kl_div wants the student's log-probabilities as its first argument.",
+        ),
+        Property(
+            "it is zero where both agree",
+            lambda f: f(_logits(0)[1], _logits(0)[1], 4.0).abs() < 1e-9,
+            "Cross-entropy exceeds KL by the entropy of p_T, which no student can remove: "
+            "subtract it.",
         ),
         Property(
             "its gradient points where T (q_T - p_T) points",

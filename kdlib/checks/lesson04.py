@@ -56,7 +56,7 @@ real_alpha = Exercise(
 
 def _autograd(T: float) -> Tensor:
     z = _Z_S.clone().requires_grad_()
-    losses.soft_targets(z, _Z_T, T).backward()
+    losses.reverse_kl(z, _Z_T, T).backward()
     assert z.grad is not None
     return z.grad
 
@@ -65,37 +65,53 @@ def _gradient(T: float) -> Callable[[Any], bool]:
     return lambda f: _near(f(_Z_S, _Z_T, T), _autograd(T))
 
 
-soft_gradient = Exercise(
+_GIVEN_UP = torch.tensor([[2.0, 0.5, -1.0, -40.0]], dtype=torch.float64)  # its last class
+
+reverse_gradient = Exercise(
     "04.2",
-    "the gradient of the soft targets, by hand",
+    "the gradient of the reverse KL, by hand",
     [
         Property(
             "one number for each image and class",
             lambda f: f(_Z_S, _Z_T, 2.0).shape == _Z_S.shape,
-            "The gradient in z_s has the shape of z_s: do not sum it up.",
+            "The gradient in z_s has the shape of z_s: sum over classes for the KL only, "
+            "with keepdim=True.",
         ),
         Property(
             "it vanishes where student and teacher agree",
             lambda f: _near(f(_Z_T, _Z_T, 2.0), torch.zeros_like(_Z_T)),
-            "It is a difference of two softmaxes, q_T - p_T.",
+            "There log(q_T / p_T) is 0 for every class, and so is the KL.",
+        ),
+        Property(
+            "it leaves a class alone that the student has given up",
+            lambda f: abs(float(f(_GIVEN_UP, _Z_T[:1], 1.0)[0, -1])) < 1e-8,
+            "Every class is weighted by the student's q_T: this is KL(q_T || p_T). "
+            "T (q_T - p_T) belongs to the forward KL(p_T || q_T).",
+        ),
+        Property(
+            "for each image it sums to 0 over the classes",
+            lambda f: _near(f(_Z_S, _Z_T, 2.0).sum(-1), torch.zeros(3, dtype=torch.float64)),
+            "A constant added to all logits changes nothing. Subtract from log(q_T / p_T) "
+            "the KL of that image: its mean under q_T.",
         ),
         Property(
             "a step against it brings the student nearer to the teacher",
             lambda f: (
-                losses.soft_targets(_Z_S - 0.01 * f(_Z_S, _Z_T, 1.0), _Z_T, 1.0)
-                < losses.soft_targets(_Z_S, _Z_T, 1.0)
+                losses.reverse_kl(_Z_S - 0.01 * f(_Z_S, _Z_T, 1.0), _Z_T, 1.0)
+                < losses.reverse_kl(_Z_S, _Z_T, 1.0)
             ),
-            "Sign: the student's answer minus the teacher's, q_T - p_T.",
+            "Sign: log q_T - log p_T, the student first.",
         ),
         Property(
-            "at T = 1 it is (q - p) / batch",
+            "at T = 1 it is what autograd finds",
             _gradient(1.0),
             "The loss is a mean over the images of the batch: divide by len(z_s).",
         ),
         Property(
             "at T = 4 it is what autograd finds",
             _gradient(4.0),
-            "T² outside, 1/T from the chain rule: one T stays.",
+            "Both sets of logits are divided by T. T² outside, 1/T from the chain rule: "
+            "one T stays.",
         ),
     ],
     lambda f: f(_Z_S, _Z_T, 1.0),
@@ -109,6 +125,13 @@ mended_loss = Exercise(
             "alpha = 0 is cross-entropy with the labels",
             lambda f: _near(f(_Z_S, _Z_T, _Y, 4.0, 0.0), F.cross_entropy(_Z_S, _Y)),
             "In this course alpha weighs the soft targets; 1 - alpha weighs the labels.",
+        ),
+        Property(
+            "alpha = 1 gives 0 where student and teacher agree",
+            lambda f: _near(f(_Z_T, _Z_T, _Y, 2.0, 1.0), 0.0),
+            "The soft part is a KL: 0 where both agree. Cross-entropy exceeds KL by the entropy "
+            "of p_T; and kl_div takes the student's log-probabilities first, the teacher's "
+            "probabilities second, both at T.",
         ),
         Property(
             "alpha = 1 at T = 1 is the KL per image",

@@ -30,6 +30,17 @@ def _loss(y: Tensor, T: float, lam: float) -> Callable[[Any], bool]:
     return lambda f: _near(f(_Z_S, _Z_T, y, T, lam), _across(y, T, lam))
 
 
+def _without_labels(f: Any, lam: float) -> bool:
+    """Right where no image has a label, and so is every slope."""
+    y, z_s = torch.full_like(_Y, -1), _Z_S.clone().requires_grad_()
+    loss = torch.as_tensor(f(z_s, _Z_T, y, 2.0, lam))
+    if not _near(loss.detach(), _across(y, 2.0, lam)):
+        return False
+    if not loss.requires_grad:  # a plain number: as good as its value
+        return True
+    return bool(torch.autograd.grad(loss, z_s)[0].isfinite().all())
+
+
 across = Exercise(
     "09.1",
     "the loss across domains",
@@ -37,7 +48,7 @@ across = Exercise(
         Property(
             "a finite number, also where every image has a label",
             lambda f: math.isfinite(f(_Z_S, _Z_T, _Y.abs(), 2.0, 0.5)),
-            "The teacher speaks of *all* images: choose none for the KL, labelled or not.",
+            "Average the KL over all images; pick out none of them, labelled or not.",
         ),
         Property(
             "where every image has a label, lam = 0 is their cross-entropy",
@@ -64,6 +75,12 @@ across = Exercise(
             "lam = 0.7 mixes both",
             _loss(_Y, 2.0, 0.7),
             "(1 - lam) times one part plus lam times the other.",
+        ),
+        Property(
+            "a batch without any label (all y = -1): the labels' part is 0, never nan",
+            lambda f: all(_without_labels(f, lam) for lam in (0.0, 0.5, 1.0)),
+            "An average over no label is 0 / 0, and 0 * nan is nan: sum the cross-entropy "
+            '(reduction="sum"), and divide by (y >= 0).sum().clamp(min=1).',
         ),
     ],
     lambda f: f(_Z_S, _Z_T, _Y.abs(), 2.0, 0.5),
@@ -96,7 +113,8 @@ weights = Exercise(
         Property(
             "an image in the middle weighs more than one far away",
             lambda f: f(torch.cat([0 * _M[:1], 3 * _M[1:2]]), _S).diff() < 0,
-            "exp of *minus* the distance.",
+            "exp of *minus* the distance; and measure from 0: m is already standardised, so do not "
+            "centre it again.",
         ),
         Property(
             "with S = identity the ratios are exp(-|m|² / (2 d))",

@@ -15,7 +15,7 @@ from kdlib.explorers.base import Explorer
 from kdlib.explorers.controls import State, thinned, written
 from kdlib.figures import DASHES, MARKERS, error_axis, interval
 
-SECOND = ("taught", "extra", "alone", "teacher", "label")  # roles of the right panel, in order
+SECOND = ("taught", "extra", "label", "teacher", "alone")  # roles of the right panel, in order
 
 
 class BankExplorer(Explorer):

@@ -48,7 +48,7 @@ from kdlib.objectives import HardLabels, SoftTargets, tabulate
 small = budget == "small"
 
 # %% [markdown]
-# What is this machine? `python3 course.py doctor` says more, with a mend for each trouble.
+# What is this machine? `python3 course.py doctor` says more, with a mend for each trouble. (bf16: numbers of 16 bits, which some processors multiply faster.)
 
 # %% tags=["nbval-ignore-output"]
 from kdlib import device
@@ -119,7 +119,7 @@ few, rest
 # Five seeds, not one: a *seed* draws the initial weights, and one run may be lucky. `train_bank` trains all five at once. The student alone sees as many batches as its twin.
 
 # %%
-steps = {"few": 20 if small else 400, "all": 3 if small else 30}
+steps = {"few": 21 if small else 420, "all": 3 if small else 30}
 alone = bank.train_bank(
     HardLabels(), student=student, examples=few, evaluate={"test": test}, epochs=steps["few"]
 )
@@ -155,7 +155,7 @@ gain = metrics.difference(alone.wrong(), taught.wrong())
 figures.show(
     picture,
     "The same few labels: a teacher's answers do the rest",
-    f"Dots are seeds, bars 95 % intervals. The difference is {gain:.1f} points, paired by seed and image.",
+    f"Dots are seeds, bars their means, lines 95 % intervals. The difference is {gain:.1f} points, paired by seed and image.",
 )
 
 # %%
@@ -272,6 +272,9 @@ explorers.SoftenedLogits(logits[shown], test.y[shown], test.x[shown])
 # ## Exercises
 #
 # **1 (5 minutes).** Write softmax with a temperature, for logits of any size.
+#
+# <details><summary>Hint 1</summary>Divide the logits by T first.</details>
+# <details><summary>Hint 2</summary>Large logits overflow exp: subtract each row's maximum before.</details>
 
 
 # %% tags=["exercise"]
@@ -285,10 +288,10 @@ def softened(z, T):
 lesson00.softened(softened)
 
 # %% [markdown]
-# <details><summary>Hint 1</summary>Divide the logits by T first.</details>
-# <details><summary>Hint 2</summary>Large logits overflow exp: subtract each row's maximum before.</details>
-#
 # **2 (15 minutes).** Write the KL divergence of rows of probabilities, shape (batch, classes) to (batch,).
+#
+# <details><summary>Hint 1</summary>Which of the two stands outside the logarithm?</details>
+# <details><summary>Hint 2</summary>Sum over classes, not over images: the last axis.</details>
 
 
 # %% tags=["exercise"]
@@ -301,15 +304,15 @@ def divergence(p, q):
 lesson00.divergence(divergence)
 
 # %% [markdown]
-# <details><summary>Hint 1</summary>Which of the two stands outside the logarithm?</details>
-# <details><summary>Hint 2</summary>Sum over classes, not over images: the last axis.</details>
-#
 # **3 (debugging).** This function asks a network for its answers. They change with the other images in the batch, and so does the network. Mend it.
 #
 # ```python
 # def answers(network, x):
 #     return network(x).softmax(-1)
 # ```
+#
+# <details><summary>Hint 1</summary>Which layers behave differently in train and eval mode?</details>
+# <details><summary>Hint 2</summary>Two things are needed: a mode, and no gradient.</details>
 
 
 # %% tags=["exercise"]
@@ -324,9 +327,6 @@ def answers(network, x):
 lesson00.answers(answers)
 
 # %% [markdown]
-# <details><summary>Hint 1</summary>Which layers behave differently in train and eval mode?</details>
-# <details><summary>Hint 2</summary>Two things are needed: a mode, and no gradient.</details>
-#
 # ## The map
 #
 # | | question | |

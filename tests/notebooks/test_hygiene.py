@@ -163,7 +163,17 @@ def test_its_stubs_are_not_accepted_by_their_own_checkers(path: Path) -> None:
 
 
 @every
-def test_every_folded_part_is_closed(path: Path) -> None:
+def test_an_exercise_offers_two_hints_before_its_solution(path: Path) -> None:
+    for before, _, after in zip(*(read(path).cells[start:] for start in range(3)), strict=False):
+        if "<summary>Solution</summary>" in after.source:
+            hints = re.findall(r"<summary>(Hint \d)</summary>", before.source)
+            assert hints == ["Hint 1", "Hint 2"], before.source
+
+
+@every
+def test_every_folded_part_is_closed_and_shows_no_markdown_marks(path: Path) -> None:
     for cell in read(path).cells:
         if cell.cell_type == "markdown":
             assert cell.source.count("<details") == cell.source.count("</details>"), cell.source
+            for line in re.findall(r"^<details>.*</details>$", cell.source, re.MULTILINE):
+                assert not re.search(r"`|\*\w[^*]*\w\*", line), f"HTML takes no Markdown: {line}"

@@ -69,6 +69,16 @@ WRONG = [
     (lesson02.mended_loss, lambda z_s, z_t, T: T**2 * kl_div(soft(z_s, T), soft(z_t, T)), "log-p"),
     (
         lesson02.mended_loss,
+        lambda z_s, z_t, T: T**2 * F.cross_entropy(z_s / T, soft(z_t, T)),
+        "entropy of p_T",
+    ),
+    (
+        lesson02.mended_loss,
+        lambda z_s, z_t, T: -(soft(z_t, T) * (z_s / T).log_softmax(1)).sum(1).mean(),
+        "entropy of p_T",
+    ),
+    (
+        lesson02.mended_loss,
         lambda z_s, z_t, T: T**2 * kl_div((z_t / T).log_softmax(1), soft(z_s, T)),
         "student first",
     ),

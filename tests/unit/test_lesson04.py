@@ -42,44 +42,85 @@ def test_it_rejects_a_wrong_alpha_with_its_hint(name: str) -> None:
     assert verdict.startswith("✗") and hint in verdict
 
 
+def parts(z_s: Tensor, z_t: Tensor, T: float) -> tuple[Tensor, Tensor]:
+    """q_T, and log(q_T / p_T), (images, classes) each."""
+    log_q = (z_s / T).log_softmax(-1)
+    return log_q.exp(), log_q - (z_t / T).log_softmax(-1)
+
+
 def right_gradient(z_s: Tensor, z_t: Tensor, T: float) -> Tensor:
-    return T * ((z_s / T).softmax(-1) - (z_t / T).softmax(-1)) / len(z_s)
+    q, ratio = parts(z_s, z_t, T)
+    return T * q * (ratio - (q * ratio).sum(-1, keepdim=True)) / len(z_s)
+
+
+def gradient_by_logits(z_s: Tensor, z_t: Tensor, T: float) -> Tensor:
+    """Without a logarithm: the log-sum-exps of both sides cancel."""
+    q, apart = (z_s / T).softmax(-1), z_s - z_t
+    return q * (apart - (q * apart).sum(-1, keepdim=True)) / len(z_s)
 
 
 def gradient_by_autograd(z_s: Tensor, z_t: Tensor, T: float) -> Tensor:
     z = z_s.clone().requires_grad_()
-    return torch.autograd.grad(losses.soft_targets(z, z_t, T), z)[0]
+    return torch.autograd.grad(losses.reverse_kl(z, z_t, T), z)[0]
+
+
+def forward_gradient(z_s: Tensor, z_t: Tensor, T: float) -> Tensor:
+    return T * ((z_s / T).softmax(-1) - (z_t / T).softmax(-1)) / len(z_s)
+
+
+def without_kl(z_s: Tensor, z_t: Tensor, T: float) -> Tensor:
+    q, ratio = parts(z_s, z_t, T)
+    return T * q * ratio / len(z_s)
+
+
+def kl_of_the_batch(z_s: Tensor, z_t: Tensor, T: float) -> Tensor:
+    q, ratio = parts(z_s, z_t, T)
+    return T * q * (ratio - (q * ratio).sum(-1).mean()) / len(z_s)
+
+
+def weighted_by_the_teacher(z_s: Tensor, z_t: Tensor, T: float) -> Tensor:
+    _, ratio = parts(z_s, z_t, T)
+    p = (z_t / T).softmax(-1)
+    return T * p * (ratio - (p * ratio).sum(-1, keepdim=True)) / len(z_s)
 
 
 WRONG_GRADIENTS: dict[str, tuple[Callable[[Tensor, Tensor, float], Any], str]] = {
-    "summed": (lambda s, t, T: right_gradient(s, t, T).sum(), "shape of z_s"),
-    "one side only": (lambda s, t, T: T * (s / T).softmax(-1) / len(s), "difference of two"),
-    "sign": (lambda s, t, T: -right_gradient(s, t, T), "minus the teacher's"),
+    "summed": (lambda s, t, T: right_gradient(s, t, T).sum(-1), "shape of z_s"),
+    "one more term": (
+        lambda s, t, T: right_gradient(s, t, T) + (s / T).softmax(-1),
+        "is 0 for every class",
+    ),
+    "the forward KL's": (forward_gradient, "forward KL"),
+    "weighted by the teacher": (weighted_by_the_teacher, "weighted by the student"),
+    "without the KL": (without_kl, "KL of that image"),
+    "the KL of the batch": (kl_of_the_batch, "KL of that image"),
+    "sign": (lambda s, t, T: -right_gradient(s, t, T), "student first"),
     "not averaged": (lambda s, t, T: right_gradient(s, t, T) * len(s), "divide by len"),
     "no T": (lambda s, t, T: right_gradient(s, t, T) / T, "one T stays"),
     "T²": (lambda s, t, T: right_gradient(s, t, T) * T, "one T stays"),
-    "without T² in the loss": (lambda s, t, T: right_gradient(s, t, T) / T**2, "one T stays"),
+    "logits not divided": (lambda s, t, T: T * right_gradient(s, t, 1.0), "divided by T"),
 }
 
 
-@pytest.mark.parametrize("answer", [right_gradient, gradient_by_autograd])
+@pytest.mark.parametrize("answer", [right_gradient, gradient_by_logits, gradient_by_autograd])
 def test_it_accepts_the_gradient(answer: Any) -> None:
-    assert lesson04.soft_gradient.verdict(answer).startswith("✓")
+    assert lesson04.reverse_gradient.verdict(answer).startswith("✓")
 
 
 @pytest.mark.parametrize("name", WRONG_GRADIENTS)
 def test_it_rejects_a_wrong_gradient_with_its_hint(name: str) -> None:
     answer, hint = WRONG_GRADIENTS[name]
-    verdict = lesson04.soft_gradient.verdict(answer)
+    verdict = lesson04.reverse_gradient.verdict(answer)
     assert verdict.startswith("✗") and hint in verdict
 
 
 def loss(
     z_s: Tensor, z_t: Tensor, y: Tensor, T: float, alpha: float,
-    *, mean: bool = False, power: int = 2, swapped: bool = False,
+    *, mean: bool = False, power: int = 2, swapped: bool = False, entropy: bool = False,
 ) -> Tensor:  # fmt: skip
     """The loss of exercise 3, with each of its mistakes to be switched on."""
-    kl = F.kl_div((z_s / T).log_softmax(-1), (z_t / T).softmax(-1), reduction="none")
+    log_q, p = (z_s / T).log_softmax(-1), (z_t / T).softmax(-1)
+    kl = -p * log_q if entropy else F.kl_div(log_q, p, reduction="none")
     soft = T**power * (kl.mean() if mean else kl.sum(-1).mean())
     hard = F.cross_entropy(z_s, y)
     return alpha * hard + (1 - alpha) * soft if swapped else (1 - alpha) * hard + alpha * soft
@@ -96,6 +137,7 @@ WRONG_LOSSES: dict[str, tuple[dict[str, Any], str]] = {
     "mean over classes": ({"mean": True}, "batchmean"),
     "T": ({"power": 1}, "T**2"),
     "no T²": ({"power": 0}, "T**2"),
+    "soft cross-entropy": ({"entropy": True}, "exceeds KL by the entropy"),
 }
 
 
@@ -119,7 +161,7 @@ def test_it_rejects_a_loss_that_leaves_one_part_out() -> None:
     assert lesson04.mended_loss.verdict(both_whole).startswith("✗")
 
 
-@pytest.mark.parametrize("name", ["real_alpha", "soft_gradient", "mended_loss"])
+@pytest.mark.parametrize("name", ["real_alpha", "reverse_gradient", "mended_loss"])
 def test_an_untouched_stub_is_not_attempted(name: str) -> None:
     assert getattr(lesson04, name).verdict(lambda *given: ...).startswith("○")
 

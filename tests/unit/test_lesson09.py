@@ -19,7 +19,7 @@ def across(
     z_s: Tensor, z_t: Tensor, y: Tensor, T: float, lam: float,
     *, ignore: bool = True, power: int = 2, swapped: bool = False, reverse: bool = False,
     mean: bool = False, where: bool = False, guarded: bool = True, labelled: bool = False,
-    plain: bool = False,
+    plain: bool = False, empty: bool = True,
 ) -> Tensor:  # fmt: skip
     """The loss of exercise 1, with each of its mistakes to be switched on."""
     log_p, log_q = (z_t / T).log_softmax(-1), (z_s / T).log_softmax(-1)
@@ -32,8 +32,34 @@ def across(
         hard = F.cross_entropy(z_s, y)  # no ignore_index: raises where y is -1
         return (1 - lam) * hard + lam * soft
     each = F.cross_entropy(z_s, y, ignore_index=-1, reduction="none")
-    hard = each[y >= 0].mean() if ignore else each.mean()
+    hard = each.sum() / ((y >= 0).sum().clamp(min=1) if empty else (y >= 0).sum())
+    hard = hard if ignore else each.mean()
     return lam * hard + (1 - lam) * soft if swapped else (1 - lam) * hard + lam * soft
+
+
+def by_where(z_s: Tensor, z_t: Tensor, y: Tensor, T: float, lam: float) -> Tensor:
+    """Asks first whether there is a label."""
+    hard = F.cross_entropy(z_s, y, ignore_index=-1) if bool((y >= 0).any()) else 0.0
+    return (1 - lam) * hard + lam * losses.soft_targets(z_s, z_t, T)
+
+
+def by_nan_to_num(z_s: Tensor, z_t: Tensor, y: Tensor, T: float, lam: float) -> Tensor:
+    hard = F.cross_entropy(z_s, y, ignore_index=-1).nan_to_num()
+    return (1 - lam) * hard + lam * losses.soft_targets(z_s, z_t, T)
+
+
+def by_a_branch(z_s: Tensor, z_t: Tensor, y: Tensor, T: float, lam: float) -> Tensor:
+    """0 where there is no label, by a branch of torch.where whose slope is nan."""
+    labelled = y >= 0
+    nll = -z_s.log_softmax(-1).gather(-1, y.clamp(min=0)[:, None])[:, 0]
+    hard = torch.where(labelled.any(), (labelled * nll).sum() / labelled.sum(), 0.0)
+    return (1 - lam) * hard + lam * losses.soft_targets(z_s, z_t, T)
+
+
+def by_ignore_index(z_s: Tensor, z_t: Tensor, y: Tensor, T: float, lam: float) -> Tensor:
+    """Right wherever there is a label, and nan where there is none."""
+    hard = F.cross_entropy(z_s, y, ignore_index=-1)
+    return (1 - lam) * hard + lam * losses.soft_targets(z_s, z_t, T)
 
 
 def the_library(z_s: Tensor, z_t: Tensor, y: Tensor, T: float, lam: float) -> Tensor:
@@ -45,16 +71,17 @@ WRONG_LOSSES: dict[str, tuple[dict[str, Any], str]] = {
     "divided by the whole batch": ({"ignore": False}, "labelled images only"),
     "no ignore_index": ({"plain": True}, "labelled images only"),
     "target images only": ({"where": True}, "averaged over *all* images"),
-    "target images only, nan without": ({"where": True, "guarded": False}, "*all* images"),
+    "target images only, nan without": ({"where": True, "guarded": False}, "pick out none"),
     "source images only": ({"labelled": True}, "averaged over *all* images"),
     "KL turned round": ({"reverse": True}, "p the teacher's"),
     "mean over classes": ({"mean": True}, "summed over classes"),
     "no T²": ({"power": 0}, "T**2"),
     "T": ({"power": 1}, "T**2"),
+    "nan without a label": ({"empty": False}, "clamp(min=1)"),
 }
 
 
-@pytest.mark.parametrize("answer", [across, the_library])
+@pytest.mark.parametrize("answer", [across, the_library, by_where, by_nan_to_num])
 def test_it_accepts_the_loss(answer: Any) -> None:
     assert lesson09.across.verdict(answer).startswith("✓")
 
@@ -64,6 +91,12 @@ def test_it_rejects_a_loss_with_its_mistake(name: str) -> None:
     switches, hint = WRONG_LOSSES[name]
     verdict = lesson09.across.verdict(lambda *given: across(*given, **switches))
     assert verdict.startswith("✗") and hint in verdict
+
+
+@pytest.mark.parametrize("answer", [by_ignore_index, by_a_branch])
+def test_it_rejects_the_average_over_no_label(answer: Any) -> None:
+    verdict = lesson09.across.verdict(answer)
+    assert verdict.startswith("✗") and "all y = -1" in verdict and "clamp(min=1)" in verdict
 
 
 def right_weights(m: Tensor, S: Tensor) -> Tensor:
@@ -84,6 +117,7 @@ def _delta(m: Tensor, S: Tensor) -> Tensor:
 
 
 WRONG_WEIGHTS: dict[str, tuple[Callable[[Tensor, Tensor], Any], str]] = {
+    "centred again": (lambda m, S: right_weights(m - m.mean(0), S), "do not centre it again"),
     "per feature": (lambda m, S: torch.exp(-(m**2)), "one number each"),
     "sign": (lambda m, S: _scaled(torch.exp(_delta(m, S) / 6)), "minus"),
     "without d": (lambda m, S: _scaled(torch.exp(-_delta(m, S) / 2)), "number d of features"),
