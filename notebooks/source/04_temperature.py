@@ -524,16 +524,15 @@ best = min(scores, key=lambda setting: sum(scores[setting]))
 chosen = metrics.one_standard_error(scores)
 
 
-# %% [markdown]
-# The folds as dots, the means as bars:
-
-
-# %% tags=["nbval-ignore-output"]
 def named(setting):
     value, one = setting
     return f"alpha = {value:g}, T = {one:g}" if value else "the student alone"
 
 
+# %% [markdown]
+# The folds as dots, the means as bars:
+
+# %% tags=["nbval-ignore-output"]
 picture, axis = figures.figure(height=2.7)
 for where, ((value, _), errors) in enumerate(scores.items()):
     role, mean = "taught" if value else "alone", sum(errors) / 3

@@ -1,9 +1,13 @@
 """Small data that can be learned in milliseconds, and a teacher for it."""
 
+import signal
+from collections.abc import Iterator
+
 import pytest
 from blobs import blobs
 
 from kdlib.data import Examples
+from kdlib.headless.interrupts import ENDINGS
 from kdlib.models import MLP, mlp
 from kdlib.training import fit
 
@@ -31,3 +35,13 @@ def teacher(_taught: MLP) -> MLP:
     network = mlp(16, 32, 4)
     network.load_state_dict(_taught.state_dict())
     return network.eval()
+
+
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """Signals act as in a terminal: where tests run in the background they may be ignored."""
+    usual = {one: signal.SIG_DFL for one in ENDINGS} | {signal.SIGINT: signal.default_int_handler}
+    before = {one: signal.signal(one, how) for one, how in usual.items()}
+    yield
+    for one, how in before.items():
+        signal.signal(one, how)

@@ -216,6 +216,13 @@ def test_where_leaves_examples_out(name: str, where: list[int]) -> None:
 
 
 @pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("shape", [(BATCH, 1), (1,)])
+def test_where_has_one_entry_for_each_image(name: str, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"where has shape .* and the batch \(5,\)"):
+        LOSSES[name](*maps(), where=torch.ones(shape, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("name", LOSSES)
 def test_nothing_to_learn_from_is_zero_with_a_gradient(name: str) -> None:
     s, t = maps()
     nobody = torch.zeros(BATCH, dtype=torch.bool)

@@ -332,6 +332,7 @@ def test_a_kernel_that_dies_is_a_sentence(course: Path) -> None:
     assert "code cell 2 of 2 (import os): its kernel died" in result.error
 
 
+@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize("number", [signal.SIGINT, *interrupts.ENDINGS])
 def test_an_interrupt_leaves_nothing_and_exits_with_the_signal(
     course: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int
@@ -459,6 +460,7 @@ unix = pytest.mark.skipif(os.name == "nt", reason="Windows has no process group 
 
 
 @unix
+@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize(
     ("when", "gaps"), [("running", [0.0]), ("running", [0.0, 0.0]), ("starting", [0.0])]
 )
@@ -479,6 +481,7 @@ def test_ctrl_c_ends_a_sweep_at_once_and_leaves_nothing(
 
 
 @unix
+@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGKILL"])
 def test_a_sweep_that_is_ended_leaves_no_worker_and_keeps_what_finished(
     course: Path, name: str

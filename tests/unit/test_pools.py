@@ -42,7 +42,7 @@ def test_processes_that_cannot_begin_are_not_tried_again(monkeypatch: pytest.Mon
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGHUP")
-def test_the_first_signal_interrupts_and_an_ignored_one_stays_so() -> None:
+def test_the_first_signal_interrupts_and_an_ignored_one_stays_so(heard: None) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
     try:
         with interrupts.answered_once(*interrupts.ENDINGS):
