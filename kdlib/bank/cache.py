@@ -1,6 +1,5 @@
 """Banks on disk: found again under a hash of all that decides them, verified when read."""
 
-import functools
 import hashlib
 import json
 import warnings
@@ -12,13 +11,12 @@ from typing import Any
 import torch
 from torch import nn
 
-import kdlib
 from kdlib.bank.engines import Group
 from kdlib.data import Examples
 from kdlib.models import fingerprint, initialise
+from kdlib.source import library_hash
 from kdlib.training import files
 
-DECIDING = ("adaptation", "bank", "data", "losses", "models", "objectives", "training")  # rooms
 KEPT = {"logits", "losses", "weights", "seconds"}
 HASHED = ("kdlib", "torch", "torchvision")  # packages whose code, or version, is in the key
 
@@ -42,23 +40,12 @@ def _code(one: Any) -> Iterator[Any]:
         yield from own.get(hooks, {}).values()
 
 
-@functools.cache
-def _source() -> str:
-    """A hash of the modules of kdlib that a bank's numbers depend on."""
-    home = Path(kdlib.__file__).parent
-    rooms = sorted(module for room in DECIDING for module in (home / room).glob("*.py"))
-    digest = hashlib.sha256()
-    for module in (home / "device.py", *rooms):
-        digest.update(module.read_bytes())
-    return digest.hexdigest()
-
-
 def bank_key(
     axes: dict[str, list[Any]], seeds: list[int], groups: list[tuple[dict[str, Any], Group]],
     chosen: list[str], evaluate: Mapping[str, Examples],
 ) -> str:  # fmt: skip
     """A hash of all that decides the result, teachers' weights and versions included."""
-    parts: list[Any] = [_source(), torch.__version__, axes, seeds, chosen]
+    parts: list[Any] = [library_hash(), torch.__version__, axes, seeds, chosen]
     parts += [[split, one.fingerprint] for split, one in evaluate.items()]
     for state, group in groups:
         network = initialise(group.build(), 0)

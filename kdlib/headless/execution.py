@@ -20,6 +20,7 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
 from kdlib.headless.parameters import Value, read_notebook
+from kdlib.source import library_hash
 
 
 class NotebookFailed(RuntimeError):
@@ -85,13 +86,9 @@ def harvest(notebook: nbformat.NotebookNode) -> list[dict[str, Any]]:
 
 
 def source_hash(notebook: nbformat.NotebookNode) -> str:
-    """What the numbers of a notebook depend on: its cells and kdlib's own source (SHA-256)."""
-    digest = hashlib.sha256()
+    """What the numbers of a notebook depend on: its cells and the library (SHA-256)."""
     cells = [[cell.cell_type, cell.source] for cell in notebook.cells]
-    digest.update(json.dumps(cells).encode())
-    for module in sorted(Path(__file__).parents[1].rglob("*.py")):
-        digest.update(module.read_bytes())
-    return digest.hexdigest()
+    return hashlib.sha256((json.dumps(cells) + library_hash()).encode()).hexdigest()
 
 
 def _kernel_of_this_interpreter(env: Mapping[str, str]) -> type[AsyncKernelManager]:

@@ -144,7 +144,7 @@ def test_the_source_of_kdlib_is_part_of_the_key(
     monkeypatch.setenv("KDLIB_CACHE", str(tmp_path))
     trained(train, mlp(16, 8, 4), cache=True)
     assert trained(train, mlp(16, 8, 4), cache=True).cached
-    monkeypatch.setattr("kdlib.bank.cache._source", lambda: "edited")
+    monkeypatch.setattr("kdlib.bank.cache.library_hash", lambda: "edited")
     assert not trained(train, mlp(16, 8, 4), cache=True).cached
 
 

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2] / "kdlib"
 FLOORS = {
-    0: ("vision", "device"),
+    0: ("vision", "device", "source"),
     1: ("data", "losses", "models", "distances", "metrics"),
     2: ("objectives", "training"),
     3: ("bank", "adaptation", "compression"),
