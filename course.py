@@ -54,7 +54,7 @@ WORDS = {
     "run": "execute notebooks without a browser: run 04 -p T=8 --out runs/, or run --all",
     "sweep": "execute a notebook over a grid: sweep 04 -g T=1,4,20 -g seed=0:5 --out runs/",
     "test": "run the whole test suite (options are passed to pytest)",
-    "build": "make notebooks/*.ipynb and RESULTS.md from notebooks/source",
+    "build": "make notebooks/*.ipynb and RESULTS.md from the lessons' folders",
     "bench": "time kdlib beside its peers (--quick, --course are passed on)",
     "doctor": "say what this machine offers, and how to mend what is wrong",
     "setup": "only set up",
@@ -277,7 +277,7 @@ def create(venv: Path) -> None:
 
 
 def wire(prefix: Path, purelib: Path) -> None:
-    """Make `kdlib` importable in an environment; keep JupyterLab from asking about news.
+    """Make both packages importable in an environment; keep JupyterLab from asking about news.
 
     A .pth file and not `pip install -e .`, which would fetch a build backend and so need a
     network. Its path is relative: nothing in it can be decoded wrongly, and it survives moving
@@ -431,9 +431,7 @@ def command_for(word: str, extra: list[str]) -> tuple[list[str], Path | None]:
         return ["-m", "pytest", "-n", "3", "--dist", "worksteal", *extra], ROOT
     if word == "bench":
         return ["-m", "benchmarks", *extra], ROOT
-    if word == "build":
-        return [str(ROOT / "notebooks" / "build.py"), *extra], ROOT
-    return ["-m", "kdlib", word, *extra], None
+    return ["-m", "kdcourse", word, *extra], None
 
 
 def start(command: list[str], env: dict[str, str], cwd: Path | None) -> int:

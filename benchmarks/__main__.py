@@ -28,8 +28,8 @@ from benchmarks.contenders import Contender, Entries, Stopwatch, Taken
 from benchmarks.elsewhere import elsewhere
 from benchmarks.page import Cell, page_of
 from benchmarks.work import STUDENTS, Work, full, machine, small
+from kdcourse.headless import results_folder
 from kdlib.device import has_bf16, threads
-from kdlib.headless import results_folder
 from kdlib.metrics import mean_interval
 from kdlib.models import cnn
 
@@ -139,7 +139,7 @@ def course() -> list[Cell]:
     watch = Stopwatch()
     with tempfile.TemporaryDirectory() as folder, watch.running():
         quiet = {**os.environ, "KDLIB_CACHE": f"{folder}/cache", "OMP_NUM_THREADS": "1"}
-        words = [sys.executable, "-m", "kdlib", "run", "--all", "--out", f"{folder}/runs"]
+        words = [sys.executable, "-m", "kdcourse", "run", "--all", "--out", f"{folder}/runs"]
         subprocess.run(words, check=True, env=quiet, stdout=subprocess.DEVNULL)
     name = f"the whole course, {threads()} notebooks at a time"
     return [Cell(name, "run --all", watch.wall, watch.cpu, 0.0, 0)]

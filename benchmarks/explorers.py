@@ -16,8 +16,8 @@ from jupyter_client.manager import start_new_kernel
 from matplotlib.figure import Figure
 
 from benchmarks.work import ALPHAS, SEEDS, TEMPERATURES, small
+from kdcourse.explorers import BankExplorer, Explorer, LiveBank, SoftenedLogits
 from kdlib.bank import train_bank
-from kdlib.explorers import BankExplorer, Explorer, LiveBank, SoftenedLogits
 from kdlib.models import mlp
 from kdlib.objectives import HardLabels, SoftTargets, tabulate
 

@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 from benchmarks.contenders import Stopwatch, thinned
+from kdcourse.figures import figure
 from kdlib.bank import train_bank
 from kdlib.data import Examples, load
-from kdlib.figures import figure
 from kdlib.models import cnn, mlp
 from kdlib.objectives import HardLabels, SoftTargets, TeacherTable, tabulate
 

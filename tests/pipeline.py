@@ -1,26 +1,15 @@
-"""Where the notebooks are, which there must be, and `notebooks/build.py` as a module."""
+"""The course as it lies here: its lessons, its notebooks, and what they put out."""
 
-import importlib.util
 import re
 from pathlib import Path
-from types import ModuleType
 
 from nbformat import NotebookNode
 
-ROOT = Path(__file__).parents[1]
-NOTEBOOKS = ROOT / "notebooks"
-EXPECTED = [
-    "00_start_here",
-    "01_teacher",
-    "02_soft_targets",
-    "03_unseen_classes",
-    "04_temperature",
-    "05_features",
-    "06_distances",
-    "07_fine_tuning",
-    "08_adaptation",
-    "09_across_domains",
-]
+from kdcourse.catalogue import Course, Lesson
+
+COURSE = Course()
+ROOT, NOTEBOOKS = COURSE.root, COURSE.notebooks
+LESSONS = COURSE.lessons()
 
 
 def present() -> list[Path]:
@@ -28,7 +17,7 @@ def present() -> list[Path]:
     return sorted(NOTEBOOKS.glob("*.ipynb"))
 
 
-def name(path: Path) -> str:
+def name(path: Path | Lesson) -> str:
     """The id of a parametrised test."""
     return path.stem
 
@@ -50,14 +39,3 @@ def checked(notebook: NotebookNode) -> dict[str, str]:
 def exercises(notebook: NotebookNode) -> int:
     """How many cells are exercises."""
     return sum("exercise" in cell.metadata.get("tags", []) for cell in notebook.cells)
-
-
-def _load_build() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("notebooks_build", NOTEBOOKS / "build.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-build = _load_build()

@@ -98,8 +98,6 @@ class LabServer:
             if cell.cell_type == "code" and not stored:
                 cell.outputs, cell.execution_count = [], None
         nbformat.write(copy, self.notebooks / notebook.name)
-        if (notebook.parent / "data").is_dir():  # tables that pages read
-            shutil.copytree(notebook.parent / "data", self.notebooks / "data", dirs_exist_ok=True)
         return f"{self.url}/lab/tree/{notebook.name}?reset&token={self.token}"
 
     def end_kernels(self) -> None:

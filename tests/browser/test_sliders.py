@@ -22,7 +22,7 @@ MOVES = 3  # keys for each slider
 
 MADE_UP = """
 import torch
-from kdlib.explorers import SoftenedLogits
+from kdcourse.explorers import SoftenedLogits
 
 generator = torch.Generator().manual_seed(0)
 logits = 4 * torch.randn(6, 10, generator=generator)

@@ -2,18 +2,18 @@
 
 import json
 import os
-import shutil
 from pathlib import Path
 
 import nbformat
 import pytest
-from pipeline import NOTEBOOKS, build, checked, exercises, name, present
+from pipeline import COURSE, LESSONS, checked, exercises, name
 
-from kdlib import headless
-from kdlib.headless.parameters import Value
+from kdcourse import headless, pages
+from kdcourse.catalogue import Lesson
+from kdcourse.headless.parameters import Value
 
 pytestmark = [pytest.mark.headless, pytest.mark.timeout(900)]
-every = pytest.mark.parametrize("path", present(), ids=name)
+every = pytest.mark.parametrize("lesson", LESSONS, ids=name)
 
 
 @pytest.fixture(autouse=True)
@@ -55,17 +55,16 @@ def test_other_values_are_other_and_allowed() -> None:
 
 
 @every
-def test_other_parameters_and_solutions(path: Path, tmp_path: Path) -> None:
+def test_other_parameters_and_solutions(lesson: Lesson, tmp_path: Path) -> None:
     """It runs with them and records its claims; the checkers accept its solutions."""
+    path = COURSE.notebooks / f"{lesson.stem}.ipynb"
     declared = headless.declared(path)
     given = {key: other(parameter) for key, parameter in declared.items()}
     given = {key: value for key, value in given.items() if value != declared[key].default}
     assert given.get("budget") == "small"
     stored, solved = nbformat.read(path, as_version=4), tmp_path / path.name
-    notebook = build.solved(NOTEBOOKS / "source" / f"{path.stem}.py")
+    notebook = pages.solved(lesson, COURSE)
     nbformat.write(notebook, solved)
-    if (NOTEBOOKS / "data").is_dir():  # tables that pages read
-        shutil.copytree(NOTEBOOKS / "data", tmp_path / "data")
 
     result = headless.run(solved, given, tmp_path / "runs", threads=1)
 

@@ -8,9 +8,9 @@ from statistics import median
 import nbformat
 import pytest
 from nbformat import NotebookNode
-from pipeline import EXPECTED, NOTEBOOKS, build, checked, exercises, name, present, said
+from pipeline import COURSE, LESSONS, checked, exercises, name, present, said
 
-from kdlib import headless
+from kdcourse import headless, pages
 
 LARGEST = 300_000  # bytes
 LONGEST = 20  # lines of a code cell
@@ -36,11 +36,11 @@ every = pytest.mark.parametrize("path", present(), ids=name)
 
 
 def test_the_notebooks_of_the_course_are_there() -> None:
-    assert [path.stem for path in present()] == EXPECTED
+    assert [path.stem for path in present()] == [lesson.stem for lesson in LESSONS]
 
 
-def test_sources_notebooks_and_results_are_in_step() -> None:
-    faults = list(build.out_of_step(NOTEBOOKS, build.sources(NOTEBOOKS)))
+def test_pages_notebooks_tables_and_results_are_in_step() -> None:
+    faults = list(pages.out_of_step(COURSE, LESSONS))
     assert not faults, "\n".join(faults)
 
 

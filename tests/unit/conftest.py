@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 from blobs import blobs
 
+from kdcourse.headless.interrupts import ENDINGS
 from kdlib.data import Examples
-from kdlib.headless.interrupts import ENDINGS
 from kdlib.models import MLP, mlp
 from kdlib.training import fit
 

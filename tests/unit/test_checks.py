@@ -5,7 +5,7 @@ import torch
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
-from kdlib.checks import ClaimFailed, Exercise, Prediction, Property, claim
+from kdcourse.checks import ClaimFailed, Exercise, Prediction, Property, claim
 from kdlib.metrics import Interval
 
 

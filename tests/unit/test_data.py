@@ -399,7 +399,7 @@ def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_folder_that_may_not_be_read(tiny_mnist: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from kdlib import doctor
+    from kdcourse import doctor
 
     def refuse(path: Path) -> bool:
         raise PermissionError(13, "Permission denied", str(path))

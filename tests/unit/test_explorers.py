@@ -10,10 +10,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from kdlib.explorers import BankExplorer, Explorer, SoftenedLogits
-from kdlib.explorers.canvas import quick_png
-from kdlib.explorers.stamps import Stamps
-from kdlib.figures import GHOST
+from kdcourse.explorers import BankExplorer, Explorer, SoftenedLogits
+from kdcourse.explorers.canvas import quick_png
+from kdcourse.explorers.stamps import Stamps
+from kdcourse.figures import GHOST
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 

@@ -13,7 +13,8 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from PIL import Image
 
-from kdlib import figures, metrics
+from kdcourse import figures
+from kdlib import metrics
 
 
 def pixels(png: bytes) -> np.ndarray:
@@ -55,7 +56,8 @@ def test_nothing_global_is_touched() -> None:
     drawn()
     assert dict(matplotlib.rcParams) == before
     code = (
-        "import sys, kdlib.figures, kdlib.explorers; sys.exit('matplotlib.pyplot' in sys.modules)"
+        "import sys, kdcourse.figures, kdcourse.explorers;"
+        "sys.exit('matplotlib.pyplot' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 

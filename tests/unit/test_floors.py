@@ -1,32 +1,51 @@
-"""The house's rules: imports go down or left, torchvision stays behind its guard, no pyplot."""
+"""The house's rules: two wings and a street of lessons, imports go down, one idea a module."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2] / "kdlib"
-FLOORS = {
-    0: ("vision", "device", "source"),
-    1: ("data", "losses", "models", "distances", "metrics"),
-    2: ("objectives", "training"),
-    3: ("bank", "adaptation", "compression"),
-    4: ("figures", "explorers", "checks"),
-    5: ("headless", "doctor", "__main__"),
+ROOT = Path(__file__).resolve().parents[2]
+FLOORS = {  # of each wing, from below; on a floor a room may import those further left
+    "kdlib": (
+        ("vision", "device", "source"),
+        ("data", "losses", "models", "distances", "metrics"),
+        ("objectives", "training"),
+        ("bank", "adaptation"),
+    ),
+    "kdcourse": (
+        ("catalogue", "figures"),
+        ("explorers", "checks", "headless"),
+        ("pages", "doctor"),
+        ("__main__",),
+    ),
 }
-# room -> (floor, place from the left)
-PLACE = {room: (floor, i) for floor, rooms in FLOORS.items() for i, room in enumerate(rooms)}
-MODULES = sorted(ROOT.rglob("*.py"))
+PLACE = {
+    (wing, room): (floor, place)
+    for wing, floors in FLOORS.items()
+    for floor, rooms in enumerate(floors)
+    for place, room in enumerate(rooms)
+}
+OPEN = ("kdlib.objectives", "kdlib.training", "kdlib.bank", "kdlib.adaptation")  # circles yet
+LESSONS = ROOT / "kdcourse" / "lessons"
+MODULES = sorted(path for wing in FLOORS for path in (ROOT / wing).rglob("*.py"))
+PAGES = [path for path in MODULES if path.name == "page.py"]
+OURS = [p for p in MODULES if p not in PAGES and not p.name.startswith("test_")]
+WINGS = [path for path in OURS if LESSONS not in path.parents]
+COURSE_ONLY = ("matplotlib", "IPython", "ipywidgets", "ipykernel", "papermill", "nbformat")
 
 
 def name_of(path: Path) -> str:
-    return path.relative_to(ROOT.parent).as_posix()
+    return path.relative_to(ROOT).as_posix()
 
 
-def room_of(path: Path) -> str:
-    part = path.relative_to(ROOT).parts[0]
-    return part.removesuffix(".py")
+def room_of(path: Path) -> tuple[str, str]:
+    """The wing, and the room in it: ("kdlib", "losses")."""
+    wing, room, *_ = path.relative_to(ROOT).parts
+    return wing, room.removesuffix(".py")
 
 
 def imports(source: str) -> Iterator[str]:
@@ -39,61 +58,146 @@ def imports(source: str) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def trespasses(room: str, source: str) -> list[str]:
-    """The imports of other rooms that lie above, or to the right on the same floor."""
+def trespasses(wing: str, room: str, source: str) -> list[str]:
+    """Imports of rooms above, or to the right on the same floor; of the wrong wing; of lessons."""
     found = []
+    floor, place = PLACE[wing, room]
     for imported in imports(source):
-        parts = imported.split(".")
-        if parts[0] != "kdlib" or len(parts) == 1 or parts[1] in (room, "__version__"):
+        other_wing, other, *_ = [*imported.split("."), "", ""]
+        if other_wing not in FLOORS or other in ("", "__version__"):
             continue
-        other = PLACE.get(parts[1])
-        assert other is not None, f"kdlib.{parts[1]} has no floor; give it one in this test"
-        floor, place = PLACE[room]
-        beside = other[0] == floor and other[1] > place
-        if other[0] > floor or beside or (room == "losses" and other[0] == floor):
+        if wing == "kdlib" and (other_wing == "kdcourse" or other in COURSE_ONLY):
             found.append(imported)
+        if wing == "kdcourse" and other == "lessons":
+            found.append(imported)
+        if other_wing != wing or other in (room, "lessons"):
+            continue
+        assert (wing, other) in PLACE, f"{wing}.{other} has no floor; give it one in this test"
+        other_floor, other_place = PLACE[wing, other]
+        beside = other_floor == floor and other_place > place
+        purely = room == "losses" and other_floor == floor
+        if other_floor > floor or beside or purely:
+            found.append(imported)
+    if wing == "kdlib":
+        found += [name for name in imports(source) if name.split(".")[0] in COURSE_ONLY]
     return found
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def of_other_lessons(folder: str, source: str) -> list[str]:
+    """What a lesson imports of another lesson."""
+    own = f"kdcourse.lessons.{folder}"
+    return [
+        name
+        for name in imports(source)
+        if name.startswith("kdcourse.lessons") and not f"{name}.".startswith(f"{own}.")
+    ]
+
+
+@pytest.mark.parametrize("path", WINGS, ids=name_of)
 def test_imports_go_down_or_to_the_left(path: Path) -> None:
-    room = room_of(path)
-    if room == "__init__":
-        assert not [name for name in imports(path.read_text()) if name.startswith("kdlib")]
+    wing, room = room_of(path)
+    if room in ("__init__", "lessons"):
+        assert not [name for name in imports(path.read_text()) if name.split(".")[0] in FLOORS]
         return
-    assert room in PLACE, f"{name_of(path)} stands on no floor; give it one in this test"
-    assert trespasses(room, path.read_text()) == []
+    assert (wing, room) in PLACE, f"{name_of(path)} stands on no floor; give it one in this test"
+    assert trespasses(wing, room, path.read_text()) == []
 
 
 @pytest.mark.parametrize(
-    ("room", "source", "count"),
+    ("wing", "room", "source", "count"),
     [
-        ("losses", "from kdlib.objectives import HardLabels", 1),
-        ("losses", "from kdlib import data", 1),
-        ("data", "def f():\n    from kdlib.models import mlp", 1),
-        ("training", "from kdlib.objectives import HardLabels", 0),
-        ("objectives", "import kdlib.training.loop", 1),
-        ("checks", "from kdlib.explorers import Explorer", 0),
-        ("figures", "from kdlib import vision, checks", 1),
+        ("kdlib", "losses", "from kdlib.objectives import HardLabels", 1),
+        ("kdlib", "losses", "from kdlib import data", 1),
+        ("kdlib", "data", "def f():\n    from kdlib.models import mlp", 1),
+        ("kdlib", "training", "from kdlib.objectives import HardLabels", 0),
+        ("kdlib", "objectives", "import kdlib.training.loop", 1),
+        ("kdlib", "bank", "from kdcourse.figures import figure", 1),
+        ("kdlib", "bank", "from matplotlib.figure import Figure", 1),
+        ("kdlib", "data", "def f():\n    import IPython", 1),
+        ("kdcourse", "checks", "from kdcourse.explorers import Explorer", 0),
+        ("kdcourse", "figures", "from kdlib import vision\nfrom kdcourse import checks", 1),
+        ("kdcourse", "explorers", "from kdcourse.lessons.lesson02 import arrows", 1),
     ],
 )
-def test_the_rule_sees_what_it_must(room: str, source: str, count: int) -> None:
-    assert len(trespasses(room, source)) == count
+def test_the_rule_sees_what_it_must(wing: str, room: str, source: str, count: int) -> None:
+    assert len(trespasses(wing, room, source)) == count
+
+
+@pytest.mark.parametrize("path", sorted(LESSONS.glob("lesson*/*.py")), ids=name_of)
+def test_a_lesson_imports_no_other_lesson(path: Path) -> None:
+    assert of_other_lessons(path.parent.name, path.read_text()) == []
+
+
+def test_the_rule_of_lessons_sees_what_it_must() -> None:
+    own = "from kdcourse.lessons.lesson02 import exercises\nimport kdcourse.lessons.lesson02.table"
+    assert of_other_lessons("lesson02", own) == []
+    for text in (own, "from kdcourse.lessons import lesson02"):
+        assert of_other_lessons("lesson03", text)
+
+
+@pytest.mark.parametrize("path", [p for p in WINGS if room_of(p)[0] == "kdcourse"], ids=name_of)
+def test_the_machine_of_the_course_names_no_lesson(path: Path) -> None:
+    """No number with a title, no folder: those are read from the street of lessons."""
+    stems = [folder.name for folder in LESSONS.glob("lesson*")]
+    code = ast.unparse(_without_docstrings(ast.parse(path.read_text())))
+    assert [stem for stem in stems if stem in code] == []
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        first = body[0] if isinstance(body, list) and body else None
+        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+            body[0] = ast.Pass()
+    return tree
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Not even three files; what is imported inside a function, or for types alone, counts too."""
+    names = {".".join(p.relative_to(ROOT).with_suffix("").parts): p for p in WINGS}
+    names = {name.removesuffix(".__init__"): path for name, path in names.items()}
+    arrows: dict[str, set[str]] = {}
+    for name, path in names.items():
+        package = path.name == "__init__.py"
+        found = set()
+        for imported in imports(path.read_text()):
+            target = imported if imported in names else imported.rpartition(".")[0]
+            # A room's own face gathers its modules; what they import of it is named in full.
+            if target in names and target != name and not (package and target.startswith(name)):
+                found.add(target)
+        arrows[name] = found
+    done: set[str] = set()
+    while True:
+        free = {name for name in arrows if name not in done and arrows[name] <= done}
+        if not free:
+            break
+        done |= free
+    waiting = {name for name in set(arrows) - done if not name.startswith(OPEN)}
+    assert sorted(waiting) == [], "these wait for each other"
+
+
+def test_the_library_brings_no_part_of_the_course() -> None:
+    rooms = ", ".join(f"kdlib.{room}" for floor in FLOORS["kdlib"] for room in floor)
+    code = f"import sys, {rooms}\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    loaded = {name.split(".")[0] for name in done.stdout.split()}
+    assert not loaded & {*COURSE_ONLY, "kdcourse"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_no_bare_torchvision_and_no_pyplot(path: Path) -> None:
     for imported in imports(path.read_text()):
-        if room_of(path) != "vision":
+        if room_of(path) != ("kdlib", "vision"):
             assert imported.split(".")[0] != "torchvision", "import it from kdlib.vision"
         assert "pyplot" not in imported, "pyplot keeps global state; make a Figure"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
+@pytest.mark.parametrize("path", OURS, ids=name_of)
 def test_a_module_is_one_idea(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 280
 
 
 def test_every_module_says_what_it_is_for() -> None:
-    silent = [name_of(p) for p in MODULES if not ast.get_docstring(ast.parse(p.read_text()))]
+    silent = [name_of(p) for p in OURS if not ast.get_docstring(ast.parse(p.read_text()))]
     assert silent == []

@@ -15,13 +15,13 @@ from pathlib import Path
 import nbformat
 import psutil
 import pytest
+from kdlib.__main__ import main
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from pipeline import ROOT
 
-from kdlib import headless
-from kdlib.__main__ import main
-from kdlib.headless import execution, interrupts
-from kdlib.headless.runs import _RUNNING as RUNNING
+from kdcourse import headless
+from kdcourse.headless import execution, interrupts
+from kdcourse.headless.runs import _RUNNING as RUNNING
 
 DECLARATIONS = """\
 T: float = 4.0  # 0.5..50
@@ -342,7 +342,7 @@ def test_an_interrupt_leaves_nothing_and_exits_with_the_signal(
         assert callable(signal.getsignal(number)), "it would end the tests, too"
         signal.raise_signal(number)
 
-    monkeypatch.setattr("kdlib.headless.runs.execute", interrupted)
+    monkeypatch.setattr("kdcourse.headless.runs.execute", interrupted)
     out = course.parent / "runs"
     assert main(["run", "04", "--notebooks", str(course), "--out", str(out)]) == 128 + number
     assert list(out.iterdir()) == []
@@ -374,7 +374,7 @@ def test_a_run_names_the_folder_whose_disk_is_full(
 
 
 def test_names_say_the_parameters_and_stay_safe() -> None:
-    from kdlib.headless.runs import run_name
+    from kdcourse.headless.runs import run_name
 
     given = {"T": 8.0, "dataset": "mnist"}
     assert run_name("04_temperature", given) == "04_temperature__T=8__dataset=mnist"
@@ -438,7 +438,7 @@ def sweeping(course: Path, out: Path, busy: str) -> Iterator[subprocess.Popen[st
     """A sweep of six runs by two workers, once these are `busy` "starting" or "running"."""
     words = ["sweep", "04", "-g", "seed=0:6", "--workers", "2", "--out", str(out)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "kdlib", *words, "--notebooks", str(course)],
+        [sys.executable, "-m", "kdcourse", *words, "--notebooks", str(course)],
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,
@@ -510,7 +510,7 @@ def test_a_sweep_that_is_ended_leaves_no_worker_and_keeps_what_finished(
 
 
 def test_the_doctor_names_a_pair_that_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    from kdlib import doctor
+    from kdcourse import doctor
 
     assert doctor.agreement("ipywidgets", "jupyterlab_widgets").mark == "✓"
     monkeypatch.setattr("importlib.metadata.version", lambda package: "1.0.0")
@@ -519,7 +519,8 @@ def test_the_doctor_names_a_pair_that_does_not_fit(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_doctor_goes_on_after_a_failed_check(monkeypatch: pytest.MonkeyPatch) -> None:
-    from kdlib import data, doctor
+    from kdcourse import doctor
+    from kdlib import data
 
     def broken(name: str) -> str:
         return f"{name} is truncated" if name == "digits" else "ok"

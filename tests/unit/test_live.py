@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
+from kdcourse.explorers import LiveBank
 from kdlib.bank import train_bank
 from kdlib.data import Examples
-from kdlib.explorers import LiveBank
 from kdlib.models import MLP, mlp
 from kdlib.objectives import HardLabels, SoftTargets, tabulate
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kdlib.headless import interrupts, pools
+from kdcourse.headless import interrupts, pools
 
 
 def ends(jobs: int, killer: int | None = None) -> tuple[dict[int, Any], list[int]]:

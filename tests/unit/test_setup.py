@@ -437,10 +437,10 @@ def test_help_names_every_word_and_sets_nothing_up(capsys, monkeypatch):
     ("argv", "command", "groups"),
     [
         (["lab", "--no-browser", "--port", "9000"], "-m jupyterlab notebooks", ("course",)),
-        (["run", "04", "-p", "T=8"], "-m kdlib run 04 -p T=8", ("course",)),
-        (["sweep", "04", "-g", "T=1,4"], "-m kdlib sweep 04 -g T=1,4", ("course",)),
-        (["doctor"], "-m kdlib doctor", ("course",)),
-        (["build", "02"], "build.py 02", ("course",)),
+        (["run", "04", "-p", "T=8"], "-m kdcourse run 04 -p T=8", ("course",)),
+        (["sweep", "04", "-g", "T=1,4"], "-m kdcourse sweep 04 -g T=1,4", ("course",)),
+        (["doctor"], "-m kdcourse doctor", ("course",)),
+        (["build", "02"], "-m kdcourse build 02", ("course",)),
         (["bench", "--quick"], "-m benchmarks --quick", ("course",)),
         (
             ["test", "-k", "losses"],

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
+from kdcourse.headless import source_hash
 from kdlib import source
-from kdlib.headless import source_hash
 
 ROOT = Path(source.HOME).parent
 ROOMS = sorted(path.relative_to(source.HOME).as_posix() for path in source.HOME.rglob("*.py"))
@@ -43,7 +43,7 @@ def test_runs_of_notebooks_ask_it(monkeypatch: pytest.MonkeyPatch) -> None:
     before = source_hash(notebook)
     assert source_hash(notebook) == before
     assert source_hash(new_notebook(cells=[new_code_cell("1 + 2")])) != before
-    monkeypatch.setattr("kdlib.headless.execution.library_hash", lambda: "edited")
+    monkeypatch.setattr("kdcourse.headless.execution.library_hash", lambda: "edited")
     assert source_hash(notebook) != before
 
 

@@ -1,0 +1,205 @@
+"""Notebook 04: its checkers accept the right and reject the wrong; its explorer, swept whole."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from kdcourse.explorers import BankExplorer
+from kdcourse.lessons.lesson04 import exercises
+from kdlib import losses
+
+
+def right_alpha(alpha: float, T: float) -> float:
+    return alpha / T**2 / (1 - alpha + alpha / T**2)
+
+
+def another_right_alpha(alpha: float, T: float) -> Tensor:
+    return torch.tensor(alpha / (alpha + (1 - alpha) * T**2), dtype=torch.float64)
+
+
+WRONG_ALPHAS: dict[str, tuple[Callable[[float, float], Any], str]] = {
+    "not normalised": (lambda a, T: a / T**2, "sum of both weights"),
+    "T² on the wrong side": (lambda a, T: a * T**2 / (1 - a + a * T**2), "divide alpha by T²"),
+    "T instead of T²": (lambda a, T: a / T / (1 - a + a / T), "squared"),
+    "unchanged": (lambda a, T: a, "divide alpha by T²"),
+}
+
+
+@pytest.mark.parametrize("answer", [right_alpha, another_right_alpha])
+def test_it_accepts_the_real_alpha(answer: Any) -> None:
+    assert exercises.real_alpha.verdict(answer).startswith("✓")
+
+
+@pytest.mark.parametrize("name", WRONG_ALPHAS)
+def test_it_rejects_a_wrong_alpha_with_its_hint(name: str) -> None:
+    answer, hint = WRONG_ALPHAS[name]
+    verdict = exercises.real_alpha.verdict(answer)
+    assert verdict.startswith("✗") and hint in verdict
+
+
+def parts(z_s: Tensor, z_t: Tensor, T: float) -> tuple[Tensor, Tensor]:
+    """q_T, and log(q_T / p_T), (images, classes) each."""
+    log_q = (z_s / T).log_softmax(-1)
+    return log_q.exp(), log_q - (z_t / T).log_softmax(-1)
+
+
+def right_gradient(z_s: Tensor, z_t: Tensor, T: float) -> Tensor:
+    q, ratio = parts(z_s, z_t, T)
+    return T * q * (ratio - (q * ratio).sum(-1, keepdim=True)) / len(z_s)
+
+
+def gradient_by_logits(z_s: Tensor, z_t: Tensor, T: float) -> Tensor:
+    """Without a logarithm: the log-sum-exps of both sides cancel."""
+    q, apart = (z_s / T).softmax(-1), z_s - z_t
+    return q * (apart - (q * apart).sum(-1, keepdim=True)) / len(z_s)
+
+
+def gradient_by_autograd(z_s: Tensor, z_t: Tensor, T: float) -> Tensor:
+    z = z_s.clone().requires_grad_()
+    return torch.autograd.grad(losses.reverse_kl(z, z_t, T), z)[0]
+
+
+def forward_gradient(z_s: Tensor, z_t: Tensor, T: float) -> Tensor:
+    return T * ((z_s / T).softmax(-1) - (z_t / T).softmax(-1)) / len(z_s)
+
+
+def without_kl(z_s: Tensor, z_t: Tensor, T: float) -> Tensor:
+    q, ratio = parts(z_s, z_t, T)
+    return T * q * ratio / len(z_s)
+
+
+def kl_of_the_batch(z_s: Tensor, z_t: Tensor, T: float) -> Tensor:
+    q, ratio = parts(z_s, z_t, T)
+    return T * q * (ratio - (q * ratio).sum(-1).mean()) / len(z_s)
+
+
+def weighted_by_the_teacher(z_s: Tensor, z_t: Tensor, T: float) -> Tensor:
+    _, ratio = parts(z_s, z_t, T)
+    p = (z_t / T).softmax(-1)
+    return T * p * (ratio - (p * ratio).sum(-1, keepdim=True)) / len(z_s)
+
+
+WRONG_GRADIENTS: dict[str, tuple[Callable[[Tensor, Tensor, float], Any], str]] = {
+    "summed": (lambda s, t, T: right_gradient(s, t, T).sum(-1), "shape of z_s"),
+    "one more term": (
+        lambda s, t, T: right_gradient(s, t, T) + (s / T).softmax(-1),
+        "is 0 for every class",
+    ),
+    "the forward KL's": (forward_gradient, "forward KL"),
+    "weighted by the teacher": (weighted_by_the_teacher, "weighted by the student"),
+    "without the KL": (without_kl, "KL of that image"),
+    "the KL of the batch": (kl_of_the_batch, "KL of that image"),
+    "sign": (lambda s, t, T: -right_gradient(s, t, T), "student first"),
+    "not averaged": (lambda s, t, T: right_gradient(s, t, T) * len(s), "divide by len"),
+    "no T": (lambda s, t, T: right_gradient(s, t, T) / T, "one T stays"),
+    "T²": (lambda s, t, T: right_gradient(s, t, T) * T, "one T stays"),
+    "logits not divided": (lambda s, t, T: T * right_gradient(s, t, 1.0), "divided by T"),
+}
+
+
+@pytest.mark.parametrize("answer", [right_gradient, gradient_by_logits, gradient_by_autograd])
+def test_it_accepts_the_gradient(answer: Any) -> None:
+    assert exercises.reverse_gradient.verdict(answer).startswith("✓")
+
+
+@pytest.mark.parametrize("name", WRONG_GRADIENTS)
+def test_it_rejects_a_wrong_gradient_with_its_hint(name: str) -> None:
+    answer, hint = WRONG_GRADIENTS[name]
+    verdict = exercises.reverse_gradient.verdict(answer)
+    assert verdict.startswith("✗") and hint in verdict
+
+
+def loss(
+    z_s: Tensor, z_t: Tensor, y: Tensor, T: float, alpha: float,
+    *, mean: bool = False, power: int = 2, swapped: bool = False, entropy: bool = False,
+) -> Tensor:  # fmt: skip
+    """The loss of exercise 3, with each of its mistakes to be switched on."""
+    log_q, p = (z_s / T).log_softmax(-1), (z_t / T).softmax(-1)
+    kl = -p * log_q if entropy else F.kl_div(log_q, p, reduction="none")
+    soft = T**power * (kl.mean() if mean else kl.sum(-1).mean())
+    hard = F.cross_entropy(z_s, y)
+    return alpha * hard + (1 - alpha) * soft if swapped else (1 - alpha) * hard + alpha * soft
+
+
+def the_library(z_s: Tensor, z_t: Tensor, y: Tensor, T: float, alpha: float) -> Tensor:
+    hard = losses.hard_labels(z_s, y)
+    return (1 - alpha) * hard + alpha * losses.soft_targets(z_s, z_t, T)
+
+
+WRONG_LOSSES: dict[str, tuple[dict[str, Any], str]] = {
+    "as printed": ({"mean": True, "power": 1, "swapped": True}, "alpha weighs the soft"),
+    "swapped": ({"swapped": True}, "alpha weighs the soft"),
+    "mean over classes": ({"mean": True}, "batchmean"),
+    "T": ({"power": 1}, "T**2"),
+    "no T²": ({"power": 0}, "T**2"),
+    "soft cross-entropy": ({"entropy": True}, "exceeds KL by the entropy"),
+}
+
+
+@pytest.mark.parametrize("answer", [loss, the_library])
+def test_it_accepts_the_mended_loss(answer: Any) -> None:
+    assert exercises.mended_loss.verdict(answer).startswith("✓")
+
+
+@pytest.mark.parametrize("name", WRONG_LOSSES)
+def test_it_rejects_a_loss_with_its_mistake(name: str) -> None:
+    switches, hint = WRONG_LOSSES[name]
+    verdict = exercises.mended_loss.verdict(lambda *given: loss(*given, **switches))
+    assert verdict.startswith("✗") and hint in verdict
+
+
+def test_it_rejects_a_loss_that_leaves_one_part_out() -> None:
+    def both_whole(z_s: Tensor, z_t: Tensor, y: Tensor, T: float, alpha: float) -> Tensor:
+        alone = F.cross_entropy(z_s, y) if alpha < 1 else 0.0
+        return alone + alpha * losses.soft_targets(z_s, z_t, T)
+
+    assert exercises.mended_loss.verdict(both_whole).startswith("✗")
+
+
+@pytest.mark.parametrize("name", ["real_alpha", "reverse_gradient", "mended_loss"])
+def test_an_untouched_stub_is_not_attempted(name: str) -> None:
+    assert getattr(exercises, name).verdict(lambda *given: ...).startswith("○")
+
+
+GRID = {"T": [1.0, 4.0, 20.0], "alpha": [0.5, 0.9], "width": [8, 32]}
+
+
+def explorer() -> BankExplorer:
+    noise = np.random.default_rng(0)
+    pull = 1 + noise.random((3, 2, 2))
+    return BankExplorer(
+        GRID,
+        8 + noise.random((3, 2, 2, 5)),
+        n=1000,
+        alone=8 + noise.random((2, 5)),  # (width, seeds)
+        along="T",
+        second={"with T²": pull, "without T²": pull / 100, "labels": np.ones((2, 1))},
+        second_name="pull on the logits",
+        situations={"8 units, T = 20": {"width": 8, "T": 20.0}},
+        title="How soft, and how much?",
+    )
+
+
+def test_the_explorer_is_drawn_in_every_state() -> None:
+    assert explorer().sweep() == 3 * 2 * 2
+
+
+def test_the_explorer_says_images_and_whether_the_difference_is_resolved() -> None:
+    shown = explorer()
+    shown.set(T=20, alpha=0.9, width=32)
+    said = shown.sentence(shown.state)
+    assert "of 1,000 images" in said and "the student alone" in said
+    assert "20" in shown.formula(shown.state) and "0.9" in shown.formula(shown.state)
+
+
+def test_the_explorer_tells_resolved_from_unresolved() -> None:
+    errors = np.array([[10.0, 10.4, 9.6], [13.0, 13.4, 12.6]])  # (T, seeds)
+    alone = np.array([10.1, 10.2, 9.8])
+    shown = BankExplorer({"T": [1.0, 20.0]}, errors, n=1000, alone=alone)
+    assert "do not resolve" in shown.sentence({"T": 1.0})
+    assert "30 more" in shown.sentence({"T": 20.0})

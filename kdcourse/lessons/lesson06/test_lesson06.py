@@ -1,0 +1,246 @@
+"""Notebook 06: its checkers accept the right and reject the wrong; its explorers, swept whole."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from kdcourse.lessons.lesson06 import exercises
+from kdcourse.lessons.lesson06.mean_distances import MeanDistances
+from kdcourse.lessons.lesson06.severity import Severity
+from kdlib import distances
+
+WRONG_PROXIES: dict[str, tuple[Callable[[float], Any], str]] = {
+    "one factor of 2 forgotten": (lambda err: 1 - 2 * err, "not 1"),
+    "2 (1 - err)": (lambda err: 2 * (1 - err), "½ must give 0"),
+    "clipped": (lambda err: max(0.0, 2 * (1 - 2 * err)), "Neither clip"),
+    "absolute": (lambda err: abs(2 * (1 - 2 * err)), "Neither clip"),
+    "squared": (lambda err: 2 * (1 - 4 * err**2), "linear"),
+}
+
+
+@pytest.mark.parametrize("answer", [lambda err: 2 - 4 * err, lambda err: torch.tensor(2 - 4 * err)])
+def test_it_accepts_the_proxy_a_distance(answer: Any) -> None:
+    assert exercises.proxy_a.verdict(answer).startswith("✓")
+
+
+@pytest.mark.parametrize("name", WRONG_PROXIES)
+def test_it_rejects_a_wrong_proxy_with_its_hint(name: str) -> None:
+    answer, hint = WRONG_PROXIES[name]
+    verdict = exercises.proxy_a.verdict(answer)
+    assert verdict.startswith("✗") and hint in verdict
+
+
+def coral_by_hand(
+    f_a: Tensor, f_b: Tensor, *, centred: bool = True, free: int = 1, root: bool = False
+) -> Tensor:
+    """CORAL, with each likely mistake to be switched on."""
+
+    def covariance(f: Tensor) -> Tensor:
+        f = f - f.mean(0) if centred else f
+        return f.T @ f / (len(f) - free)
+
+    squares = (covariance(f_a) - covariance(f_b)).square().sum()
+    return (squares.sqrt() if root else squares) / (4 * f_a.shape[1] ** 2)
+
+
+def with_cov(f_a: Tensor, f_b: Tensor) -> float:
+    gap = np.cov(f_a.numpy(), rowvar=False) - np.cov(f_b.numpy(), rowvar=False)
+    return float(np.linalg.norm(gap) ** 2 / (2 * f_a.shape[1]) ** 2)
+
+
+WRONG_CORALS: dict[str, tuple[Callable[[Tensor, Tensor], Any], str]] = {
+    "not centred": (lambda a, b: coral_by_hand(a, b, centred=False), "Centre each cloud"),
+    "not summed": (lambda a, b: torch.cov(a.T) - torch.cov(b.T), "Sum over all"),
+    "a root": (lambda a, b: coral_by_hand(a, b, root=True), "do not take a root"),
+    "divided by n": (lambda a, b: coral_by_hand(a, b, free=0), "n − 1 rows"),
+    "4 d": (lambda a, b: coral_by_hand(a, b) * a.shape[1], "4 d²"),
+    "d²": (lambda a, b: coral_by_hand(a, b) * 4, "4 d²"),
+    "rows for features": (lambda a, b: (torch.cov(a) - torch.cov(b)).square().sum(), "(d, d)"),
+    "means": (lambda a, b: distances.euclidean(a, b), "Centre each cloud"),
+}
+
+
+@pytest.mark.parametrize("answer", [coral_by_hand, with_cov, distances.coral])
+def test_it_accepts_coral(answer: Any) -> None:
+    assert exercises.coral.verdict(answer).startswith("✓")
+
+
+@pytest.mark.parametrize("name", WRONG_CORALS)
+def test_it_rejects_a_wrong_coral_with_its_hint(name: str) -> None:
+    answer, hint = WRONG_CORALS[name]
+    verdict = exercises.coral.verdict(answer)
+    assert verdict.startswith("✗") and hint in verdict, verdict
+
+
+def band(
+    distance: Any, f_a: Tensor, f_b: Tensor, permutations: int, seed: int,
+    *, pooled: bool = True, extremes: bool = False, halves: bool = False, replace: bool = False,
+    upper: float = 0.975, seeded: bool = True, turned: bool = False,
+) -> tuple[float, float]:  # fmt: skip
+    """A null band, with each likely mistake to be switched on."""
+    generator = torch.Generator().manual_seed(seed) if seeded else None
+    values, rows = [], torch.cat([f_a, f_b])
+    size = len(rows) // 2 if halves else len(f_a)
+    for _ in range(permutations):
+        if replace:
+            order = torch.randint(len(rows), (len(rows),), generator=generator)
+        else:
+            order = torch.randperm(len(rows), generator=generator)
+        dealt = rows[order] if pooled else rows
+        values.append(float(distance(dealt[:size], dealt[size:])))
+    if extremes:
+        return min(values), max(values)
+    low, high = np.quantile(values, [1 - upper, upper])
+    return (float(high), float(low)) if turned else (float(low), float(high))
+
+
+def the_library(distance: Any, f_a: Tensor, f_b: Tensor, permutations: int, seed: int) -> Any:
+    return distances.null_band(distance, f_a, f_b, permutations=permutations, seed=seed)
+
+
+def through_numpy(distance: Any, f_a: Tensor, f_b: Tensor, permutations: int, seed: int) -> Any:
+    lots, rows, values = np.random.default_rng(seed), torch.cat([f_a, f_b]), []
+    for _ in range(permutations):
+        order = torch.from_numpy(lots.permutation(len(rows)))
+        values.append(distance(rows[order[len(f_b) :]], rows[order[: len(f_b)]]))
+    return torch.stack(values).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64))
+
+
+WRONG_BANDS: dict[str, tuple[dict[str, Any], str]] = {
+    "as printed": ({"pooled": False, "extremes": True}, "pool both clouds"),
+    "min and max": ({"extremes": True}, "quantiles"),
+    "two halves": ({"halves": True}, "first len(f_a)"),
+    "rows drawn twice": ({"replace": True}, "Shuffle the pooled rows once"),
+    "quantiles, but not pooled": ({"pooled": False}, "pool both clouds"),
+    "the middle half": ({"upper": 0.75}, "quantiles"),
+    "a 90 % band": ({"upper": 0.95}, "quantiles"),
+    "a 99 % band": ({"upper": 0.995}, "quantiles"),
+    "the upper edge first": ({"turned": True}, "lower edge first"),
+    "no seed": ({"seeded": False}, "seeded by `seed`"),
+}
+
+
+def sorted_by_hand(distance: Any, f_a: Tensor, f_b: Tensor, permutations: int, seed: int) -> Any:
+    generator, rows, values = torch.Generator().manual_seed(seed), torch.cat([f_b, f_a]), []
+    for _ in range(permutations):
+        dealt = rows[torch.randperm(len(rows), generator=generator)]
+        values.append(distance(dealt[: len(f_a)], dealt[len(f_a) :]).item())
+    values.sort()
+    return values[int(0.025 * permutations)], values[int(0.975 * permutations)]
+
+
+@pytest.mark.parametrize("answer", [band, the_library, through_numpy, sorted_by_hand])
+def test_it_accepts_the_mended_band(answer: Any) -> None:
+    assert exercises.mended_band.verdict(answer).startswith("✓"), exercises.mended_band.verdict(
+        answer
+    )
+
+
+@pytest.mark.parametrize("name", WRONG_BANDS)
+def test_it_rejects_a_band_with_its_mistake(name: str) -> None:
+    switches, hint = WRONG_BANDS[name]
+    verdict = exercises.mended_band.verdict(lambda *given: band(*given, **switches))
+    assert verdict.startswith("✗") and hint in verdict, verdict
+
+
+def test_it_rejects_a_band_that_shuffles_each_cloud_by_itself() -> None:
+    def printed(distance: Any, f_a: Tensor, f_b: Tensor, permutations: int, seed: int) -> Any:
+        generator, values = torch.Generator().manual_seed(seed), []
+        for _ in range(permutations):
+            a = f_a[torch.randperm(len(f_a), generator=generator)]
+            b = f_b[torch.randperm(len(f_b), generator=generator)]
+            values.append(float(distance(a, b)))
+        return min(values), max(values)
+
+    verdict = exercises.mended_band.verdict(printed)
+    assert verdict.startswith("✗") and "pool both clouds" in verdict
+
+
+@pytest.mark.parametrize("name", ["proxy_a", "coral", "mended_band"])
+def test_an_untouched_stub_is_not_attempted(name: str) -> None:
+    assert getattr(exercises, name).verdict(lambda *given: ...).startswith("○")
+
+
+# ---- the playground of three distances -----------------------------------------------------------
+
+
+def test_the_playground_is_drawn_in_every_state() -> None:
+    assert MeanDistances(count=20).sweep() == 7 * 4 * 3
+
+
+def test_the_playgrounds_distances_are_what_geometry_says() -> None:
+    shown = MeanDistances(count=30)
+    for state in shown.states():
+        said = shown.distances(state)
+        turn, stretch = np.radians(state["angle"]), state["stretch"]
+        along, across = 0.36 * stretch**0.5, 0.36 * stretch**-0.5
+        delta = 2 * np.array([np.cos(turn), np.sin(turn)])
+        assert said["euclidean"] == pytest.approx(2)
+        expected = np.sqrt(delta[0] ** 2 / along + delta[1] ** 2 / across)
+        assert said["mahalanobis"] == pytest.approx(expected)
+        middle = np.full(2, state["origin"] / np.sqrt(2))
+        a, b = middle - delta / 2, middle + delta / 2
+        cosine = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+        assert said["cosine"] == pytest.approx(1 - cosine, abs=1e-9)
+
+
+def test_the_playground_says_its_three_numbers() -> None:
+    shown = MeanDistances(count=20)
+    shown.set(angle=90, stretch=8, origin=8)
+    said = shown.sentence(shown.state)
+    assert "2.00 apart" in said and "5.61 (Mahalanobis)" in said
+    assert "90°" in shown.formula(shown.state)
+
+
+def test_the_playground_needs_a_cloud() -> None:
+    with pytest.raises(ValueError, match="count=3"):
+        MeanDistances(count=3)
+
+
+# ---- the severity explorer -----------------------------------------------------------------------
+
+
+def severity(**changes: Any) -> Severity:
+    noise = np.random.default_rng(0)
+    parts: dict[str, Any] = {
+        "shifts": ["mirror", "rotate"],
+        "levels": [0.0, 0.5, 1.0],
+        "images": noise.random((2, 3, 4, 8, 8)),
+        "distances": {"mmd": [[-0.1, 2, 30], [0.5, 4, 9]], "euclidean": [[1, 1, 4], [1, 6, 8]]},
+        "edges": {"mmd": 1.0, "euclidean": 2.0},
+        "errors": [[5.0, 20.0, 60.0], [5.0, 11.0, 33.0]],
+        "n": 880,
+    }
+    return Severity(**{**parts, **changes})
+
+
+def test_the_severity_explorer_is_drawn_in_every_state() -> None:
+    assert severity().sweep() == 2 * 3
+
+
+def test_it_says_how_many_distances_left_their_band() -> None:
+    shown = severity()
+    assert "no distance leaves" in shown.sentence({"shift": "mirror", "level": 0.0})
+    some = shown.sentence({"shift": "mirror", "level": 0.5})
+    assert "1 of 2 distances" in some and "20.0 % of 880" in some
+    all_of_them = shown.sentence({"shift": "mirror", "level": 1.0})
+    assert "2 of 2" in all_of_them and "mmd the furthest (30 times" in all_of_them
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"errors": [[5.0, 20.0]]}, r"errors must begin with .*\(2, 3\)"),
+        ({"distances": {"mmd": [[1, 2]]}, "edges": {"mmd": 1.0}}, "mmd must begin"),
+        ({"edges": {"mmd": 1.0}}, "for each distance"),
+        ({"edges": {"mmd": 1.0, "euclidean": 0.0}}, "above 0"),
+        ({"images": np.zeros((2, 3, 8, 8))}, "images must begin"),
+    ],
+)
+def test_it_refuses_tables_that_do_not_fit(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        severity(**changes)

@@ -1,0 +1,221 @@
+"""Notebook 09: its checkers accept the right and reject the wrong; its explorers, swept whole."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from kdcourse.explorers import BankExplorer
+from kdcourse.lessons.lesson09 import exercises
+from kdlib import losses
+from kdlib.adaptation import clouds, gaussian
+
+
+def across(
+    z_s: Tensor, z_t: Tensor, y: Tensor, T: float, lam: float,
+    *, ignore: bool = True, power: int = 2, swapped: bool = False, reverse: bool = False,
+    mean: bool = False, where: bool = False, guarded: bool = True, labelled: bool = False,
+    plain: bool = False, empty: bool = True,
+) -> Tensor:  # fmt: skip
+    """The loss of exercise 1, with each of its mistakes to be switched on."""
+    log_p, log_q = (z_t / T).log_softmax(-1), (z_s / T).log_softmax(-1)
+    log_p, log_q = (log_q, log_p) if reverse else (log_p, log_q)
+    kl = log_p.exp() * (log_p - log_q)
+    kl = kl[y < 0] if where and (bool((y < 0).any()) or not guarded) else kl
+    kl = kl[y >= 0] if labelled else kl
+    soft = T**power * (kl.mean() if mean else kl.sum(-1).mean())
+    if plain:
+        hard = F.cross_entropy(z_s, y)  # no ignore_index: raises where y is -1
+        return (1 - lam) * hard + lam * soft
+    each = F.cross_entropy(z_s, y, ignore_index=-1, reduction="none")
+    hard = each.sum() / ((y >= 0).sum().clamp(min=1) if empty else (y >= 0).sum())
+    hard = hard if ignore else each.mean()
+    return lam * hard + (1 - lam) * soft if swapped else (1 - lam) * hard + lam * soft
+
+
+def by_where(z_s: Tensor, z_t: Tensor, y: Tensor, T: float, lam: float) -> Tensor:
+    """Asks first whether there is a label."""
+    hard = F.cross_entropy(z_s, y, ignore_index=-1) if bool((y >= 0).any()) else 0.0
+    return (1 - lam) * hard + lam * losses.soft_targets(z_s, z_t, T)
+
+
+def by_nan_to_num(z_s: Tensor, z_t: Tensor, y: Tensor, T: float, lam: float) -> Tensor:
+    hard = F.cross_entropy(z_s, y, ignore_index=-1).nan_to_num()
+    return (1 - lam) * hard + lam * losses.soft_targets(z_s, z_t, T)
+
+
+def by_a_branch(z_s: Tensor, z_t: Tensor, y: Tensor, T: float, lam: float) -> Tensor:
+    """0 where there is no label, by a branch of torch.where whose slope is nan."""
+    labelled = y >= 0
+    nll = -z_s.log_softmax(-1).gather(-1, y.clamp(min=0)[:, None])[:, 0]
+    hard = torch.where(labelled.any(), (labelled * nll).sum() / labelled.sum(), 0.0)
+    return (1 - lam) * hard + lam * losses.soft_targets(z_s, z_t, T)
+
+
+def by_ignore_index(z_s: Tensor, z_t: Tensor, y: Tensor, T: float, lam: float) -> Tensor:
+    """Right wherever there is a label, and nan where there is none."""
+    hard = F.cross_entropy(z_s, y, ignore_index=-1)
+    return (1 - lam) * hard + lam * losses.soft_targets(z_s, z_t, T)
+
+
+def the_library(z_s: Tensor, z_t: Tensor, y: Tensor, T: float, lam: float) -> Tensor:
+    return (1 - lam) * losses.hard_labels(z_s, y) + lam * losses.soft_targets(z_s, z_t, T)
+
+
+WRONG_LOSSES: dict[str, tuple[dict[str, Any], str]] = {
+    "weights swapped": ({"swapped": True}, "lam the teacher"),
+    "divided by the whole batch": ({"ignore": False}, "labelled images only"),
+    "no ignore_index": ({"plain": True}, "labelled images only"),
+    "target images only": ({"where": True}, "averaged over *all* images"),
+    "target images only, nan without": ({"where": True, "guarded": False}, "pick out none"),
+    "source images only": ({"labelled": True}, "averaged over *all* images"),
+    "KL turned round": ({"reverse": True}, "p the teacher's"),
+    "mean over classes": ({"mean": True}, "summed over classes"),
+    "no T²": ({"power": 0}, "T**2"),
+    "T": ({"power": 1}, "T**2"),
+    "nan without a label": ({"empty": False}, "clamp(min=1)"),
+}
+
+
+@pytest.mark.parametrize("answer", [across, the_library, by_where, by_nan_to_num])
+def test_it_accepts_the_loss(answer: Any) -> None:
+    assert exercises.across.verdict(answer).startswith("✓")
+
+
+@pytest.mark.parametrize("name", WRONG_LOSSES)
+def test_it_rejects_a_loss_with_its_mistake(name: str) -> None:
+    switches, hint = WRONG_LOSSES[name]
+    verdict = exercises.across.verdict(lambda *given: across(*given, **switches))
+    assert verdict.startswith("✗") and hint in verdict
+
+
+@pytest.mark.parametrize("answer", [by_ignore_index, by_a_branch])
+def test_it_rejects_the_average_over_no_label(answer: Any) -> None:
+    verdict = exercises.across.verdict(answer)
+    assert verdict.startswith("✗") and "all y = -1" in verdict and "clamp(min=1)" in verdict
+
+
+def right_weights(m: Tensor, S: Tensor) -> Tensor:
+    raw = torch.exp(-torch.einsum("nd,de,ne->n", m, torch.linalg.inv(S), m) / (2 * m.shape[1]))
+    return raw / raw.mean()
+
+
+def weights_by_softmax(m: Tensor, S: Tensor) -> Tensor:
+    return len(m) * (-clouds.mahalanobis(m, S) / (2 * m.shape[1])).softmax(0)
+
+
+def _scaled(raw: Tensor) -> Tensor:
+    return raw / raw.mean()
+
+
+def _delta(m: Tensor, S: Tensor) -> Tensor:
+    return clouds.mahalanobis(m, S)
+
+
+WRONG_WEIGHTS: dict[str, tuple[Callable[[Tensor, Tensor], Any], str]] = {
+    "centred again": (lambda m, S: right_weights(m - m.mean(0), S), "do not centre it again"),
+    "per feature": (lambda m, S: torch.exp(-(m**2)), "one number each"),
+    "sign": (lambda m, S: _scaled(torch.exp(_delta(m, S) / 6)), "minus"),
+    "without d": (lambda m, S: _scaled(torch.exp(-_delta(m, S) / 2)), "number d of features"),
+    "not squared": (lambda m, S: _scaled(torch.exp(-_delta(m, S).sqrt() / 6)), "*squared*"),
+    "Euclid": (lambda m, S: _scaled(torch.exp(-m.square().sum(1) / 6)), "inverse of S"),
+    "S itself": (lambda m, S: _scaled(torch.exp(-((m @ S) * m).sum(1) / 6)), "inverse of S"),
+    "not scaled": (clouds.raw_weights, "Divide by their mean"),
+    "sum 1": (lambda m, S: right_weights(m, S) / len(m), "not by their sum"),
+}
+
+
+@pytest.mark.parametrize("answer", [right_weights, weights_by_softmax])
+def test_it_accepts_the_weights(answer: Any) -> None:
+    assert exercises.weights.verdict(answer).startswith("✓")
+
+
+@pytest.mark.parametrize("name", WRONG_WEIGHTS)
+def test_it_rejects_wrong_weights_with_their_hint(name: str) -> None:
+    answer, hint = WRONG_WEIGHTS[name]
+    verdict = exercises.weights.verdict(answer)
+    assert verdict.startswith("✗") and hint in verdict
+
+
+def the_noise(eps_i: Any, eps_c: Any, classes: Any, beta: Any, gamma: Any, kappa: Any) -> Any:
+    return gaussian.noise(eps_i, eps_c[classes], beta, gamma, kappa)
+
+
+WRONG_NOISES: dict[str, tuple[Callable[..., Any], str]] = {
+    "as printed": (
+        lambda i, c, k, b, g, kappa: b * kappa * (1 - g) * i + g * c[: len(i)],
+        "both parts in brackets",
+    ),
+    "beta on one part": (
+        lambda i, c, k, b, g, kappa: b * (1 - g) * i + g * kappa * c[k],
+        "both parts in brackets",
+    ),
+    "kappa on both": (
+        lambda i, c, k, b, g, kappa: b * kappa * ((1 - g) * i + g * c[k]),
+        "kappa belongs to the class",
+    ),
+    "by place, not by class": (
+        lambda i, c, k, b, g, kappa: b * ((1 - g) * i + g * kappa * c[: len(i)]),
+        "eps_c[classes]",
+    ),
+    "no kappa": (lambda i, c, k, b, g, kappa: b * ((1 - g) * i + g * c[k]), "gamma * kappa"),
+}
+
+
+@pytest.mark.parametrize(
+    "answer", [the_noise, lambda i, c, k, b, g, kappa: b * (1 - g) * i + b * g * kappa * c[k]]
+)
+def test_it_accepts_the_noise(answer: Any) -> None:
+    assert exercises.mended_noise.verdict(answer).startswith("✓")
+
+
+@pytest.mark.parametrize("name", WRONG_NOISES)
+def test_it_rejects_a_wrong_noise_with_its_hint(name: str) -> None:
+    answer, hint = WRONG_NOISES[name]
+    verdict = exercises.mended_noise.verdict(answer)
+    assert verdict.startswith("✗") and hint in verdict
+
+
+@pytest.mark.parametrize("name", ["across", "weights", "mended_noise"])
+def test_an_untouched_stub_is_not_attempted(name: str) -> None:
+    assert getattr(exercises, name).verdict(lambda *given: ...).startswith("○")
+
+
+def test_the_explorer_of_lam_T_and_width_is_drawn_in_every_state() -> None:
+    chance = np.random.default_rng(0)
+    shown = BankExplorer(
+        {"lam": [0.2, 0.5, 0.9], "T": [1.0, 2.0, 8.0], "width": [4, 6, 12]},
+        20 + chance.random((3, 3, 3, 5)),
+        n=500,
+        alone=35 + chance.random((3, 5)),  # (width, seeds)
+        second={"source error %": 30 + chance.random((3, 3, 3))},
+        second_name="error on the source %",
+        start={"lam": 0.9, "T": 2.0, "width": 6},
+        situations={"4 units": {"lam": 0.9, "width": 4}, "hot": {"T": 8.0}},
+        notes={"lam": "λ, the weight of the teacher"},
+        title="Big source teacher, small target student",
+    )
+    assert shown.sweep() == 27
+    said = shown.sentence({"lam": 0.9, "T": 2.0, "width": 6})
+    assert "of 500 images" in said and "fewer" in said and "the student alone" in said
+
+
+def test_the_explorer_of_the_noise_is_drawn_in_every_state() -> None:
+    chance = np.random.default_rng(0)
+    shown = BankExplorer(
+        {"transfer_rate": [0.2, 0.5, 0.9], "noise_at": ["target", "feature"]},
+        50 + chance.random((3, 2, 5)),
+        n=500,
+        alone=50.5 + chance.random(5),
+        second={"source error %": 20 + chance.random((3, 2))},
+        second_name="error on the source %",
+        start={"transfer_rate": 0.5, "noise_at": "target"},
+        notes={"transfer_rate": "λ of the recipe"},
+        title="Where does the noise go?",
+    )
+    assert shown.sweep() == 6
+    assert "noise_at = feature" in shown.sentence({"transfer_rate": 0.5, "noise_at": "feature"})

@@ -1,0 +1,78 @@
+"""page.py → reader's copy → papermill → freeze → notebooks/NN_title.ipynb, and the results."""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from kdcourse.catalogue import Course, Lesson
+from kdcourse.headless import NotebookFailed, execute, harvest, write_atomically
+from kdcourse.pages import tables
+from kdcourse.pages.freeze import freeze, refreshed, stderr
+from kdcourse.pages.results import generated
+from kdcourse.pages.step import in_step
+from kdcourse.pages.student import student
+
+# One thread: floating-point sums keep their order, so a rebuild changes no number.
+STRICT = {"KDLIB_STRICT": "1", "KDLIB_QUIET": "1", "OMP_NUM_THREADS": "1"}
+
+
+def build(
+    course: Course,
+    names: Sequence[str] = (),
+    *,
+    timeout: float = 600,
+    report: Callable[[str], None] = print,
+) -> None:
+    """Makes the notebooks of all lessons, or of those named, then all that is written from them.
+
+    Notebooks in which no code cell changed, such as those that link to a new lesson, follow without
+    being run. Raises NotebookFailed, and ValueError for unknown names.
+    """
+    chosen = course.lessons(names)
+    for lesson in chosen:
+        report(f"▶ {lesson.stem}")
+        claims = make_notebook(lesson, course, timeout=timeout, report=report)
+        report(f"✓ {lesson.stem} · {len(claims)} claims hold")
+    for lesson in course.lessons():
+        notebook = course.notebooks / f"{lesson.stem}.ipynb"
+        if notebook.exists() and not in_step(lesson, notebook, course):
+            stored = nbformat.read(notebook, as_version=4)
+            followed = refreshed(student(lesson, course), stored)
+            if followed is not None:
+                write_atomically(notebook, nbformat.writes(followed) + "\n")
+                report(f"✓ {lesson.stem} · its words follow")
+    for name, text in generated(course).items():
+        write_atomically(course.root / name, text)
+
+
+def make_notebook(
+    lesson: Lesson,
+    course: Course,
+    *,
+    timeout: float = 600,
+    report: Callable[[str], None] = print,
+) -> list[dict[str, Any]]:
+    """Makes one notebook and returns its claims; when it fails, the old one stays as it was."""
+    if lesson.maker.exists() and not tables.is_current(lesson.maker):
+        report(f"  training {lesson.folder.name}/table.json")
+        try:
+            tables.make(lesson.maker, STRICT)
+        except subprocess.CalledProcessError as error:
+            raise NotebookFailed(f"{lesson.maker} stopped with code {error.returncode}") from error
+    course.notebooks.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / f"{lesson.stem}.ipynb"
+        copy = student(lesson, course)
+        how = {"folder": course.notebooks, "timeout": timeout, "env": STRICT}
+        executed = execute(copy, target, name=lesson.stem, **how)  # type: ignore[arg-type]
+    for number, text in stderr(executed):
+        said = f"  In [{number}] writes to stderr, and nbval will object: {text}"
+        print(said, file=sys.stderr)
+    frozen = freeze(executed)
+    write_atomically(course.notebooks / f"{lesson.stem}.ipynb", nbformat.writes(frozen) + "\n")
+    return harvest(frozen)

@@ -1,0 +1,96 @@
+"""RESULTS.md and the README's tables, from the lessons and the claims of their notebooks."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from kdcourse.catalogue import Course, Lesson
+from kdcourse.headless import harvest
+
+_HEAD = "| | claim | measured | published |\n|---|---|---|---|\n"
+
+
+def generated(course: Course) -> dict[str, str]:
+    """The pages that are written by the build: RESULTS.md, and the README's tables."""
+    pages = {"RESULTS.md": results(course)}
+    readme = course.root / "README.md"
+    if readme.exists():
+        text = readme.read_text(encoding="utf-8")
+        for name, table in {"map": _map(course), "results": _short_table(course)}.items():
+            text = _between(name, text, table)
+        pages["README.md"] = text
+    return pages
+
+
+def results(course: Course) -> str:
+    """RESULTS.md: every claim of the frozen notebooks, measured and published."""
+    parts = [
+        "# Results\n\n"
+        "Generated from the claims in the executed notebooks by `python3 course.py build`; do not\n"
+        "edit. A claim that does not hold stops the build. Brackets hold 95 % intervals;\n"
+        "*published* is what the cited source reports, on its own data and networks.\n"
+    ]
+    for lesson in course.lessons():
+        rows = [_row(claim) for claim in _claims(lesson, course)]
+        if rows:
+            head = f"## [{lesson.number} {lesson.question}](notebooks/{lesson.stem}.ipynb)\n\n"
+            parts.append(head + _HEAD + "".join(rows))
+    return "\n".join(parts)
+
+
+def _between(name: str, text: str, table: str) -> str:
+    """The text with the table between its marks, <!-- name: … --> and <!-- /name -->."""
+    marks = re.compile(rf"(<!-- {name}:[^>]*-->)\n.*?(<!-- /{name} -->)", re.DOTALL)
+    return marks.sub(lambda match: f"{match[1]}\n{table}{match[2]}", text)
+
+
+def _map(course: Course) -> str:
+    rows = [
+        f"| [{lesson.number} {lesson.slug.replace('_', ' ')}](notebooks/{lesson.stem}.ipynb) "
+        f"| {lesson.question} | {lesson.move} |\n"
+        for lesson in course.lessons()
+    ]
+    short = ", ".join(lesson.number for lesson in course.lessons() if lesson.core)
+    head = "| | question | you move |\n|---|---|---|\n"
+    return f"{head}{''.join(rows)}\nThe short way through is {short}.\n"
+
+
+def _short_table(course: Course) -> str:
+    """The first two claims of each notebook that stand beside a published value."""
+    claims: list[dict[str, Any]] = []
+    for lesson in course.lessons():
+        claims += [claim for claim in _claims(lesson, course) if claim.get("published")][:2]
+    return _HEAD + "".join(map(_row, claims))
+
+
+def _claims(lesson: Lesson, course: Course) -> list[dict[str, Any]]:
+    notebook: Path = course.notebooks / f"{lesson.stem}.ipynb"
+    return harvest(nbformat.read(notebook, as_version=4)) if notebook.exists() else []
+
+
+def _row(claim: dict[str, Any]) -> str:
+    return (
+        f"| {claim['id']} | {_cell(claim['text'])} | {_measured(claim.get('measured'))} "
+        f"| {_cell(claim.get('published') or '')} |\n"
+    )
+
+
+def _measured(value: Any) -> str:
+    """`accuracy 0.912 [0.905, 0.919], n 5`: a list of three is an estimate and its interval."""
+    if isinstance(value, dict):
+        if set(value) == {"value"}:  # a sentence, not a table of measurements
+            return _measured(value["value"])
+        return ", ".join(f"{_cell(str(name))} {_measured(part)}" for name, part in value.items())
+    if isinstance(value, list) and len(value) == 3:
+        return "{} [{}, {}]".format(*map(_measured, value))
+    if isinstance(value, list):
+        return ", ".join(map(_measured, value))
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "" if value is None else _cell(str(value))
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,51 @@
+"""Stored tables: what a page shows but has no minute to train, made by the lesson's `table.py`.
+
+`table.json` lies beside it and says under "made by" of which script and library it is.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kdcourse.headless.runs import write_atomically
+from kdlib.source import library_hash
+
+
+def key(maker: Path) -> str:
+    """A hash of the script and of the library: what the table's numbers depend on."""
+    text = maker.read_bytes().replace(b"\r\n", b"\n") + library_hash().encode()
+    return hashlib.sha256(text).hexdigest()[:16]
+
+
+def is_current(maker: Path) -> bool:
+    """Whether the stored table was made by this very script and library."""
+    stored = maker.with_suffix(".json")
+    return stored.exists() and json.loads(stored.read_text("utf-8")).get("made by") == key(maker)
+
+
+def read(maker: str | Path) -> list[dict[str, Any]]:
+    """The rows of the table beside a script."""
+    return json.loads(Path(maker).with_suffix(".json").read_text("utf-8"))["cells"]
+
+
+def write(maker: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Stores the rows beside their script, one a line; whole, or not at all."""
+    about = {"made by": key(Path(maker)), "torch": torch.__version__.split("+")[0]}
+    lines = ",\n".join(json.dumps(row) for row in rows)
+    text = json.dumps(about)[:-1] + ', "cells": [\n' + lines + "\n]}\n"
+    write_atomically(Path(maker).with_suffix(".json"), text)
+
+
+def make(maker: Path, env: Mapping[str, str]) -> None:
+    """Runs the script, quietly; raises CalledProcessError where it fails."""
+    home = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))
+    how = {**os.environ, **env, "PYTHONPATH": path}
+    subprocess.run([sys.executable, maker], check=True, env=how, stdout=subprocess.DEVNULL)
