@@ -92,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     build = words.add_parser("build", help="make notebooks and results from the lessons' folders")
     build.add_argument("names", nargs="*", metavar="NN", help="which lessons; all by default")
     build.add_argument("--check", action="store_true", help="only compare; run nothing")
+    build.add_argument("--words", action="store_true", help="only what needs no run: prose, links")
     build.add_argument("--timeout", default=600, type=_seconds, help="seconds a cell may take")
     build.add_argument("--root", type=Path, metavar="FOLDER", help="another clone of the course")
     build.set_defaults(command=_build)
@@ -171,6 +172,9 @@ def _build(arguments: argparse.Namespace) -> int:
         faults = list(pages.out_of_step(course, chosen))
         print("\n".join(faults) or f"{len(chosen)} notebooks are in step with their pages")
         return FAILED if faults else 0
+    if arguments.words:
+        pages.follow(course, report=_tell)
+        return 0
     try:
         pages.build(course, arguments.names, timeout=arguments.timeout, report=_tell)
     except NotebookFailed as failure:

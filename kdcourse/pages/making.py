@@ -28,16 +28,20 @@ def build(
     timeout: float = 600,
     report: Callable[[str], None] = print,
 ) -> None:
-    """Makes the notebooks of all lessons, or of those named, then all that is written from them.
+    """Makes the notebooks of all lessons, or of those named; then `follow`.
 
-    Notebooks in which no code cell changed, such as those that link to a new lesson, follow without
-    being run. Raises NotebookFailed, and ValueError for unknown names.
+    Raises NotebookFailed, and ValueError for unknown names.
     """
     chosen = course.lessons(names)
     for lesson in chosen:
         report(f"▶ {lesson.stem}")
         claims = make_notebook(lesson, course, timeout=timeout, report=report)
         report(f"✓ {lesson.stem} · {len(claims)} claims hold")
+    follow(course, report=report)
+
+
+def follow(course: Course, *, report: Callable[[str], None] = print) -> None:
+    """Brings words into step that need no run: prose, links, RESULTS.md, the README's tables."""
     for lesson in course.lessons():
         notebook = course.notebooks / f"{lesson.stem}.ipynb"
         if notebook.exists() and not in_step(lesson, notebook, course):
