@@ -15,7 +15,7 @@ from pathlib import Path
 import nbformat
 import psutil
 import pytest
-from kdlib.__main__ import main
+from kdcourse.__main__ import main
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from pipeline import ROOT
 
