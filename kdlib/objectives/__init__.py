@@ -1,7 +1,7 @@
 """The algebra of losses: terms that add and scale like the formula on the page."""
 
 from kdlib.objectives.algebra import Objective
-from kdlib.objectives.features import (
+from kdlib.objectives.feature_terms import (
     Attention,
     Contrastive,
     Cosine,
@@ -14,12 +14,12 @@ from kdlib.objectives.features import (
     Variational,
 )
 from kdlib.objectives.learner import Learner
-from kdlib.objectives.parameters import ParameterKL, ParameterL2, Regularizer
+from kdlib.objectives.weight_terms import ParameterKL, ParameterL2, Regularizer
 from kdlib.objectives.step import Step
 from kdlib.objectives.symbols import LearnedTemperature, Number, Scalar, Symbol, progress
 from kdlib.objectives.teachers import TeacherTable, tabulate
 from kdlib.objectives.term import Term
-from kdlib.objectives.terms import (
+from kdlib.objectives.answer_terms import (
     Decoupled,
     Dist,
     HardLabels,

@@ -11,7 +11,7 @@ from kdlib.losses.arguments import check_temperature
 from kdlib.objectives.pairing import Layers, describe, projector
 from kdlib.objectives.step import Step
 from kdlib.objectives.teachers import Teacher
-from kdlib.objectives.terms import Taught
+from kdlib.objectives.answer_terms import Taught
 
 Pair = tuple[Tensor, Tensor]
 
