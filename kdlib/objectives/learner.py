@@ -160,7 +160,8 @@ class Learner(nn.Module):
 
         seed: draws what is owned (projectors), and nothing else.
         """
-        owned = owned_by(objective, student, as_batch(batch), seed=seed)
+        few = batch[:2] if isinstance(batch, Examples) else batch
+        owned = owned_by(objective, student, as_batch(few), seed=seed)
         return cls(student, objective, owned, per_domain=per_domain)
 
     def train(self, mode: bool = True) -> Self:
