@@ -13,7 +13,7 @@ from kdlib.data import Examples
 from kdlib.losses import reverse_gradient
 from kdlib.losses.arguments import average, floats
 from kdlib.objectives import Number, Step
-from kdlib.objectives.term import check_no_symbol
+from kdlib.objectives.fields import check_no_symbol
 
 
 def ramp(done: float, *, warm: float = 0.0) -> float:

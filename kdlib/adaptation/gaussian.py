@@ -19,6 +19,7 @@ from kdlib.adaptation.clouds import Cloud, FeatureMap, describe, fit_map
 from kdlib.data import Examples
 from kdlib.losses.arguments import average, check_fraction, floats, per_image_kl
 from kdlib.objectives import HardLabels, Number, Objective, Step, Term
+from kdlib.objectives.seeds import salted
 from kdlib.objectives.teachers import Teacher
 from kdlib.training import Run, fit
 
@@ -102,7 +103,7 @@ class GaussianTerm(Term):
         cloud, feature_map = self.cloud, self.cloud.feature_map
         mu = self.features(step)
         m = cloud.standardise(mu)
-        mark = 1_000_003 * (self.seed + 1) + int(owned.steps)  # of step and seed: resuming is exact
+        mark = salted(self.seed + 1, int(owned.steps))  # of step and seed: resuming is exact
         eps_i = cloud.draw(len(m), torch.Generator().manual_seed(mark))
         eps_c = owned.eps_c[feature_map.head(mu).argmax(-1)]
         numbers = (self.noise_std, self.noise_ratio, self.centre_weight)

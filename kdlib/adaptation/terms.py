@@ -15,7 +15,7 @@ from kdlib import distances, losses
 from kdlib.data import Examples
 from kdlib.losses.arguments import check_temperature
 from kdlib.objectives import Number, Step
-from kdlib.objectives.term import Term
+from kdlib.objectives.algebra import Term
 
 
 def check_two_domains(name: str, examples: Examples) -> None:

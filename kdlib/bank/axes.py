@@ -1,12 +1,22 @@
 """A grid's axes: which are asked for, and which change a student's structure."""
 
+import inspect
 from collections.abc import Hashable, Iterable, Mapping
 from numbers import Integral
 from typing import Any
 
-from kdlib.bank.engines import Settings
-from kdlib.bank.result import arguments
-from kdlib.training.settings import check_seed
+from torch import nn
+
+from kdlib.objectives import Objective
+from kdlib.training.settings import Settings, check_seed
+
+
+def arguments(function: Any) -> list[str]:
+    """The axes that a function asks for: its parameters without a default."""
+    if not callable(function) or isinstance(function, nn.Module | Objective):
+        return []
+    parameters = inspect.signature(function).parameters.items()
+    return [name for name, parameter in parameters if parameter.default is parameter.empty]
 
 
 def axes_and_seeds(grid: Any, seeds: Any) -> tuple[dict[str, list[Any]], list[int]]:
@@ -29,12 +39,12 @@ def _values(name: str, values: Any, wanted: str) -> list[Any]:
     """Values that all differ, in a list."""
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise ValueError(f"{name} is {values!r}; expected {wanted}")
-    listed, known = list(values), set()
+    listed, keys = list(values), set()
     for value in listed:
         key = value if isinstance(value, Hashable) else repr(value)
-        if key in known:
+        if key in keys:
             raise ValueError(f"{name} holds {value!r} twice; give each value once")
-        known.add(key)
+        keys.add(key)
     return listed
 
 

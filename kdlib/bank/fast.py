@@ -13,15 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kdlib.bank.engines import Group, Trained
+from kdlib.bank.group import Group, Report, Trained
+from kdlib.bank.together import train_together
 from kdlib.data import Batch, Examples
 from kdlib.losses.arguments import check_same_classes
 from kdlib.models import MLP
 from kdlib.objectives import HardLabels, LearnedTemperature, Objective, SoftTargets, Symbol
 from kdlib.objectives.symbols import leaves, value
-from kdlib.objectives.teachers import ask
-from kdlib.training.capture import Recorded
-from kdlib.training.loop import epoch_seed
+from kdlib.objectives.teachers import Answers, ask, known_answers
+from kdlib.training.epochs import Epochs
 from kdlib.training.optimisers import adamw, one_cycle
 from kdlib.training.settings import domain_rules
 
@@ -117,7 +117,7 @@ class _Target:
 
 
 @torch.no_grad()
-def fast(group: Group) -> Trained:
+def fast(group: Group, report: Report) -> Trained:
     """Trains the group; equal to the reference engine to rounding."""
     settings, examples = group.settings, group.examples
     networks = group.fresh()
@@ -132,11 +132,13 @@ def fast(group: Group) -> Trained:
 
     inputs = torch.cat([prepared(x) for x in whole.x.split(1000)])
     classes = stack.shapes[-1][-1]
-    targets = [_target(group, w, term, whole, classes) for w, term in group.objective.terms]
+    known = known_answers(group.objective.teacher_taps(), examples, group.tables)
+    terms = group.objective.terms
+    targets = [_target(group, w, term, whole, known, classes) for w, term in terms]
     _, balanced = domain_rules(networks[0], examples, None, None)
-    steps = len(examples.order(settings.batch, balanced=balanced))
-    optimizer = adamw([stack.flat], settings.weight_decay, settings.lr)
-    scheduler = one_cycle(optimizer, settings.epochs * steps, settings.schedule)
+    passes = Epochs(examples, settings, balanced=balanced)
+    optimizer = adamw([stack.flat], settings.weight_decay, settings.rate)
+    scheduler = one_cycle(optimizer, passes.total_steps, settings.schedule)
 
     asked: dict[Examples, list[Tensor]] = {}  # prepared once, answered after every epoch
 
@@ -155,25 +157,14 @@ def fast(group: Group) -> Trained:
         optimizer.step()
         return {"loss": loss}
 
-    take = Recorded(step, examples.device)
-    losses = []
-    group.tick(answer, 0)
-    for epoch in range(settings.epochs):
-        generator = torch.Generator().manual_seed(epoch_seed(settings.order_seed, epoch))
-        order = examples.order(settings.batch, generator, balanced=balanced)
-        total = inputs.new_zeros(stack.count, dtype=dtype)
-        with take.stream():
-            for i, index in enumerate(order):
-                total += take(index, (epoch * steps + i) / (settings.epochs * steps))["loss"]
-                scheduler.step()
-        losses.append(total / steps)
-        if not group.tick(answer, 1):
-            break
+    losses = train_together(group, passes, step, scheduler, answer, report, dtype=dtype)
     weights = [stack.weights(i) for i in range(stack.count)]
-    return Trained(weights, torch.stack(losses, 1).float().cpu(), answer)
+    return Trained(weights, losses.float().cpu(), answer)
 
 
-def _target(group: Group, weight: Any, term: Any, whole: Batch, classes: int) -> _Target:
+def _target(
+    group: Group, weight: Any, term: Any, whole: Batch, known: Answers, classes: int
+) -> _Target:
     dtype = whole.x.dtype
     hard = isinstance(term, HardLabels)
     if not leaves(weight):  # on the device once, not in every step
@@ -188,7 +179,8 @@ def _target(group: Group, weight: Any, term: Any, whole: Batch, classes: int) ->
         labelled = whole.y >= 0
         mask = None if bool(labelled.all()) else labelled.to(dtype)
         return _Target(weight, torch.ones_like(numbers), tables, row, mask, entropy)
-    z_t = ask(term.teacher, whole, (), group.tables).logits.to(dtype)
+    teacher = term.teacher
+    z_t = (known[teacher] if teacher in known else ask(teacher, whole)).logits.to(dtype)
     check_same_classes(z_t.new_empty(len(whole), classes), z_t)
     tables = torch.stack([(z_t.T / t).softmax(0) for t in distinct])
     entropy = -torch.special.xlogy(tables, tables).sum(1)

@@ -2,9 +2,8 @@
 
 import copy
 import functools
-import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from kdlib import metrics
+from kdlib.bank.axes import arguments
 from kdlib.metrics.scores import check_labelled
-from kdlib.objectives import Objective
 
 
 @dataclass
@@ -40,8 +39,8 @@ class Bank:
 
     def __repr__(self) -> str:
         axes = " × ".join(f"{len(values)} {name}" for name, values in self.axes.items())
-        how = "read from the cache" if self.cached else "trained"
-        return f"Bank({axes} × {len(self.seeds)} seeds of {self.formula}; {self.engine}, {how})"
+        origin = "read from the cache" if self.cached else "trained"
+        return f"Bank({axes} × {len(self.seeds)} seeds of {self.formula}; {self.engine}, {origin})"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -71,18 +70,14 @@ class Bank:
             for position, i in enumerate(self.index(**state))
         )
         flat = np.arange(len(self.weights)).reshape(self.shape)[index]
-        return Bank(
-            {name: values for name, values in self.axes.items() if name not in state},
-            seeds,
-            {split: logits[index] for split, logits in self.logits.items()},
-            self.labels,
-            self.losses[index],
-            [self.weights[i] for i in np.ravel(flat)],
-            self.engine,
-            self.seconds,
-            _partial(self.student, state),
-            self.formula,
-            self.cached,
+        return replace(
+            self,
+            axes={name: values for name, values in self.axes.items() if name not in state},
+            seeds=seeds,
+            logits={split: logits[index] for split, logits in self.logits.items()},
+            losses=self.losses[index],
+            weights=[self.weights[i] for i in np.ravel(flat)],
+            student=_partial(self.student, state),
         )
 
     def wrong(self, split: str = "test") -> Tensor:
@@ -144,9 +139,9 @@ def missed(logits: Tensor, y: Tensor) -> Tensor:
     nan for a student without answers, or with one that is no number: it was not begun when
     training was stopped, or its training diverged.
     """
-    known = logits.amax(-1).isfinite().all(-1)
+    answered = logits.amax(-1).isfinite().all(-1)
     check_labelled(logits, y)
-    return (logits.argmax(-1) != y).double().where(known[..., None], torch.nan)
+    return (logits.argmax(-1) != y).double().where(answered[..., None], torch.nan)
 
 
 def _partial(
@@ -155,14 +150,6 @@ def _partial(
     """The student with these axes put in: a network once all that it asks for are known."""
     if isinstance(student, nn.Module):
         return student
-    asked = arguments(student)
-    known = {name: state[name] for name in asked if name in state}
-    return student(**known) if len(known) == len(asked) else functools.partial(student, **known)
-
-
-def arguments(function: Any) -> list[str]:
-    """The axes that a function asks for: its parameters without a default."""
-    if not callable(function) or isinstance(function, nn.Module | Objective):
-        return []
-    parameters = inspect.signature(function).parameters.items()
-    return [name for name, parameter in parameters if parameter.default is parameter.empty]
+    names = arguments(student)
+    values = {name: state[name] for name in names if name in state}
+    return student(**values) if len(values) == len(names) else functools.partial(student, **values)

@@ -1,8 +1,7 @@
 """A batch on its way through the networks, and the orders in which examples come."""
 
 import math
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -14,8 +13,7 @@ class Batch:
 
     x: float (B, C, H, W) in [0, 1] · y: (B,), -1 = no label · domain: (B,), 0 = source ·
     ids: (B,) content hashes, None once the images were changed (augmented) · original: the images
-    before that · memory: what each teacher said of this batch, so that three objectives with one
-    teacher cost one forward.
+    before that.
     """
 
     x: Tensor
@@ -23,7 +21,6 @@ class Batch:
     domain: Tensor
     ids: Tensor | None = None
     original: Tensor | None = None
-    memory: dict[Any, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.y)
@@ -37,19 +34,30 @@ def orders(
     domain: Tensor, size: int, generator: torch.Generator | None, *, balanced: bool
 ) -> list[Tensor]:
     """The places of examples of these domains (N,) in each of the batches of about `size`."""
-    count = len(domain)
-    domains = domain.unique().tolist() if balanced else []
-    if size < max(1, len(domains)):
-        least = max(1, len(domains))
-        raise ValueError(f"a batch of {size} examples; expected at least {least}")
-    if len(domains) < 2:
-        order = _order(count, generator).to(domain.device)
-        return list(torch.tensor_split(order, max(1, math.ceil(count / size))))
-    parts = [(domain == one).nonzero()[:, 0] for one in domains]
+    batches, parts = batch_count(domain, size, balanced=balanced), _parts(domain, balanced)
+    if len(parts) < 2:
+        return list(_order(len(domain), generator).to(domain.device).tensor_split(batches))
     longest = max(map(len, parts))
-    batches = math.ceil(longest / (size // len(parts)))
-    streams = [torch.tensor_split(_cycle(p, longest, generator), batches) for p in parts]
+    streams = [_cycle(part, longest, generator).tensor_split(batches) for part in parts]
     return [torch.cat(chunk) for chunk in zip(*streams, strict=True)]
+
+
+def batch_count(domain: Tensor, size: int, *, balanced: bool) -> int:
+    """How many batches `orders` makes; ValueError for one that cannot hold every domain."""
+    parts = _parts(domain, balanced)
+    least = max(1, len(parts))
+    if size < least:
+        raise ValueError(f"a batch of {size} examples; expected at least {least}")
+    if len(parts) < 2:
+        return max(1, math.ceil(len(domain) / size))
+    return math.ceil(max(map(len, parts)) / (size // len(parts)))
+
+
+def _parts(domain: Tensor, balanced: bool) -> list[Tensor]:
+    """The places of each domain's examples, where batches are to be balanced; else none."""
+    if not balanced:
+        return []
+    return [(domain == number).nonzero()[:, 0] for number in domain.unique().tolist()]
 
 
 def _order(count: int, generator: torch.Generator | None) -> Tensor:

@@ -64,8 +64,10 @@ def check_same_shape(f_s: Tensor, f_t: Tensor) -> None:
 
 def floats(*tensors: Tensor) -> list[Tensor]:
     """At least float32, also under autocast; float64 for all where one of them is."""
-    double = any(t.dtype == torch.float64 for t in tensors)
-    return [t.to(torch.float64 if double else torch.float32) for t in tensors]
+    kind = torch.float32
+    for tensor in tensors:
+        kind = torch.float64 if tensor.dtype == torch.float64 else kind
+    return [tensor.to(kind) for tensor in tensors]
 
 
 def softer(z_t: Tensor, T: float | Tensor) -> Tensor:

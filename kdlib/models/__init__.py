@@ -1,5 +1,6 @@
 """The course's networks, and how to look inside any network."""
 
+from kdlib.models.kinds import convolves, normalises
 from kdlib.models.networks import CNN, MLP, Normalise, cnn, mlp
 from kdlib.models.observing import Observation, as_taps, evaluating, observe, predict
 from kdlib.models.weights import fingerprint, inherit, initialise, parameter_count
@@ -11,11 +12,13 @@ __all__ = [
     "Observation",
     "as_taps",
     "cnn",
+    "convolves",
     "evaluating",
     "fingerprint",
     "inherit",
     "initialise",
     "mlp",
+    "normalises",
     "observe",
     "parameter_count",
     "predict",

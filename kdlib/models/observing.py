@@ -22,6 +22,11 @@ class Observation:
     logits: Tensor
     features: dict[str, Tensor] = field(default_factory=dict)
 
+    def __getitem__(self, index: Tensor) -> "Observation":
+        """What it did with the examples at these places (B,)."""
+        features = {tap: f[index] for tap, f in self.features.items()} if self.features else {}
+        return Observation(self.logits[index], features)
+
 
 def as_taps(taps: str | Iterable[str]) -> tuple[str, ...]:
     """Each tap once, in order; a single name is one tap."""
@@ -40,8 +45,10 @@ def observe(network: nn.Module, x: Tensor, taps: str | Iterable[str] = ()) -> Ob
     """
     features: dict[str, Tensor] = {}
     taps = as_taps(taps)
+    if not taps:
+        return Observation(_answer(network, x))
     with contextlib.ExitStack() as hooks:
-        if taps and "torch._dynamo" in sys.modules:  # compiled code does not look for new hooks
+        if "torch._dynamo" in sys.modules:  # compiled code does not look for new hooks
             hooks.enter_context(torch.compiler.set_stance("force_eager"))
         for tap in taps:
             hooks.callback(_listen(network, tap, features).remove)

@@ -1,25 +1,7 @@
 """The algebra of losses: terms that add and scale like the formula on the page."""
 
-from kdlib.objectives.algebra import Objective
-from kdlib.objectives.features import (
-    Attention,
-    Contrastive,
-    Cosine,
-    Flow,
-    Hint,
-    KernelSimilarity,
-    NeuronSelectivity,
-    Relational,
-    Similarity,
-    Variational,
-)
-from kdlib.objectives.learner import Learner
-from kdlib.objectives.parameters import ParameterKL, ParameterL2, Regularizer
-from kdlib.objectives.step import Step
-from kdlib.objectives.symbols import LearnedTemperature, Number, Scalar, Symbol, progress
-from kdlib.objectives.teachers import TeacherTable, tabulate
-from kdlib.objectives.term import Term
-from kdlib.objectives.terms import (
+from kdlib.objectives.algebra import Objective, Term
+from kdlib.objectives.answer_terms import (
     Decoupled,
     Dist,
     HardLabels,
@@ -31,6 +13,22 @@ from kdlib.objectives.terms import (
     Standardized,
     TeacherLabels,
 )
+from kdlib.objectives.feature_terms import (
+    Attention,
+    Contrastive,
+    Cosine,
+    Flow,
+    Hint,
+    KernelSimilarity,
+    NeuronSelectivity,
+    Relational,
+    Similarity,
+    Variational,
+)
+from kdlib.objectives.learner import Learner, Owned, Step
+from kdlib.objectives.symbols import LearnedTemperature, Number, Scalar, Symbol, progress
+from kdlib.objectives.teachers import TeacherTable, tabulate
+from kdlib.objectives.weight_terms import ParameterKL, ParameterL2, Regularizer
 
 __all__ = [
     "Attention",
@@ -49,6 +47,7 @@ __all__ = [
     "NeuronSelectivity",
     "Number",
     "Objective",
+    "Owned",
     "ParameterKL",
     "ParameterL2",
     "ProbabilityMSE",

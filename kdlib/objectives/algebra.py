@@ -1,24 +1,18 @@
 """Objective = weighted terms. It prints as the formula and is compared and hashed as a tree."""
 
+import dataclasses
 import hashlib
-import math
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from kdlib.data import Batch, Examples
-from kdlib.device import seeded
-from kdlib.models import evaluating, observe
 from kdlib.objectives import symbols
-from kdlib.objectives.learner import Learner
-from kdlib.objectives.step import Step
+from kdlib.objectives.fields import check_call, check_field, check_weight, moments
+from kdlib.objectives.learner import Learner, Step, as_batch, owned_by
 from kdlib.objectives.symbols import LearnedTemperature, Number, Scalar, Symbol
-from kdlib.objectives.teachers import Teacher, TeacherTable, ask, reader, teacher_key
-
-if TYPE_CHECKING:
-    from kdlib.objectives.term import Term
+from kdlib.objectives.teachers import Teacher, TeacherTable, teacher_key
 
 
 class Objective:
@@ -48,8 +42,8 @@ class Objective:
         if not isinstance(weight, int | float | Scalar):
             return NotImplemented
         if not isinstance(weight, Scalar):
-            _check_weight(weight, self)
-        return Objective(tuple((_product(weight, w), term) for w, term in self.terms))
+            check_weight(weight, self)
+        return Objective(tuple((symbols.product(weight, w), term) for w, term in self.terms))
 
     __rmul__ = __mul__
 
@@ -62,7 +56,7 @@ class Objective:
         return hash(self.terms)
 
     def __str__(self) -> str:
-        return " + ".join(_weighted(weight, str(term)) for weight, term in self.terms)
+        return " + ".join(symbols.weighted(weight, str(term)) for weight, term in self.terms)
 
     __repr__ = __str__
 
@@ -85,6 +79,7 @@ class Objective:
         return list(dict.fromkeys(t for _, term in self.terms for t in term.teachers()))
 
     def teacher_taps(self) -> dict[Teacher, tuple[str, ...]]:
+        """Each teacher, and the layers that it is asked for: () for its logits alone."""
         wanted: dict[Teacher, tuple[str, ...]] = {}
         for _, term in self.terms:
             for teacher, taps in term.teacher_taps().items():
@@ -100,8 +95,8 @@ class Objective:
         for _, term in self.terms:
             for tensor in term.tensors():
                 digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-        said = [teacher_key(teacher) for teacher in self.teachers()]
-        return " | ".join([str(self), digest.hexdigest(), *said])
+        teachers = [teacher_key(teacher) for teacher in self.teachers()]
+        return " | ".join([str(self), digest.hexdigest(), *teachers])
 
     def check(self, examples: Examples, bindings: Mapping[Any, Any] | None = None) -> None:
         """Raises ValueError where examples, weights or hyperparameters cannot be trained on."""
@@ -117,94 +112,139 @@ class Objective:
         learned = [s for s in self.symbols() if isinstance(s, LearnedTemperature)]
         known |= {s: (s.low + s.high) / 2 for s in learned}
         for weight, term in self.terms:
-            for moment in _moments(weight):
-                now = symbols.plain(symbols.value(weight, {**known, "progress": moment}))
-                _check_weight(now, term, f" at progress {moment:g}" if moment else "")
-            for moment in _moments(*(number for _, number in term.hyperparameters())):
+            for moment in moments(weight):
+                now = symbols.as_number(symbols.value(weight, {**known, "progress": moment}))
+                check_weight(now, term, f" at progress {moment:g}" if moment else "")
+            for moment in moments(*(number for _, number in term.hyperparameters())):
                 term.validate(examples, term.values({**known, "progress": moment}))
 
     # ---- training ----------------------------------------------------------------------------
-
-    def build(
-        self, student: nn.Module, batch: Batch, *, seed: int = 0, per_domain: bool = False
-    ) -> Learner:
-        """The student together with what the objective owns (projectors, a learned temperature).
-
-        Owned modules are drawn from a generator of their own, and the batch that shows them the
-        shapes is seen in eval mode: neither shared randomness nor BatchNorm statistics move.
-        """
-        owned = nn.ModuleDict()
-        with seeded(1_000_003 + seed, batch.x.device), evaluating(student), torch.enable_grad():
-            with torch.no_grad():
-                seen = observe(student, batch.x[:2], self.student_taps())
-                ids = None if batch.ids is None else batch.ids[:2]
-                few = Batch(batch.x[:2], batch.y[:2], batch.domain[:2], ids)
-                step = Step(student, seen, few, taps=self.teacher_taps())
-            for symbol in self.symbols():
-                if isinstance(symbol, LearnedTemperature):
-                    owned[f"T{len(owned)}"] = symbol.module()
-            for i, (_, term) in enumerate(self.terms):
-                module = term.own(step)
-                if module is not None:
-                    owned[f"{i}:{term.name}"] = module
-        return Learner(student, self, owned.to(batch.x.device), per_domain=per_domain)
 
     @property
     def one_by_one(self) -> bool:
         """Whether a term keeps vmap from training several students at once."""
         return any(term.one_by_one for _, term in self.terms)
 
-    def reader(
-        self, examples: Examples, tables: dict[nn.Module, TeacherTable]
-    ) -> Callable[[Tensor], Batch]:
-        """`examples.batch`, with what tables say of the examples there already."""
-        taps = self.teacher_taps()
-        return reader({t: taps.get(t, ()) for t in self.teachers()}, examples, tables)
-
-    def prefetch(self, batch: Batch, tables: dict[nn.Module, TeacherTable]) -> None:
-        """Asks all teachers about the batch now, so that no transform traces their forward."""
-        taps = self.teacher_taps()
-        for teacher in self.teachers():
-            ask(teacher, batch, taps.get(teacher, ()), tables)
+    def substitute(self, values: Mapping[str, float]) -> "Objective":
+        """The objective with numbers in place of the symbols of these names; `progress` stays."""
+        terms = []
+        for weight, term in self.terms:
+            numbers = {n: symbols.substitute(v, values) for n, v in term.hyperparameters()}
+            changed = dataclasses.replace(term, **numbers) if numbers else term  # type: ignore[type-var]
+            terms.append((symbols.substitute(weight, values), changed))
+        return Objective(tuple(terms))
 
     def __call__(
-        self, step: Step, owned: Mapping[str, nn.Module] | None = None
+        self, student: nn.Module, batch: Batch | Examples, progress: float = 0.0, **values: Any
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The scalar to descend, and its named, unweighted terms."""
-        owned = owned or {}
-        named: dict[str, Tensor] = {}
-        total: Any = 0.0
-        for i, (weight, term) in enumerate(self.terms):
-            loss = term.loss(step, owned.get(f"{i}:{term.name}"))
-            total = total + step.value(weight) * loss
-            name = term.name if term.name not in named else f"{term.name} {i + 1}"
-            named[name] = loss
-        return total, named
+        """The scalar to descend, and its named, unweighted terms.
+
+        progress: the share of training that is done, 0 to 1. values: a number for each symbol. The
+        student is asked once, as it is (train or eval mode); teachers too, in eval mode, without
+        gradient. A loop of one's own:
+
+            for batch in examples.batches(128, torch.Generator().manual_seed(0)):
+                loss, terms = objective(student, batch)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+
+        Raises ValueError for what is no network, no batch, a symbol without a value or unknown, a
+        progress outside 0 to 1, and for an objective that owns something: `Learner.of` makes that.
+        """
+        batch = as_batch(batch)
+        check_call(str(self), self.symbols(), student, progress, values)
+        owners = [
+            str(symbol) for symbol in self.symbols() if isinstance(symbol, LearnedTemperature)
+        ]
+        if not owners and any(type(term).own is not Term.own for _, term in self.terms):
+            owned = owned_by(self, student, batch).by_term
+            pairs = zip(self.terms, owned, strict=True)
+            owners = [str(term) for (_, term), module in pairs if module is not None]
+        if owners:
+            raise ValueError(
+                f"{owners[0]} owns weights that are trained with the student; make them once, "
+                "learner = Learner.of(student, objective, batch), then loss, terms = learner(batch)"
+            )
+        return Learner(student, self)(batch, progress, values)
 
 
-def _product(a: Number, b: Number) -> Number:
-    return b if a == 1 else a if b == 1 else a * b
+class Term(Objective):
+    """One loss with a name. Subclasses are frozen dataclasses: teachers and numbers are fields."""
 
+    def __init_subclass__(cls) -> None:
+        cls.name = cls.__name__
 
-def _moments(*numbers: Number) -> list[float]:
-    """Both ends of training and each hundredth where a number changes with it, else one moment."""
-    moving = any(symbols.progress in symbols.leaves(number) for number in numbers)
-    return [0.0, 1.0, *(i / 100 for i in range(1, 100))] if moving else [0.0]
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            check_field(self.name, field.name, field.type, getattr(self, field.name))
 
+    name: str
+    # True where the loss decides by what a tensor holds, or by Python's own state (a counter, its
+    # random numbers): students are then trained one by one, and no step is recorded.
+    looks_at_values = False
 
-def _check_weight(weight: Any, term: Objective, when: str = "") -> None:
-    if isinstance(weight, Tensor):
-        return
-    if not (math.isfinite(weight) and weight >= 0):
-        raise ValueError(
-            f"the weight of {term} is {weight:g}{when}; expected a finite number of at least 0 "
-            "(is alpha outside [0, 1]?)"
-        )
+    @property
+    def terms(self) -> tuple[tuple[Number, "Term"], ...]:  # type: ignore[override]
+        return ((1.0, self),)
 
+    @property
+    def one_by_one(self) -> bool:
+        return self.looks_at_values or self.follows
 
-def _weighted(weight: Number, term: str) -> str:
-    if not isinstance(weight, Scalar) and weight == 1:
-        return term
-    shown = symbols.show(weight)
-    simple = not isinstance(weight, symbols.Operation) or weight.sign not in "+-"
-    return f"{shown} · {term}" if simple else f"({shown}) · {term}"
+    @property
+    def follows(self) -> bool:
+        """Whether it does something once the optimiser has moved the student's weights."""
+        return type(self).after_step is not Term.after_step
+
+    def _fields(self) -> Iterator[tuple[str, Any]]:
+        return ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))  # type: ignore[arg-type]
+
+    def hyperparameters(self) -> list[tuple[str, Number]]:
+        return [(n, v) for n, v in self._fields() if isinstance(v, int | float | Scalar)]
+
+    def teachers(self) -> list[Teacher]:
+        return [v for _, v in self._fields() if isinstance(v, nn.Module | TeacherTable)]
+
+    def tensors(self) -> list[Tensor]:
+        return [v for _, v in self._fields() if isinstance(v, Tensor)]
+
+    def teacher_taps(self) -> dict[Teacher, tuple[str, ...]]:
+        return {teacher: () for teacher in self.teachers()}
+
+    def student_taps(self) -> tuple[str, ...]:
+        return ()
+
+    def values(self, bindings: Mapping[Any, Any]) -> dict[str, Any]:
+        """What `validate` sees: every number by name, also one given as a tensor."""
+        tensors = ((n, v) for n, v in self._fields() if isinstance(v, Tensor) and v.dim() == 0)
+        numbers: list[tuple[str, Any]] = [*self.hyperparameters(), *tensors]
+        return {n: symbols.as_number(symbols.value(v, bindings)) for n, v in numbers}
+
+    def validate(self, examples: Examples, values: Mapping[str, Any]) -> None:
+        """Raises ValueError for values or examples that this term cannot work with."""
+
+    def own(self, step: Step) -> nn.Module | None:
+        """What the term owns, if anything; `step` shows it the shapes."""
+        return None
+
+    def loss(self, step: Step, owned: nn.Module | None) -> Tensor:
+        raise NotImplementedError
+
+    def after_step(self, student: nn.Module, owned: nn.Module | None) -> None:
+        """Called when the optimiser has moved the student's weights."""
+
+    def __str__(self) -> str:
+        shown = []
+        for name, value in self._fields():
+            if isinstance(value, TeacherTable):
+                shown.append(value.name)
+            elif isinstance(value, nn.Module):
+                shown.append("teacher")
+            elif isinstance(value, int | float | Scalar) and not isinstance(value, bool):
+                shown.append(f"{name}={symbols.show(value)}")
+            elif value is not None and not isinstance(value, Tensor):
+                shown.append(f"{name}={value}")
+        return f"{self.name}({', '.join(shown)})"
+
+    __repr__ = __str__

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from kdlib.data import Examples
 from kdlib.losses.arguments import check_temperature
+from kdlib.objectives.answer_terms import Taught
+from kdlib.objectives.learner import Step
 from kdlib.objectives.pairing import Layers, describe, projector
-from kdlib.objectives.step import Step
 from kdlib.objectives.teachers import Teacher
-from kdlib.objectives.terms import Taught
 
 Pair = tuple[Tensor, Tensor]
 

@@ -1,46 +1,168 @@
-"""What an optimiser sees: the student together with what its objective owns."""
+"""One step of training as an objective's terms see it: the student, and what the objective owns."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import dataclass, field
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor, nn
 
-from kdlib.data import Batch
-from kdlib.models import Observation, observe
-from kdlib.objectives.step import Step
-from kdlib.objectives.teachers import TeacherTable
+from kdlib.data import Batch, Examples
+from kdlib.device import seeded
+from kdlib.models import Observation, evaluating, normalises, observe
+from kdlib.objectives.seeds import salted
+from kdlib.objectives.symbols import LearnedTemperature, Number, Scalar
+from kdlib.objectives.teachers import Answers, Teacher, ask
 
-if TYPE_CHECKING:
-    from kdlib.objectives.algebra import Objective
+
+@dataclass
+class Step:
+    """What a term sees: the student's observation of one batch, and everything around it.
+
+    bindings: symbol name -> value, "progress" among them · taps: teacher -> layers to tap ·
+    answers: what teachers said of this batch so far.
+    """
+
+    student: nn.Module
+    observation: Observation
+    batch: Batch
+    bindings: Mapping[Any, Any] = field(default_factory=lambda: {"progress": 0.0})
+    taps: Mapping[Teacher, tuple[str, ...]] = field(default_factory=dict)
+    answers: Answers = field(default_factory=dict)
+
+    def value(self, number: Number) -> Any:
+        """A plain number, or the value of an expression at this step."""
+        return number.value(self.bindings) if isinstance(number, Scalar) else number
+
+    def teacher(self, teacher: Teacher) -> Observation:
+        """What the teacher says of this batch; asked once however many terms want it."""
+        if teacher not in self.answers:
+            self.answers[teacher] = ask(teacher, self.batch, self.taps.get(teacher, ()))
+        return self.answers[teacher]
+
+
+class Part(Protocol):
+    """What a step asks of a term (`objectives.Term` says it to those who write one)."""
+
+    name: str
+
+    @property
+    def follows(self) -> bool: ...
+
+    def own(self, step: Step) -> nn.Module | None: ...
+
+    def loss(self, step: Step, owned: nn.Module | None) -> Tensor: ...
+
+    def after_step(self, student: nn.Module, owned: nn.Module | None) -> None: ...
+
+
+class Formula(Protocol):
+    """What a step asks of an objective."""
+
+    @property
+    def terms(self) -> Iterable[tuple[Number, Part]]: ...
+
+    def symbols(self) -> list[Scalar]: ...
+
+    def student_taps(self) -> tuple[str, ...]: ...
+
+    def teacher_taps(self) -> dict[Teacher, tuple[str, ...]]: ...
+
+
+class Owned(nn.Module):
+    """What an objective owns, trained with the student.
+
+    by_term: for each term its module, or None · temperatures: for each learned temperature (of
+    `symbols`, in that order) the module that gives it.
+    """
+
+    def __init__(
+        self, by_term: Iterable[nn.Module | None], symbols: Iterable[LearnedTemperature] = ()
+    ) -> None:
+        super().__init__()
+        self.by_term = nn.ModuleList(by_term)  # type: ignore[arg-type]  # None is kept as None
+        self.symbols = tuple(symbols)
+        self.temperatures = nn.ModuleList(symbol.module() for symbol in self.symbols)
+
+
+def owned_by(objective: Formula, student: nn.Module, batch: Batch, *, seed: int = 0) -> Owned:
+    """What the objective owns beside this student: projectors, learned temperatures and the like.
+
+    Drawn from a generator of their own, and the batch that shows them the shapes (two of its
+    images) is seen in eval mode: neither shared randomness nor BatchNorm statistics move. Raises
+    ValueError for layers that are not there, or that a term cannot pair.
+    """
+    ids = None if batch.ids is None else batch.ids[:2]
+    few = Batch(batch.x[:2], batch.y[:2], batch.domain[:2], ids)
+    learned = [symbol for symbol in objective.symbols() if isinstance(symbol, LearnedTemperature)]
+    with seeded(salted(1, seed), batch.x.device), evaluating(student), torch.enable_grad():
+        with torch.no_grad():
+            seen = observe(student, few.x, objective.student_taps())
+            step = Step(student, seen, few, taps=objective.teacher_taps())
+        modules = [term.own(step) for _, term in objective.terms]
+    return Owned(modules, learned).to(batch.x.device)
 
 
 class Learner(nn.Module):
-    """The student, and what the objective owns. Teachers are held outside.
+    """What an optimiser sees: the student, and what the objective owns. Teachers are held outside.
 
     Calling it with a batch gives the loss and its named terms. per_domain: the student sees each
     domain's images in a forward of their own, so that BatchNorm never mixes their statistics.
+    `Learner.of` makes what the objective owns. A loop of one's own:
+
+        learner = Learner.of(student, objective, examples.batch())
+        optimizer = torch.optim.Adam(learner.parameters())
+        for batch in examples.batches(128, torch.Generator().manual_seed(0)):
+            loss, terms = learner(batch)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            learner.after_step()
     """
 
     def __init__(
         self,
         student: nn.Module,
-        objective: Objective,
-        owned: nn.ModuleDict,
+        objective: Formula,
+        owned: Owned | None = None,
         *,
         per_domain: bool = False,
     ) -> None:
         super().__init__()
+        terms = list(objective.terms)
         self.student = student
-        self.owned = owned
+        self.owned = Owned([None] * len(terms)) if owned is None else owned
         self.per_domain = per_domain
-        self._held = (objective, objective.student_taps(), objective.teacher_taps())
+        self._student_taps, self._teacher_taps = objective.student_taps(), objective.teacher_taps()
+        self._learned = list(zip(self.owned.symbols, self.owned.temperatures, strict=True))
+        self._parts: list[tuple[str, Number, Part, nn.Module | None]] = []
+        names: set[str] = set()
+        modules = self.owned.by_term
+        for i, ((weight, term), module) in enumerate(zip(terms, modules, strict=True), 1):
+            name = term.name if term.name not in names else f"{term.name} {i}"
+            names.add(name)
+            self._parts.append((name, weight, term, module))
+        self._followers = [(term, module) for _, _, term, module in self._parts if term.follows]
 
-    @property
-    def objective(self) -> Objective:
-        return self._held[0]
+    @classmethod
+    def of(
+        cls,
+        student: nn.Module,
+        objective: Formula,
+        batch: Batch | Examples,
+        *,
+        seed: int = 0,
+        per_domain: bool = False,
+    ) -> Self:
+        """The student with what the objective owns; two images of the batch show the shapes.
+
+        seed: draws what is owned (projectors), and nothing else.
+        """
+        few = batch[:2] if isinstance(batch, Examples) else batch
+        owned = owned_by(objective, student, as_batch(few), seed=seed)
+        return cls(student, objective, owned, per_domain=per_domain)
 
     def train(self, mode: bool = True) -> Self:
         """As nn.Module's; but BatchNorm layers whose weights are all frozen stay in eval mode.
@@ -51,31 +173,60 @@ class Learner(nn.Module):
         for module in self.student.modules():
             weights = list(module.parameters(recurse=False))
             frozen = weights and not any(weight.requires_grad for weight in weights)
-            if frozen and isinstance(module, nn.modules.batchnorm._BatchNorm):
+            if frozen and normalises(module):
                 module.eval()
         return self
 
     def forward(
-        self, batch: Batch, bindings: Mapping[Any, Any], tables: dict[nn.Module, TeacherTable]
+        self,
+        batch: Batch | Examples,
+        progress: float = 0.0,
+        symbols: Mapping[Any, Any] | None = None,
+        answers: Answers | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        objective, student_taps, teacher_taps = self._held
-        learned = {
-            module.spec: module() for module in self.owned.values() if hasattr(module, "spec")
-        }
-        look = _observe_domains if self.per_domain else _observe
-        seen = look(self.student, batch, student_taps)
-        step = Step(self.student, seen, batch, {**bindings, **learned}, teacher_taps, tables)
-        loss, named = objective(step, dict(self.owned.items()))
-        return loss, named | {str(spec): temperature for spec, temperature in learned.items()}
+        """The scalar to descend, and its named, unweighted terms.
+
+        progress: the share of training that is done · symbols: name -> value, as those of a bank's
+        axes · answers: what is known already of what teachers say of this batch; those who are
+        asked now are added.
+        """
+        batch = as_batch(batch) if isinstance(batch, Examples) else batch
+        bindings: dict[Any, Any] = {**(symbols or {}), "progress": progress}
+        for symbol, module in self._learned:
+            bindings[symbol] = module()
+        if self.per_domain:
+            seen = _observe_domains(self.student, batch, self._student_taps)
+        else:
+            seen = observe(self.student, batch.x, self._student_taps)
+        answers = {} if answers is None else answers
+        step = Step(self.student, seen, batch, bindings, self._teacher_taps, answers)
+        total: Any = None
+        named: dict[str, Tensor] = {}
+        for name, weight, term, owned in self._parts:
+            loss = named[name] = term.loss(step, owned)
+            weight = step.value(weight) if isinstance(weight, Scalar) else weight
+            part = loss if isinstance(weight, int | float) and weight == 1 else weight * loss
+            total = part if total is None else total + part
+        for symbol, _ in self._learned:
+            named[str(symbol)] = bindings[symbol]
+        return total, named
 
     def after_step(self) -> None:
         """What terms do once the optimiser has moved the weights (an averaged teacher follows)."""
-        for i, (_, term) in enumerate(self.objective.terms):
-            term.after_step(self.student, dict(self.owned.items()).get(f"{i}:{term.name}"))
+        for term, module in self._followers:
+            term.after_step(self.student, module)
 
 
-def _observe(student: nn.Module, batch: Batch, taps: Iterable[str]) -> Observation:
-    return observe(student, batch.x, taps)
+def as_batch(batch: Batch | Examples) -> Batch:
+    """Examples as one batch; raises ValueError for anything else, and for no examples."""
+    if not isinstance(batch, Batch | Examples):
+        raise ValueError(
+            f"the batch is of type {type(batch).__name__}; expected Examples, or a Batch of them: "
+            "examples.batch()"
+        )
+    if not len(batch):
+        raise ValueError("the batch holds no examples; give at least one")
+    return batch if isinstance(batch, Batch) else batch.batch()
 
 
 def _observe_domains(student: nn.Module, batch: Batch, taps: Iterable[str]) -> Observation:

@@ -152,9 +152,23 @@ def value(number: "Number", bindings: Mapping[Any, Any]) -> Any:
     return number.value(bindings) if isinstance(number, Scalar) else number
 
 
-def plain(number: Any) -> Any:
+def as_number(number: Any) -> Any:
     """A tensor of one number as that number: to check it before training, as it waits for it."""
     return number.item() if isinstance(number, Tensor) and number.dim() == 0 else number
+
+
+def substitute(number: "Number", values: Mapping[str, float]) -> Any:
+    """The number with values in place of the symbols of these names; others, as `progress`, stay.
+
+    A plain number where no symbol is left in it.
+    """
+    if isinstance(number, Symbol):
+        return values.get(number.name, number)
+    if isinstance(number, Operation):
+        left, right = (substitute(side, values) for side in (number.left, number.right))
+        operation = Operation(number.sign, left, right)
+        return operation if leaves(operation) else operation.value({})
+    return number
 
 
 def leaves(number: Any) -> list[Scalar]:
@@ -164,3 +178,16 @@ def leaves(number: Any) -> list[Scalar]:
 
 def show(number: "Number") -> str:
     return str(number) if isinstance(number, Scalar) else f"{number:g}"
+
+
+def product(a: "Number", b: "Number") -> "Number":
+    """a · b, where a factor of 1 is not written down."""
+    return b if a == 1 else a if b == 1 else a * b
+
+
+def weighted(weight: "Number", term: str) -> str:
+    """ "weight · term" with the brackets that it needs; the term alone for a weight of 1."""
+    if not isinstance(weight, Scalar) and weight == 1:
+        return term
+    simple = not isinstance(weight, Operation) or weight.sign not in "+-"
+    return f"{show(weight)} · {term}" if simple else f"({show(weight)}) · {term}"

@@ -1,7 +1,7 @@
-"""What a teacher said: live, remembered for a batch, or kept in a table for a whole data set."""
+"""What a teacher says: live of a batch, or kept in a table of a whole data set."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -32,13 +32,8 @@ class TeacherTable:
 
     def find(self, ids: Tensor | None) -> Tensor | None:
         """The logits of these images, or None if one of them is not in the table."""
-        known = self.look(ids)
-        return None if known is None else known.logits
-
-    def look(self, ids: Tensor | None, taps: Iterable[str] = ()) -> Observation | None:
-        """What was said of these images; None if one of them, or a layer, is not in the table."""
-        rows = self.rows(ids, taps)
-        return None if rows is None else self.at(rows, taps)
+        rows = self.rows(ids)
+        return None if rows is None else self.logits[rows]
 
     def rows(self, ids: Tensor | None, taps: Iterable[str] = ()) -> Tensor | None:
         """Where these images are in the table; None if one of them, or a layer, is not."""
@@ -48,9 +43,13 @@ class TeacherTable:
         place = torch.searchsorted(known, ids).clamp(max=len(known) - 1)
         return order[place] if bool((known[place] == ids).all()) else None
 
-    def at(self, rows: Tensor, taps: Iterable[str] = ()) -> Observation:
-        """What was said of the images in these rows."""
-        return Observation(self.logits[rows], {tap: self.features[tap][rows] for tap in taps})
+    def observation(self, ids: Tensor | None, taps: Iterable[str] = ()) -> Observation | None:
+        """What was said of these images, in their order; None as for `rows`."""
+        rows = self.rows(ids, taps)
+        if rows is None:
+            return None
+        whole = Observation(self.logits, {tap: self.features[tap] for tap in taps})
+        return whole if ids is self.ids else whole[rows]  # all of them: no copy
 
     def answering(self, logits: Tensor, name: str) -> "TeacherTable":
         """The same images with other answers, such as permuted ones; no network stands behind."""
@@ -65,12 +64,14 @@ class TeacherTable:
 
     def key(self) -> str:
         digest = hashlib.sha256(self.ids.cpu().numpy().tobytes())
-        for said in (self.logits, *(self.features[tap] for tap in sorted(self.features))):
-            digest.update(said.detach().cpu().float().contiguous().numpy().tobytes())
+        for answers in (self.logits, *(self.features[tap] for tap in sorted(self.features))):
+            digest.update(answers.detach().cpu().float().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
 
 Teacher = nn.Module | TeacherTable
+Answers = dict[Teacher, Observation]
+"""What each teacher says of one batch (or, in its order, of a whole data set)."""
 
 
 def tabulate(
@@ -85,8 +86,8 @@ def tabulate(
         return TeacherTable(examples.ids, predict(teacher, examples, size=size).float(), teacher)
     with evaluating(teacher):
         seen = [observe(teacher, batch.x, taps) for batch in examples.batches(size)]
-    logits = torch.cat([one.logits for one in seen]).float()
-    features = {tap: torch.cat([one.features[tap] for one in seen]).float() for tap in taps}
+    logits = torch.cat([part.logits for part in seen]).float()
+    features = {tap: torch.cat([part.features[tap] for part in seen]).float() for tap in taps}
     return TeacherTable(examples.ids, logits, teacher, features=features)
 
 
@@ -95,59 +96,54 @@ def teacher_key(teacher: Teacher) -> str:
     return teacher.key() if isinstance(teacher, TeacherTable) else fingerprint(teacher)
 
 
-def ask(
-    teacher: Teacher, batch: Batch, taps: Iterable[str], tables: dict[nn.Module, TeacherTable]
-) -> Observation:
-    """The teacher's observation of this batch, remembered there.
-
-    From its table where that knows the images and the layers, else live: in eval mode, without
-    gradient, in float32, and left as it was.
-    """
-    taps = tuple(taps)
-    if (teacher, taps) not in batch.memory:
-        batch.memory[teacher, taps] = _answer(teacher, batch, taps, tables)
-    return batch.memory[teacher, taps]
-
-
-def reader(
-    asked: Mapping[Teacher, Iterable[str]],
+def known_answers(
+    taps: Mapping[Teacher, tuple[str, ...]],
     examples: Examples,
-    tables: dict[nn.Module, TeacherTable],
-) -> Callable[[Tensor], Batch]:
-    """`examples.batch(index)`, with what tables say of it there already.
+    tables: dict[nn.Module, TeacherTable] | None = None,
+) -> Answers:
+    """What can be known of all these examples before training: N rows for each teacher.
 
-    Each table is searched once for all examples, not in every step. asked: teacher -> layers.
+    A table is searched once. A network that is asked for its logits alone answers now, in a table
+    that is kept in `tables`; of one that is asked for layers nothing is known: it is asked live.
+    taps: for each teacher the layers that it is asked for.
     """
-    known = {}
-    for teacher, layers in asked.items():
-        taps = tuple(layers)
-        table = teacher if isinstance(teacher, TeacherTable) else tables.get(teacher)
-        rows = None if table is None else table.rows(examples.ids, taps)
-        if table is not None and rows is not None:
-            known[teacher, taps] = table, rows
+    tables = {} if tables is None else tables
+    known: Answers = {}
+    for teacher, layers in taps.items():
+        if isinstance(teacher, TeacherTable):
+            seen = teacher.observation(examples.ids, layers)
+        elif layers:
+            seen = None
+        else:
+            table = tables.get(teacher)
+            seen = None if table is None else table.observation(examples.ids)
+            if seen is None:
+                tables[teacher] = tabulate(teacher, examples)
+                seen = Observation(tables[teacher].logits)
+        if seen is not None:
+            known[teacher] = seen
+    return known
 
-    def read(index: Tensor) -> Batch:
-        batch = examples.batch(index)
-        for (teacher, taps), (table, rows) in known.items():
-            batch.memory[teacher, taps] = table.at(rows[index], taps)
-        return batch
 
-    return read
+def ask(teacher: Teacher, batch: Batch, taps: Iterable[str] = ()) -> Observation:
+    """The teacher's observation of this batch.
 
-
-def _answer(
-    teacher: Teacher, batch: Batch, taps: tuple[str, ...], tables: dict[nn.Module, TeacherTable]
-) -> Observation:
-    table = teacher if isinstance(teacher, TeacherTable) else tables.get(teacher)
-    known = None if table is None else table.look(batch.ids, taps)
-    if known is not None:
-        return known
+    From a table where it knows the images and the layers, else live: in eval mode, without
+    gradient, in float32, and left as it was. Raises ValueError for a table that knows them not and
+    has no network.
+    """
+    taps = as_taps(taps)
+    if isinstance(teacher, TeacherTable):
+        seen = teacher.observation(batch.ids, taps)
+        if seen is not None:
+            return seen
+        if teacher.network is None:
+            raise ValueError(
+                f"the table {teacher.name!r} does not know these images (augmented, or of another "
+                f"data set) or layers {list(taps)}, and has no network to ask; "
+                "tabulate them, or train without augment"
+            )
     network = teacher.network if isinstance(teacher, TeacherTable) else teacher
-    if network is None:
-        raise ValueError(
-            f"the table {teacher.name!r} does not know these images (augmented, or of another "
-            f"data set) or layers {list(taps)}, and has no network to ask; "
-            "tabulate them, or train without augment"
-        )
+    assert network is not None
     with evaluating(network), torch.autocast(batch.x.device.type, enabled=False):
         return observe(network, batch.x, taps)

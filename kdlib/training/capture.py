@@ -9,13 +9,15 @@ import threading
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from kdlib.data import Examples
+from kdlib.data import Batch, Examples
 from kdlib.objectives import Objective
 
+Input = Tensor | Batch | float
 Outputs = dict[str, Tensor]
 WARM_UP = 3  # steps of each shape: optimisers make their state in them, libraries their work space
 
@@ -55,71 +57,83 @@ def waits(device: torch.device) -> Iterator[list[str]]:
 
     A recording that fails half-way leaves CUDA's allocator in doubt, so a step is watched first.
     """
-    found: list[str] = []
+    places: list[str] = []
     if device.type != "cuda":
-        yield found
+        yield places
         return
     before = torch.cuda.get_sync_debug_mode()
     torch.cuda.set_sync_debug_mode("warn")
     try:
-        with warnings.catch_warnings(record=True) as told:
+        with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
-            yield found
+            yield places
     finally:
         torch.cuda.set_sync_debug_mode(before)
-    for one in told:
-        if "synchronizing CUDA operation" in str(one.message):
-            found.append(f"it waits for the GPU at {one.filename}:{one.lineno}")
+    for warning in warned:
+        if "synchronizing CUDA operation" in str(warning.message):
+            places.append(f"it waits for the GPU at {warning.filename}:{warning.lineno}")
         else:
-            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
 
 
-def recordable(objective: Objective, examples: Examples) -> bool:
-    """Whether no step of this training decides by what a tensor holds."""
+def repeats(objective: Objective, examples: Examples) -> bool:
+    """Whether every step of this training runs the same operators, whatever tensors hold."""
     return not objective.one_by_one and len(examples.domains) == 1
 
 
-class Recorded:
-    """`step(*inputs) -> {name: tensor}`, inputs tensors or numbers, recorded for each shape.
+def recorded(
+    step: Callable[..., Outputs], device: torch.device, *, allowed: bool = True
+) -> Callable[..., Outputs]:
+    """The step, recorded and replayed (see `Recorded`) where the device can; elsewhere itself."""
+    return Recorded(step, device) if allowed and recorder(device) is not None else step
 
-    The first calls of each shape are taken as they are, the last of them watched for what cannot
-    be recorded; one is recorded, the others are replayed.
-    Where the device records nothing, or `allowed` is False, every call is taken as it is. A step
-    that cannot be recorded is taken as it is too, after one warning; no step is lost or done twice.
+
+def stream_of(step: Callable[..., Outputs]) -> contextlib.AbstractContextManager[None]:
+    """Where a recorded step is called: the CUDA stream that it needs; elsewhere nothing."""
+    return step.stream() if isinstance(step, Recorded) else contextlib.nullcontext()
+
+
+class Recorded:
+    """`step(*inputs) -> {name: tensor}`, recorded for each shape of its inputs.
+
+    Inputs are tensors, batches and numbers. The first calls of each shape are taken as they are,
+    the last of them watched for what cannot be recorded; one is recorded, the others are replayed.
+    Where the device records nothing every call is taken as it is. A step that cannot be recorded is
+    taken as it is too, after one warning; no step is lost or done twice.
     """
 
-    def __init__(
-        self, step: Callable[..., Outputs], device: torch.device, *, allowed: bool = True
-    ) -> None:
+    def __init__(self, step: Callable[..., Outputs], device: torch.device) -> None:
         self._step, self._device = step, device
-        self._record = recorder(device) if allowed else None
+        self._record = recorder(device)
         self._seen: Counter[tuple[torch.Size, ...]] = Counter()
-        self._kept: dict[tuple[torch.Size, ...], Callable[[list[Tensor]], Outputs]] = {}
+        self._kept: dict[tuple[torch.Size, ...], Callable[[tuple[Input, ...]], Outputs]] = {}
 
-    def __call__(self, *inputs: Tensor | float) -> Outputs:
+    def __call__(self, *inputs: Input) -> Outputs:
         if self._record is None:
             return self._step(*inputs)
-        given = [
-            one if isinstance(one, Tensor) else torch.full((), one, device=self._device)
-            for one in inputs
-        ]
-        shapes = tuple(one.shape for one in given)
+        inputs = tuple(
+            torch.full((), value, device=self._device) if isinstance(value, int | float) else value
+            for value in inputs
+        )
+        shapes = tuple(tensor.shape for tensor in _tensors(inputs))
         self._seen[shapes] += 1
         if self._seen[shapes] < WARM_UP:
-            return self._step(*given)
+            return self._step(*inputs)
         if self._seen[shapes] == WARM_UP:
-            with waits(self._device) as found:
-                outputs = self._step(*given)
-            if found:
-                self._give_up(found[0])
+            with waits(self._device) as places:
+                outputs = self._step(*inputs)
+            if places:
+                self._give_up(places[0])
             return outputs
         if shapes not in self._kept:
             try:
-                self._kept[shapes] = self._recording(given)
+                self._kept[shapes] = self._recording(inputs)
             except RuntimeError as error:  # CUDA tells what went wrong first as the context
                 self._give_up(str(error.__context__ or error).splitlines()[0])
-                return self._step(*given)
-        return self._kept[shapes](given)
+                return self._step(*inputs)
+        return self._kept[shapes](inputs)
 
     def _give_up(self, why: str) -> None:
         self._record = None
@@ -146,15 +160,31 @@ class Recorded:
         finally:
             outer.wait_stream(inner)
 
-    def _recording(self, given: list[Tensor]) -> Callable[[list[Tensor]], Outputs]:
+    def _recording(self, inputs: tuple[Input, ...]) -> Callable[[tuple[Input, ...]], Outputs]:
         assert self._record is not None
-        own = [one.clone() for one in given]
-        replay, outputs = self._record(lambda: self._step(*own))
+        kept = tuple(_clone(value) for value in inputs)
+        replay, outputs = self._record(lambda: self._step(*kept))
 
-        def call(inputs: list[Tensor]) -> Outputs:
-            for mine, new in zip(own, inputs, strict=True):
+        def call(values: tuple[Input, ...]) -> Outputs:
+            for mine, new in zip(_tensors(kept), _tensors(values), strict=True):
                 mine.copy_(new)
             replay()
             return {name: tensor.clone() for name, tensor in outputs.items()}
 
         return call
+
+
+def _clone(value: Input) -> Input:
+    if isinstance(value, Batch):
+        return replace(value, **{name: tensor.clone() for name, tensor in _parts(value).items()})
+    return value.clone() if isinstance(value, Tensor) else value
+
+
+def _tensors(inputs: tuple[Input, ...]) -> list[Tensor]:
+    """Every tensor among them, those of a batch too."""
+    nested = [_parts(v).values() if isinstance(v, Batch) else [v] for v in inputs]
+    return [tensor for tensors in nested for tensor in tensors if isinstance(tensor, Tensor)]
+
+
+def _parts(batch: Batch) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in vars(batch).items() if tensor is not None}

@@ -8,9 +8,13 @@ from kdlib.training import files
 from kdlib.training.optimisers import rates_for_recording
 
 
-def keep(
+def write_checkpoint(
     path: str | Path, state: dict[str, Any], settings: dict[str, Any], history: list[Any]
 ) -> None:
+    """Writes the state dicts of `state`, what decides the run, and its history so far.
+
+    A file that cannot be written costs a warning, and not the run.
+    """
     content = {name: part.state_dict() for name, part in state.items()}
     try:
         files.save(path, content | {"settings": settings, "history": history})
@@ -18,18 +22,25 @@ def keep(
         warnings.warn(f"{error}; training goes on without this checkpoint", stacklevel=3)
 
 
-def resume(
+def read_checkpoint(
     path: str | Path, state: dict[str, Any], settings: dict[str, Any]
 ) -> list[dict[str, float]]:
-    content = files.load(path)
-    known = content.get("settings") if isinstance(content, dict) else None
-    if not isinstance(known, dict) or not {*state, "history"} <= content.keys():
+    """Puts a checkpoint's state into `state` and returns the history; [] where there is no file.
+
+    Raises ValueError for a file that is no checkpoint, or one of a run with other settings.
+    """
+    try:
+        content = files.load(path)
+    except FileNotFoundError:
+        return []
+    written = content.get("settings") if isinstance(content, dict) else None
+    if not isinstance(written, dict) or not {*state, "history"} <= content.keys():
         raise ValueError(f"{path} is no checkpoint of a run; choose another checkpoint file")
-    differing = [name for name in settings if known.get(name) != settings[name]]
+    differing = [name for name in settings if written.get(name) != settings[name]]
     if differing:
         name = differing[0]
         raise ValueError(
-            f"{path} was written with {name}={known.get(name)!r}, this run has "
+            f"{path} was written with {name}={written.get(name)!r}, this run has "
             f"{settings[name]!r}; use the same settings, or another checkpoint file"
         )
     for name, part in state.items():

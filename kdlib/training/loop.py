@@ -1,11 +1,8 @@
 """`fit`: teachers, students, and later adaptation, all in the same loop."""
 
-import contextlib
-import os
-import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +12,18 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from kdlib import metrics
-from kdlib.data import Examples
+from kdlib.data import Batch, Examples
 from kdlib.data.transforms import changed
-from kdlib.device import autocast, pick, resolve_precision, seeded, within_quota
-from kdlib.models import evaluating, fingerprint, initialise, predict
-from kdlib.objectives import HardLabels, Objective, TeacherTable, tabulate
-from kdlib.training.capture import Recorded, recordable
-from kdlib.training.checkpoints import keep, resume
+from kdlib.device import autocast, within_quota
+from kdlib.models import convolves, evaluating, fingerprint, initialise, predict
+from kdlib.objectives import HardLabels, Learner, Objective
+from kdlib.objectives.teachers import Answers, known_answers
+from kdlib.training.capture import recorded, repeats, stream_of
+from kdlib.training.checkpoints import read_checkpoint, write_checkpoint
+from kdlib.training.epochs import Epochs
 from kdlib.training.optimisers import adamw, one_cycle, parameter_groups
-from kdlib.training.settings import (
-    check_answers,
-    check_apart,
-    check_parts,
-    check_settings,
-    check_teachers,
-    check_validation,
-    domain_rules,
-    plain,
-)
+from kdlib.training.progress import quiet
+from kdlib.training.settings import Place, Settings, as_python, check_run
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -110,84 +101,69 @@ def fit(
     training; during it, where the student's answers to `validate` are no numbers any more.
     """
     objective = HardLabels() if objective is None else objective
-    check_settings(
-        epochs=epochs, lr=lr, batch=batch, schedule=schedule, weight_decay=weight_decay,
-        order_seed=order_seed, seed=seed, until=until,
+    settings = Settings(epochs, lr, batch, order_seed, weight_decay, schedule, precision)
+    seed, until = as_python(seed), as_python(until)
+    place = check_run(
+        student, examples, objective, settings, seed=seed, until=until, validate=validate,
+        augment=augment, forward=forward, balanced=balanced, device=device,
     )  # fmt: skip
-    epochs, batch, order_seed, seed = map(plain, (epochs, batch, order_seed, seed))
-    lr, weight_decay, until = map(plain, (lr, weight_decay, until))
-    check_parts(student, examples, objective)
-    objective.check(examples)
-    check_answers(student, examples)
-    if validate is not None:
-        check_validation(validate, examples)
-    if augment is not None and not callable(augment):
-        raise ValueError(f"augment={augment!r}; expected a function (x, generator) -> x")
-    target = next(student.parameters()).device if device is None else pick(device)
-    per_domain, balanced = domain_rules(student, examples, forward, balanced)
-    check_teachers(objective, target)
-    check_apart(student, objective, redrawn=seed is not None, augmented=augment is not None)
-    precision = resolve_precision(precision, student, target)
-    if seed is not None:
-        initialise(student, seed)
-    student.to(target)
-    examples = examples.to(target)
-    if any(isinstance(module, nn.Conv2d) for module in student.modules()):
-        student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    settings = replace(settings, precision=place.precision)
 
-    sample = examples.batch(slice(0, 2))
-    learner = objective.build(student, sample, seed=seed or 0, per_domain=per_domain)
-    tables = {} if augment else _tables(objective, examples)
-    read = objective.reader(examples, tables)
-    steps = len(examples.order(batch, balanced=balanced))
-    optimizer = adamw(parameter_groups(learner, lr), weight_decay)
-    scheduler = one_cycle(optimizer, epochs * steps, schedule)
-    run = Run(student, precision=precision)
-    settings = {} if checkpoint is None else {
-        "objective": objective.key(), "examples": examples.fingerprint, "epochs": epochs,
-        "lr": lr, "per domain": per_domain, "balanced": balanced, "batch": batch,
-        "order_seed": order_seed, "schedule": schedule, "precision": precision,
-        "weight_decay": weight_decay, "augmented": augment is not None,
-        "start": fingerprint(student),
-    }  # fmt: skip
+    _place(student, seed, place)
+    examples = examples.to(place.device)
+    first = examples.batch(slice(0, 2))
+    learner = Learner.of(student, objective, first, seed=seed or 0, per_domain=place.per_domain)
+    known = {} if augment else known_answers(objective.teacher_taps(), examples)
+    passes = Epochs(examples, settings, balanced=place.balanced)
+    optimizer = adamw(parameter_groups(learner, settings.lr), settings.weight_decay)
+    scheduler = one_cycle(optimizer, passes.total_steps, settings.schedule)
+    exact = autocast(settings.precision, place.device)
+    run = Run(student, precision=settings.precision)
     state = {"learner": learner, "optimizer": optimizer, "scheduler": scheduler}
     if checkpoint is not None:
-        with contextlib.suppress(FileNotFoundError):  # none yet
-            run.history = resume(checkpoint, state, settings)
+        deciding = _deciding(student, examples, objective, settings, place, augment)
+        run.history = read_checkpoint(checkpoint, state, deciding)
 
-    def step(index: Tensor, done: float, x: Tensor | None = None) -> dict[str, Tensor]:
-        one = read(index) if x is None else read(index).changed(x)
-        with autocast(precision, target):
-            loss, terms = learner(one, {"progress": done}, tables)
+    def descend(batch: Batch, answers: Answers, done: float) -> dict[str, Tensor]:
+        with exact:
+            loss, terms = learner(batch, done, answers=answers)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         learner.after_step()
         return {"loss": loss.detach()} | {name: term.detach() for name, term in terms.items()}
 
-    take = Recorded(step, target, allowed=recordable(objective, examples))
+    def step(index: Tensor, done: float) -> dict[str, Tensor]:
+        answers = {teacher: seen[index] for teacher, seen in known.items()}
+        return descend(examples.batch(index), answers, done)
+
+    def augmented(x: Tensor, original: Batch, done: float) -> dict[str, Tensor]:
+        return descend(original.changed(x), {}, done)
+
+    take = recorded(
+        augmented if augment else step, place.device, allowed=repeats(objective, examples)
+    )
     started = time.perf_counter()
-    bar = tqdm(range(len(run.history), epochs), delay=1, leave=False, disable=quiet())
+    bar = tqdm(range(len(run.history), passes.count), delay=1, leave=False, disable=quiet())
     learner.train()
     try:
-        for epoch in bar:
+        for number in bar:
             if until is not None and _settled(run.history, until):
                 break
-            rows: list[dict[str, Tensor]] = []
-            generator = torch.Generator().manual_seed(epoch_seed(order_seed, epoch))
-            with seeded(epoch_seed(order_seed, epoch), target), take.stream():
-                order = examples.order(batch, generator, balanced=balanced)
-                for i, index in enumerate(order):
-                    given: list[Any] = [index, (epoch * steps + i) / (epochs * steps)]
-                    if augment is not None:
-                        x = examples.batch(index).x
-                        given.append(changed("augment", augment, x, generator))
-                    rows.append(take(*given))
+            epoch, rows = passes[number], list[dict[str, Tensor]]()
+            with epoch.seeded(), stream_of(take):
+                for index, done in epoch.batches():
+                    if augment is None:
+                        rows.append(take(index, done))
+                    else:
+                        original = examples.batch(index)
+                        x = changed("augment", augment, original.x, epoch.generator)
+                        rows.append(take(x, original, done))
                     scheduler.step()
-            run.history.append(_row(epoch + 1, rows, student, validate))
+            run.history.append(_row(number + 1, rows, student, validate))
             bar.set_postfix(loss=f"{run.history[-1]['loss']:.3f}")
             if checkpoint is not None:
-                keep(checkpoint, state, settings, run.history)
+                write_checkpoint(checkpoint, state, deciding, run.history)
     except KeyboardInterrupt:
         run.interrupted = True
     run.seconds = time.perf_counter() - started
@@ -210,6 +186,15 @@ def _row(
     return row
 
 
+def _place(student: nn.Module, seed: int | None, place: Place) -> None:
+    """The student, drawn anew where there is a seed, on its device and as convolutions like it."""
+    if seed is not None:
+        initialise(student, seed)
+    student.to(place.device)
+    if convolves(student):
+        student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
 def _settled(history: list[dict[str, float]], until: float) -> bool:
     if len(history) < 2:
         return False
@@ -217,23 +202,13 @@ def _settled(history: list[dict[str, float]], until: float) -> bool:
     return abs(now - before) <= until * abs(before)
 
 
-def epoch_seed(order_seed: int, epoch: int) -> int:
-    """Each epoch draws from a seed of its own, so that resuming needs no generator's state."""
-    return order_seed * 1_000_003 + epoch
-
-
-def quiet() -> bool:
-    """No progress bars in builds and tests (KDLIB_QUIET=1), nor where nobody watches."""
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    in_a_notebook = "IPKernelApp" in getattr(shell, "config", {})
-    watched = in_a_notebook or sys.stderr.isatty()
-    return os.environ.get("KDLIB_QUIET") == "1" or not watched
-
-
-def _tables(objective: Objective, examples: Examples) -> dict[nn.Module, TeacherTable]:
-    taps = objective.teacher_taps()
+def _deciding(
+    student: nn.Module, examples: Examples, objective: Objective, settings: Settings, place: Place,
+    augment: Augment | None,
+) -> dict[str, Any]:  # fmt: skip
+    """What a checkpoint must agree in with the run that goes on from it."""
     return {
-        teacher: tabulate(teacher, examples)
-        for teacher in objective.teachers()
-        if isinstance(teacher, nn.Module) and not taps.get(teacher)
-    }
+        "objective": objective.key(), "examples": examples.fingerprint, **asdict(settings),
+        "per domain": place.per_domain, "balanced": place.balanced,
+        "augmented": augment is not None, "start": fingerprint(student),
+    }  # fmt: skip

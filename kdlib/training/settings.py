@@ -1,6 +1,7 @@
 """What a run may be asked for, checked before anything is trained."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
@@ -9,50 +10,120 @@ from torch import nn
 
 from kdlib.data import Examples
 from kdlib.data.arguments import whole
+from kdlib.device import pick, resolve_precision
 from kdlib.losses.arguments import finite
-from kdlib.models import predict
+from kdlib.models import normalises, predict
 from kdlib.objectives import Objective, TeacherTable
 
 LARGEST_SEED = 2**40  # times a million, it still fits into a generator's seed
 
 
-def check_settings(
+@dataclass(frozen=True)
+class Settings:
+    """How students are trained: `fit`'s arguments of these names.
+
+    NumPy's numbers become Python's, as PyTorch and files take no others.
+    """
+
+    epochs: int
+    lr: float | Mapping[str, float]
+    batch: int
+    order_seed: int
+    weight_decay: float
+    schedule: str
+    precision: str
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            object.__setattr__(self, name, as_python(value))
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of all weights; ValueError where `lr` names several."""
+        if isinstance(self.lr, Mapping):
+            raise ValueError(
+                f"lr={self.lr!r}: a bank trains all weights at one rate; give a number, "
+                "or train each student with fit(…)"
+            )
+        return self.lr
+
+    def check(self) -> None:
+        """Raises ValueError for settings that nothing can be trained with."""
+        lr, epochs, batch = self.lr, self.epochs, self.batch
+        rates = list(lr.values()) if isinstance(lr, Mapping) else [lr]
+        sound = rates and all(finite(rate) and rate > 0 for rate in rates)
+        if not (whole(epochs, 1) and whole(batch, 1) and sound):
+            raise ValueError(
+                f"epochs={epochs!r}, batch={batch!r}, lr={lr!r}: expected whole numbers of at "
+                "least 1 and finite learning rates above 0 (to keep weights as they are, freeze "
+                "them)"
+            )
+        if not (finite(self.weight_decay) and self.weight_decay >= 0):
+            raise ValueError(
+                f"weight_decay={self.weight_decay!r}: expected a finite number of at least 0"
+            )
+        check_seed("order_seed", self.order_seed)
+        if self.schedule not in ("one-cycle", "constant"):
+            raise ValueError(f"schedule={self.schedule!r}: expected 'one-cycle' or 'constant'")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and how a run's steps are taken, as `check_run` found it out.
+
+    per_domain: each domain has a forward of its own · balanced: so are the batches.
+    """
+
+    device: torch.device
+    precision: str
+    per_domain: bool
+    balanced: bool
+
+
+def check_run(
+    student: nn.Module,
+    examples: Examples,
+    objective: Objective,
+    settings: Settings,
     *,
-    epochs: int,
-    lr: float | Mapping[str, float],
-    batch: int,
-    schedule: str,
-    weight_decay: float,
-    order_seed: int,
     seed: int | None = None,
     until: float | None = None,
-) -> None:
-    """Raises ValueError for settings that nothing can be trained with."""
-    rates = list(lr.values()) if isinstance(lr, Mapping) else [lr]
-    known = rates and all(finite(rate) and rate > 0 for rate in rates)
-    if not (whole(epochs, 1) and whole(batch, 1) and known):
-        raise ValueError(
-            f"epochs={epochs!r}, batch={batch!r}, lr={lr!r}: expected whole numbers of at least 1 "
-            "and finite learning rates above 0 (to keep weights as they are, freeze them)"
-        )
-    if not (finite(weight_decay) and weight_decay >= 0):
-        raise ValueError(f"weight_decay={weight_decay!r}: expected a finite number of at least 0")
-    check_seed("order_seed", order_seed)
+    validate: Examples | None = None,
+    augment: Any = None,
+    forward: str | None = None,
+    balanced: bool | None = None,
+    device: str | torch.device | None = None,
+) -> Place:
+    """All that `fit` asks of its arguments, before anything is changed; ValueError says what."""
+    settings.check()
     if seed is not None:
         check_seed("seed", seed)
-    if schedule not in ("one-cycle", "constant"):
-        raise ValueError(f"schedule={schedule!r}: expected 'one-cycle' or 'constant'")
-    if until is not None and (schedule == "one-cycle" or not (finite(until) and until > 0)):
+    if until is not None and (
+        settings.schedule == "one-cycle" or not (finite(until) and until > 0)
+    ):
         raise ValueError(
-            f"until={until!r} with schedule={schedule!r}: expected a share above 0, and "
+            f"until={until!r} with schedule={settings.schedule!r}: expected a share above 0, and "
             "schedule='constant' (a one-cycle run that stops early never comes down)"
         )
+    check_parts(student, examples, objective)
+    objective.check(examples)
+    check_answers(student, examples)
+    if validate is not None:
+        check_validation(validate, examples)
+    if augment is not None and not callable(augment):
+        raise ValueError(f"augment={augment!r}; expected a function (x, generator) -> x")
+    place = next(student.parameters()).device if device is None else pick(device)
+    per_domain, balanced = domain_rules(student, examples, forward, balanced)
+    check_teachers(objective, place)
+    check_apart(student, objective, redrawn=seed is not None, augmented=augment is not None)
+    precision = resolve_precision(settings.precision, student, place)
+    return Place(place, precision, per_domain, balanced)
 
 
-def plain(setting: Any) -> Any:
+def as_python(setting: Any) -> Any:
     """NumPy's numbers, those of a mapping too, as Python's: PyTorch and `save` take no others."""
     if isinstance(setting, Mapping):
-        return {name: plain(value) for name, value in setting.items()}
+        return {name: as_python(value) for name, value in setting.items()}
     if isinstance(setting, Integral):
         return int(setting)
     return float(setting) if isinstance(setting, Real) else setting
@@ -89,12 +160,12 @@ def check_parts(student: Any, examples: Any, objective: Any) -> None:
         )
 
 
-def _what(given: Any) -> str:
-    if isinstance(given, type):
-        return f"the class {given.__name__} (are brackets missing?)"
-    if callable(given) and not isinstance(given, nn.Module):
-        return f"the function {getattr(given, '__name__', given)} (is it to be called first?)"
-    return f"of type {type(given).__name__}"
+def _what(argument: Any) -> str:
+    if isinstance(argument, type):
+        return f"the class {argument.__name__} (are brackets missing?)"
+    if callable(argument) and not isinstance(argument, nn.Module):
+        return f"the function {getattr(argument, '__name__', argument)} (is it to be called first?)"
+    return f"of type {type(argument).__name__}"
 
 
 def check_answers(student: nn.Module, examples: Examples) -> None:
@@ -153,10 +224,7 @@ def domain_rules(
     if forward not in (None, "per_domain", "joint"):
         raise ValueError(f"forward={forward!r}: expected 'per_domain' or 'joint'")
     several = len(examples.domains) > 1
-    normed = any(
-        isinstance(module, nn.modules.batchnorm._BatchNorm) for module in student.modules()
-    )
-    per_domain = several and (normed if forward is None else forward == "per_domain")
+    per_domain = several and (normalises(student) if forward is None else forward == "per_domain")
     return per_domain, several if balanced is None else balanced
 
 

@@ -27,7 +27,7 @@ from kdlib.bank import train_bank
 from kdlib.data import Batch, Examples
 from kdlib.metrics import bnm, information_maximization_score, negative_entropy, snd
 from kdlib.models import cnn, fingerprint, initialise, mlp, predict
-from kdlib.objectives import HardLabels, Objective, SoftTargets
+from kdlib.objectives import HardLabels, Learner, Objective, SoftTargets
 from kdlib.training import fit
 
 TERMS: dict[str, Objective] = {
@@ -196,9 +196,9 @@ def test_gradient_reversal_by_finite_differences(kind, done: float, warm: float)
     """
     student = initialise(mlp(16, 5, 4).double(), 0)
     batch, strength = mixed(), 0.7
-    learner = kind("embedding", strength=strength, hidden=6, warm=warm).build(student, batch)
+    learner = Learner.of(student, kind("embedding", strength=strength, hidden=6, warm=warm), batch)
     learner.double()
-    discriminator = next(iter(learner.owned.values()))
+    discriminator = learner.owned.by_term[0]
     answers = student(batch.x).softmax(-1).detach()
 
     def loss() -> float:
@@ -213,7 +213,7 @@ def test_gradient_reversal_by_finite_differences(kind, done: float, warm: float)
         p = discriminator(shown).sigmoid()
         return -float(torch.where(batch.domain == 1, p, 1 - p).log().mean().detach())
 
-    total, _ = learner(batch, {"progress": done}, {})
+    total, _ = learner(batch, done)
     assert float(total.detach()) == pytest.approx(loss())
     total.backward()
     turned = -strength * ramp(done, warm=warm)
@@ -232,10 +232,12 @@ def test_gradient_reversal_by_finite_differences(kind, done: float, warm: float)
 
 
 def test_discriminator_is_small_and_without_batchnorm(source: Examples, target: Examples) -> None:
-    learner = DANN("embedding", hidden=7).build(cnn(2, 4), (source + target).batch(slice(0, 2)))
+    learner = Learner.of(
+        cnn(2, 4), DANN("embedding", hidden=7), (source + target).batch(slice(0, 2))
+    )
     sizes = [tuple(p.shape) for p in learner.owned.parameters()]
     assert sizes == [(7, 8), (7,), (1, 7), (1,)]
-    conditioned = CDAN("embedding", hidden=7).build(cnn(2, 4), source.batch(slice(0, 2)))
+    conditioned = Learner.of(cnn(2, 4), CDAN("embedding", hidden=7), source.batch(slice(0, 2)))
     assert next(conditioned.owned.parameters()).shape == (7, 8 * 4)
     assert not any("BatchNorm" in type(m).__name__ for m in learner.owned.modules())
 
@@ -248,7 +250,7 @@ def test_alignments_are_the_distances_of_the_two_clouds(term, gap, source, targe
     student = initialise(mlp(64, 6, 4), 0)
     both = source + target
     batch = both.batch(torch.randperm(len(both), generator=torch.Generator().manual_seed(0)))
-    loss, _ = term("embedding").build(student, batch)(batch, {"progress": 0.0}, {})
+    loss, _ = Learner.of(student, term("embedding"), batch)(batch)
     f_s, f_t = (student.stage1(student.normalise(e.batch().x).flatten(1)) for e in (source, target))
     torch.testing.assert_close(loss, gap(f_s, f_t), rtol=1e-4, atol=1e-6)
 
@@ -256,7 +258,7 @@ def test_alignments_are_the_distances_of_the_two_clouds(term, gap, source, targe
 @pytest.mark.parametrize("name", ["InformationMaximization", "MCC"])
 def test_answers_count_on_the_target_only(name: str, source: Examples, target: Examples) -> None:
     student, both = initialise(mlp(64, 6, 4), 0), source + target
-    loss, _ = TERMS[name].build(student, both.batch())(both.batch(), {"progress": 0.0}, {})
+    loss, _ = Learner.of(student, TERMS[name], both.batch())(both.batch())
     z = predict(student, target)
     by_hand = UNLABELLED[
         "information_maximization" if name[0] == "I" else "minimum_class_confusion"
@@ -266,8 +268,8 @@ def test_answers_count_on_the_target_only(name: str, source: Examples, target: E
 
 def test_without_diversity_it_is_entropy_alone(source: Examples, target: Examples) -> None:
     student, both = initialise(mlp(64, 6, 4), 0), source + target
-    alone = InformationMaximization(diversity=0).build(student, both.batch())
-    loss, _ = alone(both.batch(), {"progress": 0.0}, {})
+    alone = Learner.of(student, InformationMaximization(diversity=0), both.batch())
+    loss, _ = alone(both.batch())
     torch.testing.assert_close(loss, losses.entropy(predict(student, target)), rtol=1e-4, atol=1e-6)
 
 
@@ -356,9 +358,9 @@ def test_adversary_gets_the_domains_apart_and_the_encoder_together() -> None:
 
 def test_the_mean_teacher_follows_weights_and_buffers(source: Examples, target: Examples) -> None:
     student, both = initialise(cnn(2, 4), 0), source + target.unlabelled()
-    learner = MeanTeacher(decay=0.75).build(student, both.batch(slice(0, 2)), per_domain=True)
+    learner = Learner.of(student, MeanTeacher(decay=0.75), both.batch(slice(0, 2)), per_domain=True)
     learner.train()
-    (average,) = learner.owned.values()
+    (average,) = learner.owned.by_term
     start = copy.deepcopy(student)
     assert average.network is not student and not any(p.requires_grad for p in average.parameters())
     with torch.no_grad():
@@ -381,15 +383,15 @@ def test_the_mean_teacher_sees_originals_of_the_target(source: Examples, target:
     student = nn.Sequential(initialise(cnn(2, 4), 0), nn.Dropout(0.5))
     plain, both = copy.deepcopy(student[0]).train(), (source + target).batch()
     shown = both.changed(both.x.flip(-1))
-    learner = MeanTeacher().build(student, shown, per_domain=True).train()
+    learner = Learner.of(student, MeanTeacher(), shown, per_domain=True).train()
     student[1].eval()  # the student's own dropout, which would make its answers random here
-    loss, _ = learner(shown, {"progress": 0.0}, {})
+    loss, _ = learner(shown)
     away = both.domain == 1
     z_s, z_t = plain(shown.x[away]), plain(both.x[away])
     torch.testing.assert_close(loss, losses.probability_mse(z_s, z_t), rtol=1e-4, atol=1e-6)
     assert float(loss.detach()) > 1e-4
-    unsure = MeanTeacher(confidence=1.0).build(student, shown, per_domain=True).train()
-    assert float(unsure(shown, {"progress": 0.0}, {})[0].detach()) == 0
+    unsure = Learner.of(student, MeanTeacher(confidence=1.0), shown, per_domain=True).train()
+    assert float(unsure(shown)[0].detach()) == 0
 
 
 def test_a_mean_teacher_keeps_still_outside_its_run(source: Examples, target: Examples) -> None:
@@ -453,8 +455,8 @@ def test_terms_never_look_at_labels_of_the_target(name: str, source, target) -> 
     values = []
     for y in (target.y, target.y.roll(1)):
         batch = (source + target.labelled_as(y)).batch()
-        learner = TERMS[name].build(student, batch)
-        values.append(learner(batch, {"progress": 0.5}, {})[0])
+        learner = Learner.of(student, TERMS[name], batch)
+        values.append(learner(batch, 0.5)[0])
     assert torch.equal(*values)
 
 

@@ -14,7 +14,7 @@ from kdlib.data import Examples
 from kdlib.losses import hard_labels
 from kdlib.models import MLP, fingerprint, mlp, predict
 from kdlib.objectives import HardLabels, SoftTargets
-from kdlib.objectives.term import Term
+from kdlib.objectives.algebra import Term
 from kdlib.training import files, fit
 
 

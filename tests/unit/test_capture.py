@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from kdlib.adaptation import CORAL
 from kdlib.bank import Bank, train_bank
-from kdlib.bank.engines import Settings
-from kdlib.bank.groups import make_group
+from kdlib.bank.planning import make_group
 from kdlib.data import Examples, jitter
 from kdlib.models import MLP, cnn, mlp, predict
 from kdlib.objectives import (
@@ -46,7 +45,8 @@ from kdlib.objectives import (
     Variational,
     progress,
 )  # fmt: skip
-from kdlib.training import Run, capture, fit, loop, optimisers
+from kdlib.training import Run, capture, epochs, fit, loop, optimisers
+from kdlib.training.settings import Settings
 
 Recording = Callable[[], contextlib.AbstractContextManager[list[int]]]
 
@@ -388,7 +388,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> str:
     Only what reads values is set aside: searching tables, counting domains, a row of history.
     """
     nothing = contextlib.nullcontext()
-    monkeypatch.setattr(loop, "seeded", lambda *_: nothing)
+    monkeypatch.setattr(epochs, "seeded", lambda *_: nothing)
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nothing)
     monkeypatch.setattr(loop, "adamw", lambda groups, _: torch.optim.SGD(groups))
     monkeypatch.setattr(loop, "_row", lambda *_: {"loss": 0.0})
@@ -437,7 +437,7 @@ def test_a_bank_is_where_its_images_are(monkeypatch: pytest.MonkeyPatch) -> None
     images = blobs(64)
     _ = images.ids
     monkeypatch.setattr(HardLabels, "validate", lambda *_: None)  # it reads labels
-    monkeypatch.setattr("kdlib.bank.groups.check_answers", lambda *_: None)  # so does this
+    monkeypatch.setattr("kdlib.bank.planning.check_answers", lambda *_: None)  # so does this
     settings = Settings(1, 1e-2, 16, 0, 0.0, "one-cycle", "fp32")
     axes: dict[str, list[Any]] = {"T": [1.0, 2.0]}
     group = make_group(

@@ -5,7 +5,6 @@ import itertools
 import pytest
 import torch
 from blobs import blobs
-from torch import nn
 
 from kdlib.bank import train_bank
 from kdlib.data import Examples
@@ -58,12 +57,12 @@ def test_each_domain_has_a_forward_of_its_own(both: Examples) -> None:
     batch = Examples(both.x.repeat(1, 1, 2, 2), both.y, both.domain)[order].batch()
     answers = {}
     for per_domain in (True, False):
-        learner = Learner(student, HardLabels(), nn.ModuleDict(), per_domain=per_domain).train()
+        learner = Learner(student, HardLabels(), per_domain=per_domain).train()
         kept: dict[str, torch.Tensor] = {}
         head = student.head.register_forward_hook(
             lambda _, __, z, kept=kept: kept.update({str(len(z)): z.detach()})
         )
-        learner(batch, {"progress": 0.0}, {})
+        learner(batch)
         head.remove()
         answers[per_domain] = kept
     assert set(answers[True]) == {"320", "50"}

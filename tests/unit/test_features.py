@@ -22,6 +22,7 @@ from kdlib.objectives import (
     HardLabels,
     Hint,
     KernelSimilarity,
+    Learner,
     NeuronSelectivity,
     Objective,
     ParameterKL,
@@ -397,7 +398,7 @@ def upscaled(network: nn.Module) -> nn.Module:
 
 
 def call(objective: Objective, student: nn.Module, batch: Batch) -> Tensor:
-    return objective.build(student, batch)(batch, {"progress": 0.0}, {})[0]
+    return Learner.of(student, objective, batch)(batch)[0]
 
 
 @pytest.mark.parametrize("term", TERMS)
@@ -412,8 +413,8 @@ def test_every_term_pairs_every_kind_of_layer(term: type, kinds: str, train: Exa
         "mixed": (image, upscaled(cnn(3, 4)), {"1.stage1": "1.stage1", "1.embedding": "1.stage2"}),
     }[kinds]
     batch = train.batch(slice(0, 16))
-    learner = term(teacher, layers).build(initialise(student, 0), batch)
-    loss = learner(batch, {"progress": 0.0}, {})[0]
+    learner = Learner.of(initialise(student, 0), term(teacher, layers), batch)
+    loss = learner(batch)[0]
     loss.backward()
     assert loss.shape == () and loss.isfinite()
     assert any(p.grad is not None and p.grad.any() for p in student.parameters())
@@ -434,7 +435,7 @@ def test_equal_shapes_need_no_projector(teacher: MLP, train: Examples) -> None:
         (Contrastive(teacher, pair), losses.contrastive),
         (NeuronSelectivity(teacher, pair), losses.neuron_selectivity),
     ):
-        assert not len(term.build(student, batch).owned)
+        assert list(Learner.of(student, term, batch).owned.by_term) == [None]
         torch.testing.assert_close(call(term, student, batch), loss(f_s, f_t))
     both = {"stage1": "stage1", "head": "head"}
     z_s, z_t = student(batch.x), teacher(batch.x)
@@ -447,8 +448,8 @@ def test_equal_shapes_need_no_projector(teacher: MLP, train: Examples) -> None:
 
 def test_a_projector_is_the_objectives_and_learns(teacher: MLP, train: Examples) -> None:
     student = mlp(16, 8, 4)
-    learner = Hint(teacher, {"stage1": "stage1"}).build(initialise(student, 0), train.batch())
-    ((projector,),) = learner.owned.values()
+    learner = Learner.of(initialise(student, 0), Hint(teacher, {"stage1": "stage1"}), train.batch())
+    ((projector,),) = learner.owned.by_term
     assert projector.weight.shape == (32, 8)
     assert not any("projector" in name for name in student.state_dict())
     run = fit(student, train, Hint(teacher, {"stage1": "stage1"}), epochs=5, seed=0, batch=32)
@@ -462,8 +463,8 @@ def test_foreign_networks_by_taps(train: Examples) -> None:
     layers = {"stage2": "layer1.1.bn2", "stage3": "layer2"}
     formula = HardLabels() + Hint(resnet, layers) + Attention(resnet, layers)
     formula = formula + Flow(resnet, layers) + Cosine(resnet, {"embedding": "avgpool"})
-    learner = formula.build(student, batch)
-    learner(batch, {"progress": 0.0}, {})[0].backward()
+    learner = Learner.of(student, formula, batch)
+    learner(batch)[0].backward()
     assert all(p.grad is None for p in resnet.parameters())
     assert student.stage1[0].weight.grad.any()
 
@@ -472,11 +473,12 @@ def test_a_table_keeps_features(teacher: MLP, train: Examples) -> None:
     table = tabulate(teacher, train, taps=["stage1"], size=100)
     part = train[torch.arange(50).flip(0)].batch()
     live = observe(teacher, part.x, ["stage1"])
-    seen = table.look(part.ids, ["stage1"])
+    seen = table.observation(part.ids, ["stage1"])
     assert seen is not None
     torch.testing.assert_close(seen.features["stage1"], live.features["stage1"].detach())
     torch.testing.assert_close(seen.logits, live.logits.detach())
-    assert table.look(part.ids, ["head"]) is None and table.look(None, ["stage1"]) is None
+    assert table.observation(part.ids, ["head"]) is None
+    assert table.observation(None, ["stage1"]) is None
     alone = TeacherTable(table.ids, table.logits, None, "kept", table.features)
     pair, student = {"stage1": "stage1"}, initialise(mlp(16, 8, 4), 0)
     ours, live_loss = (call(Hint(one, pair), student, part) for one in (alone, teacher))
@@ -487,7 +489,7 @@ def test_a_table_keeps_features(teacher: MLP, train: Examples) -> None:
     assert len({table.key(), other.key(), tabulate(teacher, train).key()}) == 3
     assert table.to(torch.device("cpu")).features.keys() == {"stage1"}
     with pytest.raises(ValueError, match=r"layers \['head'\]"):
-        Hint(alone, {"head": "head"}).build(student, part)
+        Learner.of(student, Hint(alone, {"head": "head"}), part)
 
 
 def test_cosine_of_two_views(teacher: MLP, train: Examples) -> None:
@@ -520,7 +522,7 @@ def test_terms_read_compare_and_are_keyed(teacher: MLP) -> None:
 def test_layers_that_cannot_be_paired(teacher: MLP, train: Examples) -> None:
     student, batch = Tokens(), train.batch(slice(0, 4))
     with pytest.raises(ValueError) as error:
-        Hint(teacher, {"tokens": "stage1"}).build(student, batch)
+        Learner.of(student, Hint(teacher, {"tokens": "stage1"}), batch)
     said = str(error.value)
     assert "cannot pair 'tokens', of shape (1, 16) per image" in said
     assert "The student has flat (16,), head (4,)" in said

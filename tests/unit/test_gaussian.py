@@ -20,7 +20,7 @@ from kdlib.adaptation.clouds import (
 from kdlib.adaptation.gaussian import GaussianTerm, gaussian_transfer, noise
 from kdlib.data import Examples
 from kdlib.models import MLP, fingerprint, mlp, predict
-from kdlib.objectives import HardLabels
+from kdlib.objectives import HardLabels, Learner
 from kdlib.training import fit
 
 ONCE = {"epochs": 1, "until": None}
@@ -173,9 +173,9 @@ def test_the_terms_gradient_is_that_of_the_noiseless_hint_on_average(
     def gradient(noise_std: float, ratio: float, steps: int) -> Tensor:
         torch.manual_seed(0)
         term = GaussianTerm(cloud, noise_std=noise_std, noise_ratio=ratio)
-        learner = term.build(student, both.batch(slice(0, 2)))
+        learner = Learner.of(student, term, both.batch(slice(0, 2)))
         for _ in range(steps):
-            learner(both.batch(), {"progress": 0.0}, {})[0].backward()
+            learner(both.batch())[0].backward()
             learner.after_step()
         (B,) = [p.grad for name, p in learner.named_parameters() if name.endswith("B.weight")]
         student.zero_grad()
@@ -193,8 +193,8 @@ def test_the_terms_gradient_is_that_of_the_noiseless_hint_on_average(
 
 
 def first_loss(term: GaussianTerm, student: nn.Module, examples: Examples) -> Tensor:
-    learner = term.build(student, examples.batch(slice(0, 2)))
-    return learner(examples.batch(), {"progress": 0.0}, {})[0]
+    learner = Learner.of(student, term, examples.batch(slice(0, 2)))
+    return learner(examples.batch())[0]
 
 
 @pytest.mark.parametrize("noise_at", ["target", "feature"])
@@ -203,13 +203,13 @@ def test_the_noiseless_term_by_hand(
 ) -> None:
     term = GaussianTerm(cloud, noise_at, noise_std=0.0)
     examples = target.unlabelled().as_domain(1)
-    learner = term.build(student, examples.batch(slice(0, 2)))
+    learner = Learner.of(student, term, examples.batch(slice(0, 2)))
     with torch.no_grad():
         mu = predict(cloud.feature_map, target)
         m, x = cloud.standardise(mu), examples.batch().x
         if noise_at == "target":
             f_s = student.stage1(student.flatten(student.normalise(x)))
-            values = (learner.owned["0:GaussianTerm"].B(f_s) - m).square().mean(-1)
+            values = (learner.owned.by_term[0].B(f_s) - m).square().mean(-1)
         else:
             p, q = cloud.feature_map.head(mu).softmax(-1), student(x).softmax(-1)
             values = (p * (p / q).log()).sum(-1)
@@ -248,10 +248,10 @@ def test_the_images_noise_is_fresh_in_each_step_and_the_classes_is_not(
     examples = target.as_domain(1)
     for ratio, fresh in ((0.0, True), (1.0, False)):
         term = GaussianTerm(cloud, noise_ratio=ratio)
-        learner = term.build(student, examples.batch(slice(0, 2)))
+        learner = Learner.of(student, term, examples.batch(slice(0, 2)))
         values = []
         for _ in range(3):
-            values.append(learner(examples.batch(), {"progress": 0.0}, {})[0].item())
+            values.append(learner(examples.batch())[0].item())
             learner.after_step()
         assert (len(set(values)) == 3) is fresh
 

@@ -16,6 +16,7 @@ from kdlib.objectives import (
     JensenShannon,
     KernelSimilarity,
     LearnedTemperature,
+    Learner,
     LogitMSE,
     Objective,
     ProbabilityMSE,
@@ -49,10 +50,9 @@ class Counting(nn.Module):
         return self.network(x)
 
 
-def call(objective: Objective, student: nn.Module, batch: Batch, tables=None, **bindings):
+def call(objective: Objective, student: nn.Module, batch: Batch, **symbols):
     """The loss and its named terms, as `fit` asks for them."""
-    learner = objective.build(student, batch)
-    return learner(batch, {"progress": 0.0, **bindings}, tables or {})
+    return Learner.of(student, objective, batch)(batch, symbols=symbols)
 
 
 def every_term(teacher: nn.Module) -> list[Objective]:
@@ -142,7 +142,8 @@ def test_it_says_what_it_speaks_of(teacher: MLP) -> None:
     )  # fmt: skip
     assert formula.symbols() == [alpha, T]
     assert formula.teachers() == [teacher, other]
-    assert formula.teacher_taps() == {teacher: ("head",)} and formula.student_taps() == ("stage1",)
+    assert formula.teacher_taps() == {teacher: ("head",), other: ()}
+    assert formula.student_taps() == ("stage1",)
 
 
 def test_the_key_sees_all_that_decides_a_result(teacher: MLP) -> None:
@@ -215,27 +216,27 @@ def test_terms_on_layers_use_what_the_objective_owns(teacher: MLP, train: Exampl
     f_s = observe(student, batch.x, ["stage1"]).features["stage1"]
     f_t = observe(teacher, batch.x, ["stage1"]).features["stage1"]
     centres = losses.class_centres(f_t.detach(), batch.y)
-    learner = KernelSimilarity(teacher, HINT, centres, 0.1, 2).build(student, batch)
-    ((projector,),) = learner.owned.values()
+    learner = Learner.of(student, KernelSimilarity(teacher, HINT, centres, 0.1, 2), batch)
+    ((projector,),) = learner.owned.by_term
     assert projector.weight.shape == (32, 8)
-    loss, _ = learner(batch, {"progress": 0.0}, {})
+    loss, _ = learner(batch)
     expected = losses.kernel_similarity(projector(f_s), f_t, centres, 0.1, 2)
     torch.testing.assert_close(loss, expected)
     loss.backward()
     assert projector.weight.grad.abs().sum() > 0
 
-    learner = Variational(teacher, HINT).build(student, batch)
-    ((regression,),) = learner.owned.values()
-    loss, _ = learner(batch, {"progress": 0.0}, {})
+    learner = Learner.of(student, Variational(teacher, HINT), batch)
+    ((regression,),) = learner.owned.by_term
+    loss, _ = learner(batch)
     torch.testing.assert_close(loss, losses.variational(*regression(f_s), f_t))
 
 
 def test_progress_is_bound_by_the_loop(teacher: MLP, train: Examples) -> None:
     student, batch = initialise(mlp(16, 8, 4), 0), train.batch(slice(0, 32))
-    learner = SoftTargets(teacher, 8 - 7 * progress).build(student, batch)
+    learner = Learner.of(student, SoftTargets(teacher, 8 - 7 * progress), batch)
     for done, T in ((0.0, 8.0), (1.0, 1.0)):
         expected = losses.soft_targets(student(batch.x), teacher(batch.x), T)
-        torch.testing.assert_close(learner(batch, {"progress": done}, {})[0], expected)
+        torch.testing.assert_close(learner(batch, done)[0], expected)
 
 
 # ---- teachers ------------------------------------------------------------------------------------
@@ -244,14 +245,14 @@ def test_progress_is_bound_by_the_loop(teacher: MLP, train: Examples) -> None:
 def test_a_teacher_is_held_and_not_owned(teacher: MLP, train: Examples) -> None:
     student, batch = mlp(16, 8, 4), train.batch(slice(0, 32))
     for objective in every_term(teacher):
-        learner = objective.build(student, batch)
+        learner = Learner.of(student, objective, batch)
         assert all(module is not teacher for module in learner.modules())
         theirs = {id(parameter) for parameter in teacher.parameters()}
         assert not theirs & {id(parameter) for parameter in learner.parameters()}
         assert not any("teacher" in name for name in learner.state_dict())
         learner.train()
         assert not teacher.training
-        learner(batch, {"progress": 0.0}, {})[0].backward()
+        learner(batch)[0].backward()
         assert all(parameter.grad is None for parameter in teacher.parameters()), str(objective)
 
 
@@ -259,17 +260,18 @@ def test_three_terms_cost_one_forward(teacher: MLP, train: Examples) -> None:
     counting = Counting(teacher)
     student, batch = mlp(16, 8, 4), train.batch(slice(0, 32))
     formula = SoftTargets(counting, 4) + LogitMSE(counting) + 0.5 * ReverseKL(counting, 2)
-    learner = formula.build(student, batch)
-    learner(batch, {"progress": 0.0}, {})
+    learner = Learner.of(student, formula, batch)
+    answers = {}
+    learner(batch, answers=answers)
+    assert counting.asked == 1 and list(answers) == [counting]
+    learner(batch, answers=answers)  # which are known now
     assert counting.asked == 1
-    learner(batch, {"progress": 0.0}, {})  # the batch remembers
-    assert counting.asked == 1
-    learner(train.batch(slice(0, 32)), {"progress": 0.0}, {})
+    learner(train.batch(slice(0, 32)))
     assert counting.asked == 2
     with_layer = formula + Variational(counting, {"stage1": "network.stage1"})
-    learner = with_layer.build(student, batch)
+    learner = Learner.of(student, with_layer, batch)
     counting.asked = 0
-    learner(train.batch(slice(0, 32)), {"progress": 0.0}, {})
+    learner(train.batch(slice(0, 32)))
     assert counting.asked == 1
 
 
@@ -300,7 +302,7 @@ def test_an_augmented_batch_never_takes_a_tables_answer(teacher: MLP, train: Exa
     student, batch = mlp(16, 8, 4), train.batch(slice(0, 32))
     changed = batch.changed(batch.x.flip(-1))
     counting.asked = 0
-    loss, _ = call(LogitMSE(counting), student, changed, {counting: table})
+    loss, _ = call(LogitMSE(table), student, changed)
     torch.testing.assert_close(loss, losses.logit_mse(student(changed.x), teacher(changed.x)))
     assert counting.asked == 1
     loss, _ = call(SoftTargets(table, 2), student, changed)
@@ -326,10 +328,10 @@ def test_a_table_without_network_says_what_it_cannot_do(teacher: MLP, train: Exa
 def test_a_teacher_answers_in_eval_mode_and_float32(train: Examples) -> None:
     noisy = initialise(mlp(16, 64, 4, dropout=0.5), 0).train()
     student, batch = mlp(16, 8, 4), train.batch(slice(0, 32))
-    learner = LogitMSE(noisy).build(student, batch)
+    learner, answers = Learner.of(student, LogitMSE(noisy), batch), {}
     with torch.autocast("cpu", torch.bfloat16):
-        learner(batch, {"progress": 0.0}, {})
-    (seen,) = batch.memory.values()
+        learner(batch, answers=answers)
+    (seen,) = answers.values()
     assert seen.logits.dtype == torch.float32 and not seen.logits.requires_grad and noisy.training
     torch.testing.assert_close(seen.logits, noisy.eval()(batch.x), rtol=1e-6, atol=1e-6)
 
@@ -351,13 +353,14 @@ def test_projectors_disturb_neither_randomness_nor_batchnorm(train: Examples) ->
     formula = Variational(teacher, {"embedding": "embedding"}) + SoftTargets(
         teacher, LearnedTemperature()
     )
-    one, two = (formula.build(student.train(), images.batch(), seed=3) for _ in range(2))
+    one, two = (Learner.of(student.train(), formula, images.batch(), seed=3) for _ in range(2))
     assert torch.equal(torch.rand(2), expected) and student.training
     after = {k: v for n in (student, teacher) for k, v in n.state_dict(prefix=str(id(n))).items()}
     assert all(torch.equal(before[name], after[name]) for name in before)
-    weights = [learner.owned["0:Variational"][0].mean.weight for learner in (one, two)]
+    weights = [learner.owned.by_term[0][0].mean.weight for learner in (one, two)]
     assert torch.equal(*weights)
-    other = formula.build(student, images.batch(), seed=4).owned["0:Variational"][0].mean.weight
+    another = Learner.of(student, formula, images.batch(), seed=4)
+    other = another.owned.by_term[0][0].mean.weight
     assert not torch.equal(weights[0], other)
     assert weights[0].requires_grad
 
@@ -368,10 +371,10 @@ def test_a_learned_temperature_is_one_however_often_it_stands(
     warm = LearnedTemperature(2, 6)
     student, batch = mlp(16, 8, 4), train.batch(slice(0, 32))
     formula = SoftTargets(teacher, warm) + ReverseKL(teacher, warm)
-    learner = formula.build(student, batch)
+    learner = Learner.of(student, formula, batch)
     extra = len(list(learner.parameters())) - len(list(student.parameters()))
     assert extra == 1
-    loss, terms = learner(batch, {"progress": 0.0}, {})
+    loss, terms = learner(batch)
     assert terms["T_adversarial[2, 6]"].item() == 4.0  # the middle
     z_s, z_t = student(batch.x), teacher(batch.x)
     expected = losses.soft_targets(z_s, z_t, 4) + losses.reverse_kl(z_s, z_t, 4)
@@ -388,9 +391,9 @@ def test_adversarial_and_descended_temperatures_have_opposite_slopes(
     slopes = []
     for adversarial in (True, False):
         warm = LearnedTemperature(1, 8, adversarial=adversarial)
-        learner = SoftTargets(teacher, warm).build(student, batch)
-        learner(batch, {"progress": 0.0}, {})[0].backward()
-        slopes.append(float(learner.owned["T0"].theta.grad))
+        learner = Learner.of(student, SoftTargets(teacher, warm), batch)
+        learner(batch)[0].backward()
+        slopes.append(float(learner.owned.temperatures[0].theta.grad))
     assert slopes[0] == pytest.approx(-slopes[1]) and slopes[0] != 0
 
 
@@ -578,7 +581,7 @@ def test_a_table_of_one_layer(teacher: MLP, train: Examples) -> None:
 def test_an_unknown_layer_is_named_before_training(teacher: MLP, train: Examples) -> None:
     for layers in ({"stag1": "stage1"}, {"stage1": "stag1"}):
         with pytest.raises(ValueError, match=r"'stag1' is no module of MLP.*'stage1'"):
-            Variational(teacher, layers).build(mlp(16, 8, 4), train.batch(slice(0, 2)))
+            Learner.of(mlp(16, 8, 4), Variational(teacher, layers), train.batch(slice(0, 2)))
 
 
 # ---- mistakes that real projects ship ------------------------------------------------------------

@@ -145,7 +145,7 @@ def test_frozen_last_layers_still_pass_the_gradient_on(network: CNN) -> None:
 
 
 def test_a_frozen_batchnorm_stays_in_eval_and_only_a_frozen_one(network: CNN) -> None:
-    learner = Learner(freeze(network, "stage1"), HardLabels(), nn.ModuleDict())
+    learner = Learner(freeze(network, "stage1"), HardLabels())
     learner.train()
     modes = [network.stage1[2].training, network.stage2[2].training, network.training]
     assert modes == [False, True, True]
@@ -165,7 +165,7 @@ def test_validation_does_not_wake_a_frozen_batchnorm(network: CNN) -> None:
 
 def test_a_batchnorm_without_weights_is_not_taken_for_frozen() -> None:
     network = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(16, affine=False), nn.Linear(16, 4))
-    learner = Learner(network, HardLabels(), nn.ModuleDict()).train()
+    learner = Learner(network, HardLabels()).train()
     assert learner.student[1].training
 
 

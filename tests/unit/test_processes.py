@@ -14,7 +14,7 @@ import torch
 from blobs import blobs
 from torch import nn
 
-from kdlib.bank import Bank, engines, train_bank
+from kdlib.bank import Bank, train_bank
 from kdlib.bank.processes import each, side_by_side
 from kdlib.data import Examples
 from kdlib.models import cnn
@@ -191,7 +191,7 @@ def test_a_bank_of_convolutions_is_the_same_side_by_side(
 ) -> None:
     alone = bank(images)
     drawn = torch.rand(())
-    monkeypatch.setattr(engines, "side_by_side", lambda: 2)
+    monkeypatch.setattr("kdlib.bank.sequential.side_by_side", lambda: 2)
     both = bank(images)
     assert torch.rand(()) == drawn, "a bank draws nothing that others would miss"
     assert alone.engine == both.engine == "sequential"
@@ -206,7 +206,7 @@ def test_a_bank_of_convolutions_is_the_same_side_by_side(
 def test_students_are_shown_as_they_come_and_a_stop_keeps_them(
     images: Examples, monkeypatch: pytest.MonkeyPatch, processes: int
 ) -> None:
-    monkeypatch.setattr(engines, "side_by_side", lambda: processes)
+    monkeypatch.setattr("kdlib.bank.sequential.side_by_side", lambda: processes)
     seen: list[tuple[float, int]] = []
 
     def watch(done: float, errors: dict[str, torch.Tensor]) -> bool:

@@ -29,7 +29,7 @@ from kdlib.objectives import (
     tabulate,
 )
 from kdlib.training import files, fit, load, save
-from kdlib.training.loop import epoch_seed
+from kdlib.training.epochs import epoch_seed
 
 
 def bigger(examples: Examples, size: int = 8) -> Examples:
@@ -466,11 +466,11 @@ def test_a_cache_that_may_not_be_read_costs_only_a_warning(
     def refuse(path: Path, *how: object, **also: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
-    assert cache.read(tmp_path / "none.pt") is None
+    assert cache.find_bank(tmp_path / "none.pt") is None
     monkeypatch.setattr(Path, "open", refuse)
     monkeypatch.setattr(Path, "exists", refuse)
     with pytest.warns(UserWarning, match=r"could not be read .*the bank is trained anew"):
-        assert cache.read(tmp_path / "x.pt") is None
+        assert cache.find_bank(tmp_path / "x.pt") is None
 
 
 # ---- bad input -----------------------------------------------------------------------------------

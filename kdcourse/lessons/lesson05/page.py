@@ -132,7 +132,7 @@ torch.testing.assert_close(by_hand, losses.hint(P(f_s), f_t))
 
 # %%
 top = {"stage2": "embedding"}
-learner = Hint(teacher, top).build(student, labelled.batch())
+learner = objectives.Learner.of(student, Hint(teacher, top), labelled)
 print(Hint(teacher, top), "owns", [tuple(p.shape) for p in learner.owned.parameters()])
 
 # %% [markdown]
@@ -733,7 +733,7 @@ claim("05.7", text, holds, measured={"hint, times": times[0], "cosine, times": t
 
 # %%
 try:
-    Hint(teacher, {"stage3": "embedding"}).build(student, labelled.batch())
+    objectives.Learner.of(student, Hint(teacher, {"stage3": "embedding"}), labelled)
 except ValueError as error:
     print(error)
 

@@ -155,7 +155,7 @@ def by_hand(z_s, z_t, y, T, lam):
 # %%
 objective = (1 - lam) * HardLabels() + lam * SoftTargets(table, T)
 some = both.split(300)[0].batch()
-library, _ = objective.build(tiny, some)(some, {"progress": 0.0}, {})
+library, _ = objective(tiny, some)
 hand = by_hand(tiny(some.x), table.find(some.ids), some.y, T, lam)
 torch.testing.assert_close(library, hand)
 
@@ -754,7 +754,7 @@ def noisy_term(knob, cloud, g, log_q, mu, eps_i, eps_c):
 # %%
 one, some = alone.network(seed=seed), target[:32].as_domain(1).batch()
 quiet = gaussian.GaussianTerm(cloud, noise_at="feature", noise_std=0.0)
-library, _ = (1.0 * quiet).build(one, some)(some, {"progress": 0.0}, {})
+library, _ = objectives.Learner.of(one, quiet, some)(some)
 knob = columns({"quiet": dict(noise_at="feature", noise_std=0.0)})
 none = torch.zeros(1, 32, len(cloud.S))  # no noise of images, nor of classes; no g
 hand = noisy_term(knob, cloud, none, one(some.x).log_softmax(-1), mu[:32], none, none)

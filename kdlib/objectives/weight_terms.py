@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from kdlib import losses
-from kdlib.objectives.step import Step
+from kdlib.objectives.algebra import Term
+from kdlib.objectives.learner import Step
 from kdlib.objectives.teachers import Teacher
-from kdlib.objectives.term import Term
 
 
 class _OnWeights(Term):

@@ -10,8 +10,8 @@ from kdlib import losses
 from kdlib.data import Batch
 from kdlib.models import observe
 from kdlib.objectives.layers import OnLayers, Pair
+from kdlib.objectives.learner import Step
 from kdlib.objectives.pairing import projector
-from kdlib.objectives.step import Step
 from kdlib.objectives.symbols import Number
 from kdlib.objectives.teachers import Teacher, ask
 
@@ -47,10 +47,10 @@ class Cosine(OnLayers):
         seen, original = super().features(step), step.batch.original
         if original is None or self.b == 0:
             return seen
-        plain = Batch(original, step.batch.y, step.batch.domain)
+        unchanged = Batch(original, step.batch.y, step.batch.domain)
         a, b = step.value(self.a), step.value(self.b)
         ours = observe(step.student, original, self.student_taps()).features
-        theirs = ask(self.teacher, plain, self.layers.values(), step.tables).features
+        theirs = ask(self.teacher, unchanged, self.layers.values()).features
         return [
             (a * ours[s] + b * f_s, a * theirs[t] + b * f_t)
             for (s, t), (f_s, f_t) in zip(self.layers.items(), seen, strict=True)

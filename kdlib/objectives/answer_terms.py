@@ -10,10 +10,10 @@ from kdlib import losses
 from kdlib.data import Examples
 from kdlib.losses.arguments import check_fraction, check_temperature
 from kdlib.objectives import symbols
-from kdlib.objectives.step import Step
+from kdlib.objectives.algebra import Term
+from kdlib.objectives.learner import Step
 from kdlib.objectives.symbols import Number
 from kdlib.objectives.teachers import Teacher
-from kdlib.objectives.term import Term
 
 
 def _check_labelled(term: str, examples: Examples) -> None:

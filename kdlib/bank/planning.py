@@ -1,0 +1,89 @@
+"""Which students are trained together, by which engine, and in which precision."""
+
+import copy
+import itertools
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from kdlib.bank.axes import arguments
+from kdlib.bank.fast import matches
+from kdlib.bank.group import Group
+from kdlib.device import check_precision, has_bf16
+from kdlib.models import convolves
+from kdlib.objectives import Objective, Symbol
+from kdlib.training.settings import Settings, check_answers, check_parts
+
+
+def make_group(
+    objective: Any, student: Any, examples: Any, axes: dict[str, list[Any]], symbolic: list[str],
+    seeds: list[int], state: dict[str, Any], settings: Settings,
+) -> Group:  # fmt: skip
+    """The students that share a structure: all cells of the symbolic axes, times seeds."""
+    formula = objective
+    if callable(objective) and not isinstance(objective, Objective | nn.Module):
+        formula = objective(**{n: state.get(n, Symbol(n)) for n in arguments(objective)})
+    if callable(examples):
+        examples = examples(**{name: state[name] for name in arguments(examples)})
+    settings = replace(settings, **{n: v for n, v in state.items() if n in vars(settings)})
+    _ = settings.rate  # one, and not a mapping
+    settings.check()
+
+    def build() -> nn.Module:
+        if isinstance(student, nn.Module) or not callable(student):
+            return copy.deepcopy(student)
+        network = student(**{name: state[name] for name in arguments(student)})
+        return copy.deepcopy(network)  # it may be one network each time
+
+    network = build()
+    check_parts(network, examples, formula)
+    cells = list(itertools.product(*(axes[name] for name in symbolic)))
+    for cell in cells:
+        formula.check(examples, dict(zip(symbolic, cell, strict=True)))
+    check_answers(network, examples)
+    dtype = next(network.parameters()).dtype
+    bindings = {
+        name: torch.tensor(
+            [c[i] for c in cells for _ in seeds], dtype=dtype, device=examples.device
+        )
+        for i, name in enumerate(symbolic)
+    }
+    all_seeds = [seed for _ in cells for seed in seeds]
+    return Group(formula, build, examples, all_seeds, bindings, settings, state)
+
+
+def choose_engine(group: Group) -> str:
+    """The engine for "auto": the fast one where it can, fits one by one where vmap cannot."""
+    network = group.build()
+    if matches(group.objective, network, group.examples):
+        return "fast"
+    on_cpu = group.examples.device.type == "cpu"
+    alone = (convolves(network) and on_cpu) or group.objective.one_by_one
+    return "sequential" if alone else "reference"
+
+
+def check_engine(group: Group) -> None:
+    """Raises ValueError where the group's engine cannot train it."""
+    if group.engine == "fast" and not matches(group.objective, group.build(), group.examples):
+        raise ValueError(
+            f"the fast engine trains mlp(…) students without dropout under HardLabels and "
+            f"SoftTargets, not {type(group.build()).__name__} under {group.objective}; "
+            "use engine='auto'"
+        )
+    if group.engine == "reference" and group.objective.one_by_one:
+        raise ValueError(
+            f"the reference engine trains students together, which {group.objective} does not "
+            "allow; use engine='auto' or 'sequential'"
+        )
+
+
+def exact_precision(precision: str, engine: str, device: torch.device) -> str:
+    """ "fp32" or "bf16" for what was asked; raises ValueError where the engine cannot."""
+    check_precision(precision)
+    if precision == "bf16" and engine == "reference":
+        raise ValueError("the reference engine runs in fp32; use precision='auto' or 'fp32'")
+    if precision == "auto":
+        return "bf16" if engine == "fast" and has_bf16(device) else "fp32"
+    return precision

@@ -1,0 +1,73 @@
+"""All students in one vmap: any objective, any network without data-dependent control flow."""
+
+from typing import Any
+
+from torch import Tensor
+from torch.func import functional_call, grad_and_value, stack_module_state, vmap
+
+from kdlib.bank.group import Group, Report, Trained, Weights
+from kdlib.bank.together import train_together
+from kdlib.data import Batch, Examples
+from kdlib.objectives import Learner
+from kdlib.objectives.teachers import Answers, ask, known_answers
+from kdlib.training.capture import repeats
+from kdlib.training.epochs import Epochs
+from kdlib.training.optimisers import adamw, one_cycle
+from kdlib.training.settings import domain_rules
+
+
+def reference(group: Group, report: Report) -> Trained:
+    """Trains the group as `fit` trains each of its students, to rounding (but for dropout)."""
+    settings, examples, objective = group.settings, group.examples, group.objective
+    first = examples.batch(slice(0, 2))
+    per_domain, balanced = domain_rules(group.build(), examples, None, None)
+    learners = {
+        seed: Learner.of(network, objective, first, seed=seed, per_domain=per_domain)
+        for seed, network in zip(group.seeds, group.fresh(), strict=True)
+    }
+    stacked = [learners[seed] for seed in group.seeds]
+    base = stacked[0].train()
+    params, buffers = stack_module_state(stacked)
+    frozen = [name for name, weight in base.named_parameters() if not weight.requires_grad]
+    buffers |= {name: params.pop(name).detach() for name in frozen}
+    taps = objective.teacher_taps()
+    known = known_answers(taps, examples, group.tables)
+    passes = Epochs(examples, settings, balanced=balanced)
+    optimizer = adamw(list(params.values()), settings.weight_decay, settings.rate)
+    scheduler = one_cycle(optimizer, passes.total_steps, settings.schedule)
+
+    def loss(p: Any, b: Any, symbols: Any, batch: Batch, done: float, answers: Answers) -> Tensor:
+        return functional_call(base, (p, b), (batch, done, symbols, answers))[0]
+
+    def answer(unseen: Examples) -> Tensor:  # as the students are now
+        return group.answer(_students(group, params, buffers))(unseen)
+
+    def step(index: Tensor, done: float) -> dict[str, Tensor]:
+        batch = examples.batch(index)
+        answers = {teacher: seen[index] for teacher, seen in known.items()}
+        for teacher in taps.keys() - known.keys():  # here, as no transform may trace their forward
+            answers[teacher] = ask(teacher, batch, taps[teacher])
+        slopes = grad_and_value(lambda p, b, s: loss(p, b, s, batch, done, answers))
+        gradients, values = vmap(slopes, randomness="different")(params, buffers, group.bindings)
+        for name, parameter in params.items():
+            parameter.grad = gradients[name]
+        optimizer.step()
+        return {"loss": values.detach()}
+
+    allowed = repeats(objective, examples)
+    losses = train_together(group, passes, step, scheduler, answer, report, allowed=allowed)
+    weights = _students(group, params, buffers)
+    return Trained(weights, losses.cpu(), group.answer(weights))
+
+
+def _students(group: Group, params: Weights, buffers: Weights) -> list[Weights]:
+    """One state dict per student, out of the stacked tensors of the learners, on the CPU."""
+    network = group.build().cpu()
+    held = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+    stacked = {name: {**params, **buffers}[f"student.{name}"].detach().cpu() for name in held}
+    states = []
+    for i in range(len(group.seeds)):
+        for name, tensor in held.items():  # tied weights once, buffers that are not saved, too
+            tensor.data = stacked[name][i].clone()
+        states.append(network.state_dict())
+    return states

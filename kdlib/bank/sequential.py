@@ -1,0 +1,43 @@
+"""One `fit` for each student: for convolutions on a CPU, where vmap is slower."""
+
+import torch
+from torch import Tensor
+
+from kdlib.bank.group import Group, Report, Trained, Weights
+from kdlib.bank.processes import each, side_by_side
+from kdlib.models import convolves
+from kdlib.training import fit
+
+
+def sequential(group: Group, report: Report) -> Trained:
+    """Trains one student after another.
+
+    Or side by side, as many as there are threads, where the network convolves.
+    """
+    settings, on_cpu = group.settings, group.examples.device.type == "cpu"
+    processes = side_by_side() if on_cpu and convolves(group.build()) else 1
+
+    @torch.random.fork_rng(devices=[])  # as if nothing had been drawn, in this process or another
+    def train(i: int) -> tuple[Weights, Tensor]:
+        network = group.build()
+        run = fit(
+            network,
+            group.examples,
+            group.objective.substitute({n: float(v[i]) for n, v in group.bindings.items()}),
+            seed=group.seeds[i],
+            device=group.examples.device,
+            **vars(settings),
+        )
+        if run.interrupted:
+            raise KeyboardInterrupt
+        state = {name: t.cpu().clone() for name, t in network.state_dict().items()}
+        return state, torch.tensor([row["loss"] for row in run.history])
+
+    weights: list[Weights | None] = [None] * len(group.seeds)
+    losses = torch.full((len(group.seeds), settings.epochs), torch.nan)
+    answer = group.answer(weights)
+    for i, (state, loss) in each(train, len(group.seeds), processes):
+        weights[i], losses[i] = state, loss
+        if not report.tell(group, answer, settings.epochs):
+            break
+    return Trained(weights, losses, answer)

@@ -1,0 +1,83 @@
+"""What may stand in a formula: weights, numbers and symbols, networks and tables."""
+
+import math
+from collections.abc import Iterable, Mapping
+from numbers import Real
+from typing import Any
+
+from torch import Tensor, nn
+
+from kdlib.objectives import symbols
+from kdlib.objectives.symbols import Number, Scalar, Symbol
+from kdlib.objectives.teachers import Teacher
+
+
+def check_no_symbol(term: str, name: str, value: Any) -> None:
+    """Raises ValueError for a symbol where only a number will do, as for a count of units."""
+    if isinstance(value, Scalar):
+        axis = symbols.leaves(value)[0]
+        raise ValueError(
+            f"{term} was given {name}={value}, a symbol, where it needs a number: give one, or let "
+            f"the student be a function of {axis} too, student=lambda {axis}: mlp(784, 32, 10), so "
+            "that each value makes a group of its own"
+        )
+
+
+def check_field(term: str, name: str, kind: Any, value: Any) -> None:
+    """Raises ValueError for a value that is no number, or no network, where one belongs."""
+    given = f"{term} was given {name}={value!r}"
+    scalar = value.dim() == 0 if isinstance(value, Tensor) else isinstance(value, Real | Scalar)
+    if kind == Number and not scalar:
+        raise ValueError(f"{given}; expected a number, a symbol or a schedule")
+    if kind is int:
+        check_no_symbol(term, name, value)
+    if kind in (Teacher, nn.Module, nn.Module | None) and not isinstance(value, kind):
+        inside = isinstance(getattr(value, "network", None), nn.Module)
+        raise ValueError(
+            f"{term} was given a {type(value).__name__}; give run.network"
+            if inside
+            else f"{given}; expected a network, or a table that `tabulate` made of one"
+        )
+
+
+def check_weight(weight: Any, term: object, when: str = "") -> None:
+    """Raises ValueError for a weight below 0 or not finite; a tensor's value is not looked at."""
+    if not isinstance(weight, Tensor) and not (math.isfinite(weight) and weight >= 0):
+        raise ValueError(
+            f"the weight of {term} is {weight:g}{when}; expected a finite number of at least 0 "
+            "(is alpha outside [0, 1]?)"
+        )
+
+
+def moments(*numbers: Number) -> list[float]:
+    """Both ends of training and each hundredth where a number changes with it, else one moment."""
+    moving = any(symbols.progress in symbols.leaves(number) for number in numbers)
+    return [0.0, 1.0, *(i / 100 for i in range(1, 100))] if moving else [0.0]
+
+
+def check_call(
+    formula: str, asked: Iterable[Scalar], student: Any, progress: Any, values: Mapping[str, Any]
+) -> None:
+    """Raises ValueError unless `objective(student, batch, progress, **values)` can be computed."""
+    if not isinstance(student, nn.Module):
+        raise ValueError(
+            f"the student is of type {type(student).__name__}; expected a network, such as "
+            "mlp(784, 32, 10): objective(student, batch)"
+        )
+    if not (isinstance(progress, Real) and 0 <= float(progress) <= 1):
+        raise ValueError(
+            f"progress={progress!r}; expected the share of training that is done, from 0 to 1"
+        )
+    names = [s.name for s in asked if isinstance(s, Symbol) and s.name != "progress"]
+    missing = [name for name in names if name not in values]
+    if missing:
+        raise ValueError(
+            f"{missing[0]} in {formula} has no value; give one: "
+            f"objective(student, batch, {missing[0]}=…)"
+        )
+    unknown = [name for name in values if name not in names]
+    if unknown:
+        raise ValueError(
+            f"{unknown[0]} stands nowhere in {formula}; its symbols are "
+            f"{', '.join(names) or 'none'}: leave {unknown[0]} out"
+        )
