@@ -77,8 +77,8 @@ def notebooks(folder: str | Path | None = None) -> list[Path]:
     home = Path(folder) if folder is not None else Path(__file__).parents[2] / "notebooks"
     if not home.is_dir():
         raise ValueError(
-            f"no folder of notebooks at {home}: expected a clone of the course; "
-            "run from one, or name the folder"
+            f"there is no folder of notebooks at {home}; name the one of a clone of the course "
+            "with --notebooks FOLDER"
         )
     return sorted(home.glob("[0-9][0-9]_*.ipynb"))
 
