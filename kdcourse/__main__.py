@@ -74,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     run = words.add_parser("run", parents=[common], help="notebooks with other parameters")
     run.add_argument("names", nargs="*", metavar="NOTEBOOK", help="04, 04_temperature, or a path")
     run.add_argument("--all", action="store_true", help="every notebook of the course")
+    run.add_argument("--notes", action="store_true", help="with --all: the lab notes, too")
     run.add_argument("-p", dest="given", action="append", default=[], metavar="NAME=VALUE")
     run.set_defaults(command=_run)
 
@@ -116,7 +117,12 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.all == bool(arguments.names):
         raise ValueError("run needs names of notebooks, or --all: for instance `run 04`")
     folder = arguments.notebooks
-    names = headless.notebooks(folder) if arguments.all else arguments.names
+    if arguments.notes and not arguments.all:
+        raise ValueError(
+            "--notes goes with --all; name lab notes one by one: run 02_soft_targets_notes"
+        )
+    every = headless.notebooks(folder, notes=arguments.notes) if arguments.all else []
+    names = every or arguments.names
     paths = [headless.find(name, folder) for name in names]
     given = _pairs(arguments.given, "-p T=8")
     if not paths:

@@ -13,6 +13,46 @@ _KINDS = {"slug": str, "move": str, "core": bool}
 
 
 @dataclass(frozen=True)
+class Page:
+    """What one notebook is made of: a lesson's `page.py`, or its lab notes `notes.py`."""
+
+    file: Path
+    stem: str
+
+    @property
+    def folder(self) -> Path:
+        """The lesson's folder."""
+        return self.file.parent
+
+    @property
+    def number(self) -> str:
+        return self.folder.name.removeprefix("lesson")
+
+    @property
+    def name(self) -> str:
+        """For messages: lesson04/page.py."""
+        return f"{self.folder.name}/{self.file.name}"
+
+    @property
+    def is_notes(self) -> bool:
+        return self.file.name == "notes.py"
+
+    @cached_property
+    def question(self) -> str:
+        """The page's first heading."""
+        lines = self.file.read_text(encoding="utf-8").splitlines()
+        prose = "\n".join(line[1:].strip() for line in lines if line.startswith("#"))
+        heading = re.search(r"^# (.+)$", prose, re.MULTILINE)
+        if heading is None:
+            raise ValueError(f"{self.file} asks no question: begin it with a heading, `# # Why?`")
+        return heading[1]
+
+    @property
+    def title(self) -> str:
+        return f"{self.number} · {self.question}"
+
+
+@dataclass(frozen=True)
 class Lesson:
     """One folder `lessonNN`. slug: the notebook's name after its number · move: what its explorers
     let a reader move · core: whether it is on the short way through.
@@ -33,37 +73,23 @@ class Lesson:
         return f"{self.number}_{self.slug}"
 
     @property
-    def page(self) -> Path:
-        """What contributors edit."""
-        return self.folder / "page.py"
+    def page(self) -> Page:
+        return Page(self.folder / "page.py", self.stem)
+
+    @property
+    def notes(self) -> Page | None:
+        """The lab notes, where the lesson has them."""
+        file = self.folder / "notes.py"
+        return Page(file, f"{self.stem}_notes") if file.exists() else None
+
+    @property
+    def pages(self) -> list[Page]:
+        return [page for page in (self.page, self.notes) if page is not None]
 
     @property
     def maker(self) -> Path:
         """The script of its stored table, where it has one."""
         return self.folder / "table.py"
-
-    @cached_property
-    def _prose(self) -> str:
-        lines = self.page.read_text(encoding="utf-8").splitlines()
-        return "\n".join(line[1:].strip() for line in lines if line.startswith("#"))
-
-    @property
-    def question(self) -> str:
-        """The page's first heading."""
-        heading = re.search(r"^# (.+)$", self._prose, re.MULTILINE)
-        if heading is None:
-            raise ValueError(f"{self.page} asks no question: begin it with a heading, `# # Why?`")
-        return heading[1]
-
-    @property
-    def minutes(self) -> int | None:
-        """What the page promises to take."""
-        promise = re.search(r"\b(\d+) minutes to read\b", self._prose)
-        return None if promise is None else int(promise[1])
-
-    @property
-    def title(self) -> str:
-        return f"{self.number} · {self.question}"
 
 
 @dataclass(frozen=True)
@@ -87,20 +113,29 @@ class Course:
                 raise ValueError(f"no lesson {name!r}: expected one of {stems}")
         return [one for one in known if not chosen or any(_is(one, name) for name in chosen)]
 
+    def notebook(self, page: Page) -> Path:
+        """Where the page's notebook is, or will be."""
+        return self.notebooks / f"{page.stem}.ipynb"
+
     def linked(self, text: str, *, folder: str = "") -> str:
         """Markdown with `[…](lesson02)` as a link to that notebook, empty brackets with its title.
 
-        Where there is no such lesson the words stay, and the link goes.
+        `lesson02/notes` leads to its lab notes. Where there is no such page the words stay, and the
+        link goes.
         """
-        known = {lesson.folder.name: lesson for lesson in self.lessons()}
+        known: dict[str, Page] = {}
+        for lesson in self.lessons():
+            known[lesson.folder.name] = lesson.page
+            if lesson.notes is not None:
+                known[f"{lesson.folder.name}/notes"] = lesson.notes
 
         def link(match: re.Match[str]) -> str:
-            lesson = known.get(match["folder"])
-            if lesson is None:
-                return match["words"] or _FOLDER.sub(r"notebook \1", match["folder"])
-            return f"[{match['words'] or lesson.title}]({folder}{lesson.stem}.ipynb)"
+            page = known.get(match["page"])
+            if page is None:
+                return match["words"] or _FOLDER.sub(r"notebook \1", match["page"])
+            return f"[{match['words'] or page.title}]({folder}{page.stem}.ipynb)"
 
-        return re.sub(r"\[(?P<words>[^\]\n]*)\]\((?P<folder>lesson\d\d)\)", link, text)
+        return re.sub(r"\[(?P<words>[^\]\n]*)\]\((?P<page>lesson\d\d(?:/notes)?)\)", link, text)
 
 
 def _is(lesson: Lesson, name: str) -> bool:

@@ -5,11 +5,12 @@ from pathlib import Path
 
 from nbformat import NotebookNode
 
-from kdcourse.catalogue import Course, Lesson
+from kdcourse.catalogue import Course, Page
 
 COURSE = Course()
 ROOT, NOTEBOOKS = COURSE.root, COURSE.notebooks
 LESSONS = COURSE.lessons()
+PAGES = [page for lesson in LESSONS for page in lesson.pages]
 
 
 def present() -> list[Path]:
@@ -17,7 +18,7 @@ def present() -> list[Path]:
     return sorted(NOTEBOOKS.glob("*.ipynb"))
 
 
-def name(path: Path | Lesson) -> str:
+def name(path: Path | Page) -> str:
     """The id of a parametrised test."""
     return path.stem
 

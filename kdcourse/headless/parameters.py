@@ -72,15 +72,19 @@ class Parameter:
             ) from None
 
 
-def notebooks(folder: str | Path | None = None) -> list[Path]:
-    """The course's notebooks in reading order; `folder` defaults to `notebooks/` beside kdlib."""
+def notebooks(folder: str | Path | None = None, *, notes: bool = True) -> list[Path]:
+    """The course's notebooks in reading order, with or without lab notes.
+
+    `folder` defaults to `notebooks/` beside kdcourse.
+    """
     home = Path(folder) if folder is not None else Path(__file__).parents[2] / "notebooks"
     if not home.is_dir():
         raise ValueError(
             f"there is no folder of notebooks at {home}; name the one of a clone of the course "
             "with --notebooks FOLDER"
         )
-    return sorted(home.glob("[0-9][0-9]_*.ipynb"))
+    every = sorted(home.glob("[0-9][0-9]_*.ipynb"))
+    return [path for path in every if notes or not path.stem.endswith("_notes")]
 
 
 def find(name: str | Path, folder: str | Path | None = None) -> Path:

@@ -9,10 +9,11 @@ from typing import Any
 
 import nbformat
 
-from kdcourse.catalogue import Course, Lesson
+from kdcourse.catalogue import Course, Lesson, Page
 from kdcourse.headless import NotebookFailed, execute, harvest, write_atomically
 from kdcourse.pages import tables
 from kdcourse.pages.freeze import freeze, refreshed, stderr
+from kdcourse.pages.minutes import pictures
 from kdcourse.pages.results import generated
 from kdcourse.pages.step import in_step
 from kdcourse.pages.student import student
@@ -34,49 +35,58 @@ def build(
     """
     chosen = course.lessons(names)
     for lesson in chosen:
-        report(f"▶ {lesson.stem}")
-        claims = make_notebook(lesson, course, timeout=timeout, report=report)
-        report(f"✓ {lesson.stem} · {len(claims)} claims hold")
+        make_table(lesson, report=report)
+        for page in lesson.pages:
+            report(f"▶ {page.stem}")
+            claims = make_notebook(page, course, timeout=timeout, report=report)
+            report(f"✓ {page.stem} · {len(claims)} claims hold")
     follow(course, report=report)
 
 
 def follow(course: Course, *, report: Callable[[str], None] = print) -> None:
     """Brings words into step that need no run: prose, links, RESULTS.md, the README's tables."""
-    for lesson in course.lessons():
-        notebook = course.notebooks / f"{lesson.stem}.ipynb"
-        if notebook.exists() and not in_step(lesson, notebook, course):
+    for page in (page for lesson in course.lessons() for page in lesson.pages):
+        notebook = course.notebook(page)
+        if notebook.exists() and not in_step(page, course):
             stored = nbformat.read(notebook, as_version=4)
-            followed = refreshed(student(lesson, course), stored)
+            copy = student(page, course, pictures=pictures(stored))
+            followed = refreshed(copy, stored)
             if followed is not None:
                 write_atomically(notebook, nbformat.writes(followed) + "\n")
-                report(f"✓ {lesson.stem} · its words follow")
+                report(f"✓ {page.stem} · its words follow")
     for name, text in generated(course).items():
         write_atomically(course.root / name, text)
 
 
-def make_notebook(
-    lesson: Lesson,
-    course: Course,
-    *,
-    timeout: float = 600,
-    report: Callable[[str], None] = print,
-) -> list[dict[str, Any]]:
-    """Makes one notebook and returns its claims; when it fails, the old one stays as it was."""
+def make_table(lesson: Lesson, *, report: Callable[[str], None] = print) -> None:
+    """Makes the lesson's stored table, unless it is of its script and library as they are."""
     if lesson.maker.exists() and not tables.is_current(lesson.maker):
         report(f"  training {lesson.folder.name}/table.json")
         try:
             tables.make(lesson.maker, STRICT)
         except subprocess.CalledProcessError as error:
             raise NotebookFailed(f"{lesson.maker} stopped with code {error.returncode}") from error
+
+
+def make_notebook(
+    page: Page,
+    course: Course,
+    *,
+    timeout: float = 600,
+    report: Callable[[str], None] = print,
+) -> list[dict[str, Any]]:
+    """Makes one notebook and returns its claims; when it fails, the old one stays as it was."""
     course.notebooks.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / f"{lesson.stem}.ipynb"
-        copy = student(lesson, course)
+        target = Path(folder) / f"{page.stem}.ipynb"
+        copy = student(page, course)
         how = {"folder": course.notebooks, "timeout": timeout, "env": STRICT}
-        executed = execute(copy, target, name=lesson.stem, **how)  # type: ignore[arg-type]
+        executed = execute(copy, target, name=page.stem, **how)  # type: ignore[arg-type]
     for number, text in stderr(executed):
         said = f"  In [{number}] writes to stderr, and nbval will object: {text}"
         print(said, file=sys.stderr)
     frozen = freeze(executed)
-    write_atomically(course.notebooks / f"{lesson.stem}.ipynb", nbformat.writes(frozen) + "\n")
-    return harvest(frozen)
+    finished = refreshed(student(page, course, pictures=pictures(frozen)), frozen)
+    assert finished is not None  # the same code, now with the minutes that it takes
+    write_atomically(course.notebook(page), nbformat.writes(finished) + "\n")
+    return harvest(finished)

@@ -1,12 +1,11 @@
 """RESULTS.md and the README's tables, from the lessons and the claims of their notebooks."""
 
 import re
-from pathlib import Path
 from typing import Any
 
 import nbformat
 
-from kdcourse.catalogue import Course, Lesson
+from kdcourse.catalogue import Course, Page
 from kdcourse.headless import harvest
 
 _HEAD = "| | claim | measured | published |\n|---|---|---|---|\n"
@@ -32,10 +31,10 @@ def results(course: Course) -> str:
         "edit. A claim that does not hold stops the build. Brackets hold 95 % intervals;\n"
         "*published* is what the cited source reports, on its own data and networks.\n"
     ]
-    for lesson in course.lessons():
-        rows = [_row(claim) for claim in _claims(lesson, course)]
+    for page in (page for lesson in course.lessons() for page in lesson.pages):
+        rows = [_row(claim) for claim in _claims(page, course)]
         if rows:
-            head = f"## [{lesson.number} {lesson.question}](notebooks/{lesson.stem}.ipynb)\n\n"
+            head = f"## [{page.number} {page.question}](notebooks/{page.stem}.ipynb)\n\n"
             parts.append(head + _HEAD + "".join(rows))
     return "\n".join(parts)
 
@@ -49,7 +48,7 @@ def _between(name: str, text: str, table: str) -> str:
 def _map(course: Course) -> str:
     rows = [
         f"| [{lesson.number} {lesson.slug.replace('_', ' ')}](notebooks/{lesson.stem}.ipynb) "
-        f"| {lesson.question} | {lesson.move} |\n"
+        f"| {lesson.page.question} | {lesson.move} |\n"
         for lesson in course.lessons()
     ]
     short = ", ".join(lesson.number for lesson in course.lessons() if lesson.core)
@@ -61,12 +60,12 @@ def _short_table(course: Course) -> str:
     """The first two claims of each notebook that stand beside a published value."""
     claims: list[dict[str, Any]] = []
     for lesson in course.lessons():
-        claims += [claim for claim in _claims(lesson, course) if claim.get("published")][:2]
+        claims += [claim for claim in _claims(lesson.page, course) if claim.get("published")][:2]
     return _HEAD + "".join(map(_row, claims))
 
 
-def _claims(lesson: Lesson, course: Course) -> list[dict[str, Any]]:
-    notebook: Path = course.notebooks / f"{lesson.stem}.ipynb"
+def _claims(page: Page, course: Course) -> list[dict[str, Any]]:
+    notebook = course.notebook(page)
     return harvest(nbformat.read(notebook, as_version=4)) if notebook.exists() else []
 
 

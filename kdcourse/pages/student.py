@@ -9,22 +9,27 @@ import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
-from kdcourse.catalogue import Course, Lesson
+from kdcourse.catalogue import Course, Page
+from kdcourse.pages.minutes import minutes
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 STUB = "...  # your code here"
+_CLAIM = re.compile(r"^claim\(", re.MULTILINE)
 _SOLUTION = re.compile(
     r"^(?P<indent>[ \t]*)# SOLUTION[ \t]*\n(?P<body>.*?)^(?P=indent)# END[ \t]*(?=\n|\Z)",
     re.MULTILINE | re.DOTALL,
 )
 
 
-def student(lesson: Lesson, course: Course) -> NotebookNode:
-    """The notebook a reader gets: each solution is a stub, and stands folded under its exercise."""
-    notebook = _read(lesson, course)
+def student(page: Page, course: Course, *, pictures: int = 0) -> NotebookNode:
+    """The notebook a reader gets: each solution is a stub, and stands folded under its exercise.
+
+    pictures: how many its run shows, for the minutes that it takes.
+    """
+    notebook = _read(page, course)
     cells = []
     for cell in notebook.cells:
-        exercise = _is_exercise(cell, lesson)
+        exercise = _is_exercise(cell, page)
         solution = _solved(cell.source)
         if exercise:
             cell.source = _SOLUTION.sub(lambda match: match["indent"] + STUB, cell.source)
@@ -32,14 +37,14 @@ def student(lesson: Lesson, course: Course) -> NotebookNode:
         if exercise:
             folded = f"```python\n{solution}\n```\n\n</details>"
             cells.append(new_markdown_cell(f"<details><summary>Solution</summary>\n\n{folded}"))
-    return with_metadata(notebook, cells)
+    return with_minutes(with_metadata(notebook, cells), pictures)
 
 
-def solved(lesson: Lesson, course: Course) -> NotebookNode:
+def solved(page: Page, course: Course) -> NotebookNode:
     """The notebook with every exercise solved: what the tests run."""
-    notebook = _read(lesson, course)
+    notebook = _read(page, course)
     for cell in notebook.cells:
-        if _is_exercise(cell, lesson):
+        if _is_exercise(cell, page):
             cell.source = _solved(cell.source)
     return with_metadata(notebook, notebook.cells)
 
@@ -54,6 +59,8 @@ def with_metadata(notebook: NotebookNode, cells: list[NotebookNode]) -> Notebook
         cell.id = hashlib.sha256(f"{seen[text]}\n{text}".encode()).hexdigest()[:8]
         tags = cell.metadata.get("tags", [])
         cell.metadata = NotebookNode({"tags": tags} if tags else {})
+        if cell.cell_type == "code" and _CLAIM.search(cell.source):  # its sentence is what is read
+            cell.metadata["jupyter"] = {"source_hidden": True}
         if cell.cell_type == "code":
             ran = cell.execution_count is not None
             count += ran
@@ -68,34 +75,44 @@ def with_metadata(notebook: NotebookNode, cells: list[NotebookNode]) -> Notebook
     return notebook
 
 
-def _read(lesson: Lesson, course: Course) -> NotebookNode:
+def with_minutes(notebook: NotebookNode, pictures: int) -> NotebookNode:
+    """The notebook with the minutes that it takes, computed, where its words say {minutes}."""
+    taken = str(minutes(notebook, pictures))
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = cell.source.replace("{minutes}", taken)
+    return notebook
+
+
+def _read(page: Page, course: Course) -> NotebookNode:
     """The page with its number, links to other pages' notebooks, and the map of the course."""
-    notebook = jupytext.reads(lesson.page.read_text(encoding="utf-8"), fmt="py:percent")
+    notebook = jupytext.reads(page.file.read_text(encoding="utf-8"), fmt="py:percent")
     numbered = False
     for cell in notebook.cells:
         if cell.cell_type != "markdown":
             continue
-        text = course.linked(cell.source.replace("{map}", _map(lesson, course)))
+        text = course.linked(cell.source.replace("{map}", _map(page, course)))
         if not numbered:
-            heading = f"# {lesson.number} · "
+            heading = f"# {page.number} · "
             text, found = re.subn(r"^# ", heading, text, count=1, flags=re.MULTILINE)
             numbered = bool(found)
         cell.source = text
     return notebook
 
 
-def _map(lesson: Lesson, course: Course) -> str:
-    """The other lessons: link, question, whether on the short way, minutes."""
+def _map(page: Page, course: Course) -> str:
+    """The other lessons: link, question, whether on the short way, lab notes."""
     rows = [
-        f"| [{one.number}]({one.stem}.ipynb) | {one.question} | "
-        f"{'core' if one.core else 'deeper'} | {one.minutes or ''} |"
-        for one in course.lessons()
-        if one.number != lesson.number
+        f"| [{lesson.number}]({lesson.stem}.ipynb) | {lesson.page.question} | "
+        f"{'core' if lesson.core else 'deeper'} | "
+        f"{f'[lab notes]({lesson.notes.stem}.ipynb)' if lesson.notes else ''} |"
+        for lesson in course.lessons()
+        if lesson.number != page.number
     ]
-    return "\n".join(["| | question | | minutes |", "|---|---|---|---|", *rows])
+    return "\n".join(["| | question | | |", "|---|---|---|---|", *rows])
 
 
-def _is_exercise(cell: NotebookNode, lesson: Lesson) -> bool:
+def _is_exercise(cell: NotebookNode, page: Page) -> bool:
     """Whether the cell holds a solution; ValueError where the tag and the marks disagree."""
     tagged = "exercise" in cell.metadata.get("tags", [])
     marks = len(re.findall(r"^\s*# (?:SOLUTION|END)\s*$", cell.source, re.MULTILINE))
@@ -104,7 +121,7 @@ def _is_exercise(cell: NotebookNode, lesson: Lesson) -> bool:
     if marks != 2 * len(_SOLUTION.findall(cell.source)) or tagged != bool(marks):
         first = cell.source.strip().splitlines()[:1]
         raise ValueError(
-            f"{lesson.folder.name}/page.py: the cell {first} has a broken exercise: expected the "
+            f"{page.name}: the cell {first} has a broken exercise: expected the "
             "tag `exercise`, and `# SOLUTION` … `# END` at the same indentation; mend the marks or "
             "the tag"
         )

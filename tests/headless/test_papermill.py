@@ -6,14 +6,14 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from pipeline import COURSE, LESSONS, checked, exercises, name
+from pipeline import COURSE, PAGES, checked, exercises, name
 
 from kdcourse import headless, pages
-from kdcourse.catalogue import Lesson
+from kdcourse.catalogue import Page
 from kdcourse.headless.parameters import Value
 
 pytestmark = [pytest.mark.headless, pytest.mark.timeout(900)]
-every = pytest.mark.parametrize("lesson", LESSONS, ids=name)
+every = pytest.mark.parametrize("page", PAGES, ids=name)
 
 
 @pytest.fixture(autouse=True)
@@ -55,15 +55,15 @@ def test_other_values_are_other_and_allowed() -> None:
 
 
 @every
-def test_other_parameters_and_solutions(lesson: Lesson, tmp_path: Path) -> None:
+def test_other_parameters_and_solutions(page: Page, tmp_path: Path) -> None:
     """It runs with them and records its claims; the checkers accept its solutions."""
-    path = COURSE.notebooks / f"{lesson.stem}.ipynb"
+    path = COURSE.notebook(page)
     declared = headless.declared(path)
     given = {key: other(parameter) for key, parameter in declared.items()}
     given = {key: value for key, value in given.items() if value != declared[key].default}
     assert given.get("budget") == "small"
     stored, solved = nbformat.read(path, as_version=4), tmp_path / path.name
-    notebook = pages.solved(lesson, COURSE)
+    notebook = pages.solved(page, COURSE)
     nbformat.write(notebook, solved)
 
     result = headless.run(solved, given, tmp_path / "runs", threads=1)

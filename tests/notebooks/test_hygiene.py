@@ -8,7 +8,7 @@ from statistics import median
 import nbformat
 import pytest
 from nbformat import NotebookNode
-from pipeline import COURSE, LESSONS, checked, exercises, name, present, said
+from pipeline import COURSE, LESSONS, PAGES, checked, exercises, name, present, said
 
 from kdcourse import headless, pages
 
@@ -36,7 +36,7 @@ every = pytest.mark.parametrize("path", present(), ids=name)
 
 
 def test_the_notebooks_of_the_course_are_there() -> None:
-    assert [path.stem for path in present()] == [lesson.stem for lesson in LESSONS]
+    assert [path.stem for path in present()] == [page.stem for page in PAGES]
 
 
 def test_pages_notebooks_tables_and_results_are_in_step() -> None:

@@ -52,6 +52,15 @@ def course(tmp_path: Path) -> Path:
     return folder
 
 
+def test_lab_notes_run_where_they_are_asked_for(course: Path) -> None:
+    write(course, stem="04_temperature_notes")
+    stems = [path.stem for path in headless.notebooks(course, notes=False)]
+    assert stems == ["04_temperature", "05_features"]
+    assert len(headless.notebooks(course)) == 3
+    assert headless.find("04", course).stem == "04_temperature"
+    assert headless.find("04_temperature_notes", course).stem == "04_temperature_notes"
+
+
 def test_declarations_are_read_with_their_types_and_ranges(course: Path) -> None:
     found = headless.declared(course / "04_temperature.ipynb")
     assert list(found) == ["T", "seed", "dataset", "quick"]
@@ -96,6 +105,7 @@ def test_a_notebook_is_found_by_number_or_name(course: Path, name: str) -> None:
         (["run", "4_temprature"], "no notebook '4_temprature': the closest is '04_temperature'"),
         (["run", "06_bare"], "has no cell tagged 'parameters'"),
         (["run"], "run needs names of notebooks"),
+        (["run", "04", "--notes"], "--notes goes with --all"),
         (["run", "04", "--timeout", "0"], "not a positive number of seconds"),
         (["run", "04", "--timeout", "abc"], "'abc' is not a positive number of seconds"),
         (["run", "04", "--workers", "two"], "'two' is not a positive whole number of processes"),

@@ -5,11 +5,11 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbformat import NotebookNode
-from nbformat.v4 import new_code_cell, new_notebook, new_output
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from kdcourse import pages
 from kdcourse.__main__ import main as kdcourse_main
-from kdcourse.catalogue import Course, Lesson
+from kdcourse.catalogue import Course, Lesson, Page
 from kdcourse.pages import tables
 
 PAGE = """\
@@ -61,9 +61,13 @@ def lesson(course: Course) -> Lesson:
     return course.lessons(["04"])[0]
 
 
-def broken(course: Course, cells: str) -> Lesson:
-    lesson(course).page.write_text(cells, encoding="utf-8")
-    return lesson(course)
+def page(course: Course) -> Page:
+    return lesson(course).page
+
+
+def broken(course: Course, cells: str) -> Page:
+    page(course).file.write_text(cells, encoding="utf-8")
+    return page(course)
 
 
 def main(course: Course, *words: str) -> int:
@@ -75,7 +79,7 @@ def code(notebook: NotebookNode) -> list[NotebookNode]:
 
 
 def test_the_student_copy_has_a_stub_and_a_folded_solution(course: Course) -> None:
-    notebook = pages.student(lesson(course), course)
+    notebook = pages.student(page(course), course)
     place = [cell.metadata.get("tags") for cell in notebook.cells].index(["exercise"])
     exercise, folded = notebook.cells[place : place + 2]
     assert exercise.source.startswith("def soften(z, T):\n    ...  # your code here\n\n\nprint(")
@@ -90,7 +94,7 @@ def test_the_student_copy_has_a_stub_and_a_folded_solution(course: Course) -> No
 
 
 def test_the_solved_copy_has_the_solution_and_no_marks(course: Course) -> None:
-    notebook = pages.solved(lesson(course), course)
+    notebook = pages.solved(page(course), course)
     everything = "\n".join(cell.source for cell in notebook.cells)
     assert "return scaled" in everything and "your code here" not in everything
     assert "# SOLUTION" not in everything and "<details>" not in everything
@@ -209,7 +213,7 @@ def test_a_build_is_strict_idempotent_and_in_step(
 
 
 def test_what_is_out_of_step_is_said(course: Course, capsys: pytest.CaptureFixture[str]) -> None:
-    page, notebook = lesson(course).page, course.notebooks / "04_temperature.ipynb"
+    source, notebook = page(course).file, course.notebooks / "04_temperature.ipynb"
     course.notebooks.mkdir()
 
     def check() -> str:
@@ -217,16 +221,16 @@ def test_what_is_out_of_step_is_said(course: Course, capsys: pytest.CaptureFixtu
         return capsys.readouterr().out
 
     assert "lesson04/page.py has no notebook" in check()
-    nbformat.write(pages.student(lesson(course), course), notebook)
+    nbformat.write(pages.student(page(course), course), notebook)
     (course.root / "RESULTS.md").write_text(pages.results(course), encoding="utf-8")
     assert main(course, "--check") == 0
     capsys.readouterr()
 
-    page.write_text(PAGE.replace("one", "uno"), encoding="utf-8")
+    source.write_text(PAGE.replace("one", "uno"), encoding="utf-8")
     assert "04_temperature.ipynb is not what lesson04/page.py says" in check()
-    page.write_text(PAGE.replace("nbval-ignore-output", "nbval-skip"), encoding="utf-8")
+    source.write_text(PAGE.replace("nbval-ignore-output", "nbval-skip"), encoding="utf-8")
     assert "04_temperature.ipynb is not what lesson04/page.py says" in check(), "tags count"
-    page.write_text(PAGE, encoding="utf-8")
+    source.write_text(PAGE, encoding="utf-8")
     nbformat.write(new_notebook(), course.notebooks / "07_orphan.ipynb")
     assert "07_orphan.ipynb has no lesson" in check()
     (course.notebooks / "07_orphan.ipynb").unlink()
@@ -241,7 +245,7 @@ def test_a_failed_build_names_the_cell_and_keeps_the_old_notebook(
     course.notebooks.mkdir()
     nbformat.write(new_notebook(), old)
     before = old.read_bytes()
-    with lesson(course).page.open("a", encoding="utf-8") as file:
+    with page(course).file.open("a", encoding="utf-8") as file:
         file.write("\n# %%\nassert T > 5, 'claim 04.2 does not hold'\n")
     assert main(course) == 1
     said = capsys.readouterr().err
@@ -256,7 +260,7 @@ def test_words_that_change_alone_are_not_run_again(
     assert main(course) == 0
     notebook = course.notebooks / "04_temperature.ipynb"
     before = nbformat.read(notebook, as_version=4)
-    lesson(course).page.write_text(PAGE.replace("How soft?", "How hard?"), encoding="utf-8")
+    page(course).file.write_text(PAGE.replace("How soft?", "How hard?"), encoding="utf-8")
     monkeypatch.setattr("kdcourse.pages.making.make_notebook", lambda *_, **__: pytest.fail("ran"))
     other = course.root / "kdcourse" / "lessons" / "lesson05"
     other.mkdir()
@@ -269,7 +273,7 @@ def test_words_that_change_alone_are_not_run_again(
     assert [cell.outputs for cell in code(after)] == [cell.outputs for cell in code(before)]
     assert "[04 How hard?]" in (course.root / "RESULTS.md").read_text(encoding="utf-8")
 
-    lesson(course).page.write_text(PAGE.replace("one", "uno"), encoding="utf-8")
+    page(course).file.write_text(PAGE.replace("one", "uno"), encoding="utf-8")
     assert main(course, "05") == 0
     assert nbformat.read(notebook, as_version=4) == after  # its code must run: it stays
 
@@ -293,7 +297,7 @@ def test_a_broken_lesson_is_a_sentence(
     assert main(course, "--check") == 2 if "question" not in sentence else True
     if "question" in sentence:
         with pytest.raises(ValueError, match=sentence):
-            _ = lesson(course).question
+            _ = page(course).question
     else:
         assert sentence in capsys.readouterr().err
 
@@ -338,15 +342,15 @@ def test_a_stored_table_is_trained_when_its_script_or_the_library_has_changed(
     maker = lesson(course).maker
     runs = maker.with_suffix(".runs")
     maker.write_text(TABLE, encoding="utf-8")
-    pages.make_notebook(lesson(course), course)
-    pages.make_notebook(lesson(course), course)
+    pages.make_table(lesson(course))
+    pages.make_table(lesson(course))
     assert runs.read_text() == "x"  # the second time it was there
     assert tables.read(maker) == [{"a": 1}, {"a": 2}]
 
     maker.write_text(TABLE + "# changed", encoding="utf-8")
     faults = " ".join(pages.out_of_step(course, course.lessons()))
     assert "lesson04/table.json was not made by table.py and kdlib as they are" in faults
-    pages.make_notebook(lesson(course), course)
+    pages.make_table(lesson(course))
     assert runs.read_text() == "xx"
     assert "was not made" not in " ".join(pages.out_of_step(course, course.lessons()))
 
@@ -360,3 +364,56 @@ def test_a_table_whose_script_fails_stops_the_build(
     lesson(course).maker.write_text("1 / 0", encoding="utf-8")
     assert main(course) == 1
     assert "table.py stopped with code 1; the old notebook is kept" in capsys.readouterr().err
+
+
+NOTES = """\
+# %% [markdown]
+# # How soft, once more?
+#
+# *{minutes} minutes*, after [the page](lesson04); see [](lesson04/notes).
+
+# %%
+print("more")
+"""
+
+
+def test_lab_notes_are_made_beside_their_page(course: Course) -> None:
+    (lesson(course).folder / "notes.py").write_text(NOTES, encoding="utf-8")
+    assert main(course) == 0
+    made = sorted(path.name for path in course.notebooks.iterdir())
+    assert made == ["04_temperature.ipynb", "04_temperature_notes.ipynb"]
+    notes = nbformat.read(course.notebooks / made[1], as_version=4)
+    assert notes.cells[0].source == (
+        "# 04 · How soft, once more?\n\n*1 minutes*, after [the page](04_temperature.ipynb); see "
+        "[04 · How soft, once more?](04_temperature_notes.ipynb)."
+    )
+    assert code(notes)[0].outputs[0].text == "more\n"
+    assert main(course, "--check") == 0
+    (course.notebooks / made[1]).unlink()
+    faults = " ".join(pages.out_of_step(course, course.lessons()))
+    assert "lesson04/notes.py has no notebook 04_temperature_notes.ipynb" in faults
+
+
+def test_minutes_are_computed_from_words_lines_and_pictures() -> None:
+    folded = "<details><summary>Hint</summary>" + 500 * "word " + "</details>"
+    picture = new_output("display_data", data={"image/png": "aGk="})
+    hidden = {"jupyter": {"source_hidden": True}}
+    cells = [
+        new_markdown_cell(360 * "word " + folded),
+        new_code_cell("a = 1\n\nb = 2\n" * 15, outputs=[picture] * 6),
+        new_code_cell("c = 3\n" * 900, metadata={"tags": ["exercise"]}),
+        new_code_cell("claim()\n" * 900, metadata=hidden),
+    ]
+    notebook = new_notebook(cells=cells)
+    assert pages.minutes(notebook) == 2 + 2 + 2  # 360 words, 30 lines, 6 pictures
+    assert pages.minutes(notebook, 0) == 4 and pages.minutes(notebook, 7) == 7
+
+
+def test_the_code_of_a_claim_is_folded_away(course: Course) -> None:
+    cell = "\n# %%\ngap = 3\nclaim('04.2', 'text', gap > 2, measured={'gap': gap})\n"
+    cell += "\n# %%\nsaid = [claim]\n"
+    with page(course).file.open("a", encoding="utf-8") as file:
+        file.write(cell)
+    *_, claimed, other = code(pages.student(page(course), course))
+    assert claimed.metadata == {"jupyter": {"source_hidden": True}} and other.metadata == {}
+    assert pages.freeze(new_notebook(cells=[claimed])).cells[0].metadata == claimed.metadata

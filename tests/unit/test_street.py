@@ -51,9 +51,9 @@ def test_a_copied_folder_is_a_new_lesson(clone: Path) -> None:
 
     assert "✓ 77_one_more · " in said and "its words follow" in said
     page = (clone / "notebooks" / "77_one_more.ipynb").read_text("utf-8")
-    assert f"# 77 · {first.question}" in page
+    assert f"# 77 · {first.page.question}" in page
     readme = (clone / "README.md").read_text("utf-8")
-    assert f"| [77 one more](notebooks/77_one_more.ipynb) | {first.question} |" in readme
+    assert f"| [77 one more](notebooks/77_one_more.ipynb) | {first.page.question} |" in readme
     assert re.search(r"short way through is [\d, ]+, 77\.", readme)
     assert "[77 " in (clone / "RESULTS.md").read_text("utf-8")
     older = (clone / "notebooks" / f"{first.stem}.ipynb").read_text("utf-8")
