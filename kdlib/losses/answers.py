@@ -20,7 +20,9 @@ from kdlib.losses.arguments import (
 Where = Tensor | None
 
 
-def hard_labels(z_s: Tensor, y: Tensor, *, smoothing: float = 0.0, where: Where = None) -> Tensor:
+def hard_labels(
+    z_s: Tensor, y: Tensor, *, smoothing: float | Tensor = 0.0, where: Where = None
+) -> Tensor:
     """Cross-entropy with the labels y (batch,), over the labelled examples (y >= 0).
 
     `smoothing` spreads that share of the label over all classes (Szegedy et al. 2016).

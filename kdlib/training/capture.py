@@ -166,8 +166,8 @@ class Recorded:
         replay, outputs = self._record(lambda: self._step(*kept))
 
         def call(values: tuple[Input, ...]) -> Outputs:
-            for mine, new in zip(_tensors(kept), _tensors(values), strict=True):
-                mine.copy_(new)
+            for slot, value in zip(_tensors(kept), _tensors(values), strict=True):
+                slot.copy_(value)
             replay()
             return {name: tensor.clone() for name, tensor in outputs.items()}
 

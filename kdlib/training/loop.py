@@ -17,7 +17,7 @@ from kdlib.data.transforms import changed
 from kdlib.device import autocast, within_quota
 from kdlib.models import convolves, evaluating, fingerprint, initialise, predict
 from kdlib.objectives import HardLabels, Learner, Objective
-from kdlib.objectives.teachers import Answers, known_answers
+from kdlib.objectives.teachers import Answers, tabled_answers
 from kdlib.training.capture import recorded, repeats, stream_of
 from kdlib.training.checkpoints import read_checkpoint, write_checkpoint
 from kdlib.training.epochs import Epochs
@@ -113,7 +113,7 @@ def fit(
     examples = examples.to(place.device)
     first = examples.batch(slice(0, 2))
     learner = Learner.of(student, objective, first, seed=seed or 0, per_domain=place.per_domain)
-    known = {} if augment else known_answers(objective.teacher_taps(), examples)
+    tabled = {} if augment else tabled_answers(objective.teacher_taps(), examples)
     passes = Epochs(examples, settings, balanced=place.balanced)
     optimizer = adamw(parameter_groups(learner, settings.lr), settings.weight_decay)
     scheduler = one_cycle(optimizer, passes.total_steps, settings.schedule)
@@ -134,7 +134,7 @@ def fit(
         return {"loss": loss.detach()} | {name: term.detach() for name, term in terms.items()}
 
     def step(index: Tensor, done: float) -> dict[str, Tensor]:
-        answers = {teacher: seen[index] for teacher, seen in known.items()}
+        answers = {teacher: seen[index] for teacher, seen in tabled.items()}
         return descend(examples.batch(index), answers, done)
 
     def augmented(x: Tensor, original: Batch, done: float) -> dict[str, Tensor]:

@@ -19,13 +19,16 @@ def parameter_groups(learner: Learner, lr: float | Mapping[str, float]) -> list[
         return [{"params": list(learner.parameters()), "lr": lr}]
     groups: dict[str, list[Tensor]] = {start: [] for start in lr}
     for name, parameter in learner.named_parameters():
-        own = name.removeprefix("student.") if name.startswith("student.") else ""
+        student_name = name.removeprefix("student.") if name.startswith("student.") else ""
         fitting = [
-            start for start in lr if own == start or own.startswith(f"{start}." * bool(start))
+            start
+            for start in lr
+            if student_name == start or student_name.startswith(f"{start}." * bool(start))
         ]
         if not fitting:
             raise ValueError(
-                f"lr={dict(lr)} has no learning rate for {own or name!r}; add '' for all others"
+                f"lr={dict(lr)} has no learning rate for {student_name or name!r}; "
+                "add '' for all others"
             )
         groups[max(fitting, key=len)].append(parameter)
     empty = [start for start, members in groups.items() if start and not members]
