@@ -21,9 +21,9 @@ from kdlib.models import MLP
 from kdlib.objectives import HardLabels, LearnedTemperature, Objective, SoftTargets, Symbol
 from kdlib.objectives.symbols import leaves, value
 from kdlib.objectives.teachers import Answers, ask, tabled_answers
+from kdlib.training.checking import domain_rules
 from kdlib.training.epochs import Epochs
 from kdlib.training.optimisers import adamw, one_cycle
-from kdlib.training.settings import domain_rules
 
 
 def matches(objective: Objective, network: Any, examples: Examples) -> bool:

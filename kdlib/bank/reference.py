@@ -11,9 +11,9 @@ from kdlib.data import Batch, Examples
 from kdlib.objectives import Learner
 from kdlib.objectives.teachers import Answers, ask, tabled_answers
 from kdlib.training.capture import repeats
+from kdlib.training.checking import domain_rules
 from kdlib.training.epochs import Epochs
 from kdlib.training.optimisers import adamw, one_cycle
-from kdlib.training.settings import domain_rules
 
 
 def reference(group: Group, report: Report) -> Trained:

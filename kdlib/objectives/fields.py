@@ -57,7 +57,7 @@ def moments(*numbers: Number) -> list[float]:
 
 def check_call(
     formula: str,
-    symbols_of: Iterable[Scalar],
+    spoken_of: Iterable[Scalar],
     student: Any,
     progress: Any,
     values: Mapping[str, Any],

@@ -19,11 +19,12 @@ from kdlib.models import convolves, evaluating, fingerprint, initialise, predict
 from kdlib.objectives import HardLabels, Learner, Objective
 from kdlib.objectives.teachers import Answers, tabled_answers
 from kdlib.training.capture import recorded, repeats, stream_of
+from kdlib.training.checking import Place, check_run
 from kdlib.training.checkpoints import read_checkpoint, write_checkpoint
 from kdlib.training.epochs import Epochs
 from kdlib.training.optimisers import adamw, one_cycle, parameter_groups
 from kdlib.training.progress import quiet
-from kdlib.training.settings import Place, Settings, as_python, check_run
+from kdlib.training.settings import Settings, as_python
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -109,7 +110,7 @@ def fit(
     )  # fmt: skip
     settings = replace(settings, precision=place.precision)
 
-    _place(student, seed, place)
+    _prepare(student, seed, place)
     examples = examples.to(place.device)
     first = examples.batch(slice(0, 2))
     learner = Learner.of(student, objective, first, seed=seed or 0, per_domain=place.per_domain)
@@ -186,7 +187,7 @@ def _row(
     return row
 
 
-def _place(student: nn.Module, seed: int | None, place: Place) -> None:
+def _prepare(student: nn.Module, seed: int | None, place: Place) -> None:
     """The student, drawn anew where there is a seed, on its device and as convolutions like it."""
     if seed is not None:
         initialise(student, seed)

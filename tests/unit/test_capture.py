@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from kdlib.adaptation import CORAL
 from kdlib.bank import Bank, train_bank
 from kdlib.bank.planning import make_group
-from kdlib.data import Examples, jitter
+from kdlib.data import Batch, Examples, jitter
 from kdlib.models import MLP, cnn, mlp, predict
 from kdlib.objectives import (
     Attention,
@@ -136,6 +136,37 @@ def test_each_shape_is_recorded_once(recording: Recording) -> None:
     assert len(seen) == 2 * (capture.WARM_UP + 1)
     assert replays == [6 - capture.WARM_UP] * 2
     assert len({one.data_ptr() for one in kept}) == len(kept), "a replay's outputs are its own"
+
+
+def test_a_batch_is_an_input_too(recording: Recording) -> None:
+    """Each replay sees the new batch's tensors, those of the images before their change as well."""
+    images, sums = blobs(12), []
+
+    def step(batch: Batch, by: Tensor) -> dict[str, Tensor]:
+        assert batch.original is not None and batch.ids is None
+        return {"sum": (batch.x - batch.original).sum() * by + batch.y.sum()}
+
+    with recording() as replays:
+        take = capture.Recorded(step, torch.device("cpu"))
+        for i in range(6):
+            batch = images.batch(slice(i, i + 4))
+            moved = batch.changed(batch.x + i)
+            sums.append(float(take(moved, 0.5)["sum"]))
+            assert sums[-1] == pytest.approx(
+                0.5 * i * batch.x.numel() + int(batch.y.sum()), abs=1e-3
+            )
+    assert replays == [6 - capture.WARM_UP] and len(set(sums)) == 6
+
+
+def test_where_nothing_is_recorded_the_step_is_called_itself(recording: Recording) -> None:
+    def step(x: Tensor) -> dict[str, Tensor]:
+        return {"x": x}
+
+    place = torch.device("cpu")
+    assert capture.recorded(step, place) is step
+    with recording():
+        assert isinstance(capture.recorded(step, place), capture.Recorded)
+        assert capture.recorded(step, place, allowed=False) is step
 
 
 def test_a_step_that_cannot_be_recorded_goes_on_with_one_warning(recording: Recording) -> None:
