@@ -45,8 +45,9 @@ def reference(group: Group, report: Report) -> Trained:
     def step(index: Tensor, done: float) -> dict[str, Tensor]:
         batch = examples.batch(index)
         answers = {teacher: seen[index] for teacher, seen in tabled.items()}
-        for teacher in taps.keys() - tabled.keys():  # here, as no transform may trace their forward
-            answers[teacher] = ask(teacher, batch, taps[teacher])
+        for teacher, layers in taps.items():  # here, as no transform may trace their forward
+            if teacher not in answers:
+                answers[teacher] = ask(teacher, batch, layers)
         slopes = grad_and_value(lambda p, b, s: loss(p, b, s, batch, done, answers))
         gradients, values = vmap(slopes, randomness="different")(params, buffers, group.bindings)
         for name, parameter in params.items():

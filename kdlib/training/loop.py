@@ -18,7 +18,7 @@ from kdlib.device import autocast, within_quota
 from kdlib.models import convolves, evaluating, fingerprint, initialise, predict
 from kdlib.objectives import HardLabels, Learner, Objective
 from kdlib.objectives.teachers import Answers, tabled_answers
-from kdlib.training.capture import recorded, repeats, stream_of
+from kdlib.training.capture import record, repeats, stream_of
 from kdlib.training.checking import Place, check_run
 from kdlib.training.checkpoints import read_checkpoint, write_checkpoint
 from kdlib.training.epochs import Epochs
@@ -141,7 +141,7 @@ def fit(
     def augmented(x: Tensor, original: Batch, done: float) -> dict[str, Tensor]:
         return descend(original.changed(x), {}, done)
 
-    take = recorded(
+    take = record(
         augmented if augment else step, place.device, allowed=repeats(objective, examples)
     )
     started = time.perf_counter()

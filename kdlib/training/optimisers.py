@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from kdlib.objectives import Learner
-from kdlib.training.capture import recorder
+from kdlib.training.capture import graph_maker
 
 
 def parameter_groups(learner: Learner, lr: float | Mapping[str, float]) -> list[dict[str, Any]]:
@@ -53,7 +53,7 @@ def rates_for_recording(optimizer: torch.optim.Optimizer) -> None:
     """
     for group in optimizer.param_groups:
         device = group["params"][0].device
-        group["capturable"] = recorder(device) is not None
+        group["capturable"] = graph_maker(device) is not None
         rate = float(group["lr"])
         group["lr"] = torch.tensor(rate, device=device) if group["capturable"] else rate
 

@@ -75,7 +75,7 @@ def on_the_tape() -> Iterator[list[int]]:
 
     with pytest.MonkeyPatch.context() as patch:
         for module in (capture, optimisers):
-            patch.setattr(module, "recorder", lambda d: counted if d.type == "cpu" else None)
+            patch.setattr(module, "graph_maker", lambda d: counted if d.type == "cpu" else None)
         yield replays
 
 
@@ -127,7 +127,7 @@ def test_each_shape_is_recorded_once(recording: Recording) -> None:
     expected = 0.0
     kept = []
     with recording() as replays:
-        take = capture.Recorded(step, torch.device("cpu"))
+        take = capture.RecordedStep(step, torch.device("cpu"))
         for i in range(12):
             x = torch.full((2 + i % 2,), float(i))
             expected += float(x.sum()) * 0.5 * i
@@ -147,7 +147,7 @@ def test_a_batch_is_an_input_too(recording: Recording) -> None:
         return {"sum": (batch.x - batch.original).sum() * by + batch.y.sum()}
 
     with recording() as replays:
-        take = capture.Recorded(step, torch.device("cpu"))
+        take = capture.RecordedStep(step, torch.device("cpu"))
         for i in range(6):
             batch = images.batch(slice(i, i + 4))
             moved = batch.changed(batch.x + i)
@@ -163,10 +163,10 @@ def test_where_nothing_is_recorded_the_step_is_called_itself(recording: Recordin
         return {"x": x}
 
     place = torch.device("cpu")
-    assert capture.recorded(step, place) is step
+    assert capture.record(step, place) is step
     with recording():
-        assert isinstance(capture.recorded(step, place), capture.Recorded)
-        assert capture.recorded(step, place, allowed=False) is step
+        assert isinstance(capture.record(step, place), capture.RecordedStep)
+        assert capture.record(step, place, allowed=False) is step
 
 
 def test_a_step_that_cannot_be_recorded_goes_on_with_one_warning(recording: Recording) -> None:
@@ -178,7 +178,7 @@ def test_a_step_that_cannot_be_recorded_goes_on_with_one_warning(recording: Reco
         return {"total": total.clone()}
 
     with recording() as replays, pytest.warns(UserWarning, match="cannot be recorded") as told:
-        take = capture.Recorded(step, torch.device("cpu"))
+        take = capture.RecordedStep(step, torch.device("cpu"))
         results = [float(take(x)["total"]) for _ in range(8)]
     assert results == list(range(1, 9)) and len(told) == 1 and replays == []
 
@@ -197,28 +197,28 @@ def test_a_step_that_waits_is_not_tried(
     monkeypatch.setattr(capture, "waits", waits)
     total = torch.zeros(())
     with recording() as replays, pytest.warns(UserWarning, match=r"waits .* loss.py:3") as told:
-        take = capture.Recorded(lambda x: {"total": total.add_(x).clone()}, torch.device("cpu"))
+        take = capture.RecordedStep(lambda x: {"total": total.add_(x).clone()}, torch.device("cpu"))
         results = [float(take(torch.ones(()))["total"]) for _ in range(8)]
     assert results == list(range(1, 9)) and len(told) == len(watched) == 1 and replays == []
 
 
 def test_what_went_wrong_first_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    def recorder(call: Callable[[], Any]) -> Any:
+    def graph_maker(call: Callable[[], Any]) -> Any:
         try:
             raise RuntimeError("the operation that failed")
         finally:
             raise RuntimeError("operation failed due to a previous error during capture")
 
-    monkeypatch.setattr(capture, "recorder", lambda _: recorder)
-    take = capture.Recorded(lambda x: {"x": x}, torch.device("cpu"))
+    monkeypatch.setattr(capture, "graph_maker", lambda _: graph_maker)
+    take = capture.RecordedStep(lambda x: {"x": x}, torch.device("cpu"))
     with pytest.warns(UserWarning, match="the operation that failed"):
         for _ in range(5):
             take(torch.ones(()))
 
 
 def test_nothing_is_recorded_on_a_cpu() -> None:
-    assert capture.recorder(torch.device("cpu")) is None
-    assert capture.recorder(torch.device("cuda")) is not None
+    assert capture.graph_maker(torch.device("cpu")) is None
+    assert capture.graph_maker(torch.device("cuda")) is not None
 
 
 # ---- training ------------------------------------------------------------------------------------
