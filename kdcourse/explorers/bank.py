@@ -13,7 +13,8 @@ from matplotlib.patches import Rectangle
 
 from kdcourse.explorers.base import Explorer
 from kdcourse.explorers.controls import State, thinned, written
-from kdcourse.figures import DASHES, MARKERS, error_axis, interval
+from kdcourse.figures import DASHES, MARKERS, error_axis
+from kdlib.metrics import mean_intervals
 
 SECOND = ("taught", "extra", "label", "teacher", "alone")  # roles of the right panel, in order
 
@@ -153,7 +154,7 @@ class BankExplorer(Explorer):
 
     def move(self, state: State, ghost: bool) -> None:
         seeds = self._errors[self._row(state)]
-        mean, low, high = interval(seeds)
+        mean, low, high = mean_intervals(seeds)
         here = self._axes[self._along].index(state[self._along])
         self._lines[ghost].set_data(self._x, mean)
         self._marks[ghost].set_data([self._x[here]], [mean[here]])
@@ -169,7 +170,7 @@ class BankExplorer(Explorer):
         ends = np.stack([self._x, low, self._x, high], axis=1).reshape(-1, 2, 2)  # (x, 2 ends, xy)
         self._bounds.set_segments([] if np.isnan(low).any() else list(ends))
         if self._alone is not None:
-            middle, under, over = interval(self._alone[self._here(state)])
+            middle, under, over = mean_intervals(self._alone[self._here(state)])
             self._alone_line.set_ydata([middle, middle])
             self._alone_band.set_y(float(np.nan_to_num(under, nan=float(middle))))
             self._alone_band.set_height(float(np.nan_to_num(over - under)))
@@ -185,7 +186,7 @@ class BankExplorer(Explorer):
         if alone.shape != seeds.shape or len(seeds) == 1:
             return f"{said}."
         # The same seeds on both sides: their differences have the narrower interval.
-        mean, low, high = (self._count(value) for value in interval(seeds - alone))
+        mean, low, high = (self._count(value) for value in mean_intervals(seeds - alone))
         if low <= 0 <= high:
             span = f"{low:+z.0f} to {high:+z.0f}"
             return f"{said}: these seeds do not resolve the difference ({span})."
@@ -196,7 +197,7 @@ class BankExplorer(Explorer):
         return float(percent) * self._n / 100
 
     def _images(self, seeds: np.ndarray) -> str:
-        mean, low, high = (self._count(value) for value in interval(seeds))
+        mean, low, high = (self._count(value) for value in mean_intervals(seeds))
         text = f"{mean:.0f} of {self._n:,} images ({100 * mean / self._n:.1f} %"
         if len(seeds) == 1:
             return f"{text}, one seed)"
