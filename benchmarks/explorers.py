@@ -12,14 +12,15 @@ import time
 from typing import Any
 
 import numpy as np
+import torch
 from jupyter_client.manager import start_new_kernel
 from matplotlib.figure import Figure
 
 from benchmarks.work import ALPHAS, SEEDS, TEMPERATURES, small
 from kdcourse.explorers import BankExplorer, Explorer, LiveBank, SoftenedLogits
-from kdlib.bank import train_bank
+from kdlib.bank import Bank, train_bank
 from kdlib.models import mlp
-from kdlib.objectives import HardLabels, SoftTargets, tabulate
+from kdlib.objectives import HardLabels, SoftTargets, Symbol, tabulate
 
 
 class ThreePanels(Explorer):
@@ -54,11 +55,17 @@ class ThreePanels(Explorer):
 def examples() -> list[Explorer]:
     rng = np.random.default_rng(0)
     axes = {"T": [1, 2, 4, 8, 20], "alpha": [0.1, 0.5, 0.9], "width": [8, 16, 32]}
+    T, alpha, shape = Symbol("T"), Symbol("alpha"), (5, 3, 3, 5)
+    student = mlp(784, 8, 10)
+    untrained = Bank(
+        axes, list(range(5)), {"test": torch.from_numpy(rng.normal(size=(*shape, 1000, 10)))},
+        {"test": torch.from_numpy(rng.integers(0, 10, 1000))}, torch.zeros(*shape, 1),
+        [None] * 225, "fast", 0.0, student,
+        objective=(1 - alpha) * HardLabels() + alpha * SoftTargets(student, T),
+    )  # fmt: skip
     bank = BankExplorer(
-        axes,
-        8 + rng.normal(size=(5, 3, 3, 5)),
-        n=1000,
-        alone=9 + rng.normal(size=(3, 5)),
+        untrained,
+        alone=90 + rng.normal(size=(3, 5)),
         second={"with T²": rng.random((5, 3, 3)), "without": rng.random((5, 3, 3))},
         second_name="gradient norm",
     )

@@ -207,13 +207,15 @@ def _pairs(texts: Sequence[str], example: str) -> dict[str, str]:
 
 def _table(results: Sequence["Result"]) -> str:
     """Seconds and claims, a line a notebook."""
+    from kdcourse.measured import phrase
+
     lines = [f"{'notebook':<44}{'seconds':>8}  claims"]
     for result in results:
         held = sum(bool(claim["holds"]) for claim in result.claims)
         claims = f"{held} of {len(result.claims)} hold" if result.ok else "failed"
         lines.append(f"{Path(result.file).stem:<44}{result.seconds:>8.1f}  {claims}")
         lines += [
-            f"    ○ {claim['id']} {claim['text']} · not reproduced"
+            f"    ○ {claim['id']} {claim['text']} · not reproduced: measured {phrase(claim)}"
             for claim in result.claims
             if not claim["holds"]
         ]

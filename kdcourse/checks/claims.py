@@ -1,10 +1,15 @@
 """Claims: sentences of the course that the build holds true."""
 
+import math
 import os
 from collections.abc import Mapping
+from numbers import Integral, Real
 from typing import Any
 
 from IPython.display import display
+
+from kdcourse.measured import ENDS, phrase
+from kdlib.metrics import Interval
 
 
 class ClaimFailed(AssertionError):
@@ -18,29 +23,58 @@ def claim(
     *,
     measured: Mapping[str, Any] | str,
     published: str | None = None,
+    decimals: int = 1,
 ) -> None:
     """Prints `✓ id text` if the condition holds; the text never depends on the machine.
 
     Otherwise raises ClaimFailed under KDLIB_STRICT=1 (build and tests), and for a reader, with
     other parameters or another processor, prints `○ id not reproduced here: measured …`.
-    measured: name -> value (or Interval), kept in the output's metadata for RESULTS.md;
-    published: the value that others report, with its source.
+    measured: name, with its unit → number or Interval, kept as numbers in the output's metadata
+    for RESULTS.md and for the tables of sweeps; or one sentence where there is nothing to count.
+    published: the value that others report, with its source. decimals: how many of an interval
+    are printed. Raises ValueError for a measured value that is no single number.
     """
     if not text or not measured:
         raise ValueError(f"claim {id!r} needs a sentence and what was measured; give both")
-    values = (
-        {"value": measured}
-        if isinstance(measured, str)
-        else {name: _shown(value) for name, value in measured.items()}
-    )
+    values = {"value": measured} if isinstance(measured, str) else _numbers(id, measured)
     holds = bool(condition)
-    said = ", ".join(f"{name} {value}" for name, value in values.items())
-    if not holds and os.environ.get("KDLIB_STRICT") == "1":
-        raise ClaimFailed(f"claim {id} does not hold: {text} (measured: {said})")
-    line = f"✓ {id} {text}" if holds else f"○ {id} not reproduced here: measured {said}"
     record = {"id": id, "text": text, "holds": holds, "measured": values, "published": published}
+    record["decimals"] = decimals
+    numbers = phrase(record)
+    if not holds and os.environ.get("KDLIB_STRICT") == "1":
+        raise ClaimFailed(f"claim {id} does not hold: {text} (measured: {numbers})")
+    line = f"✓ {id} {text}" if holds else f"○ {id} not reproduced here: measured {numbers}"
     display({"text/plain": line}, metadata={"kdlib": record}, raw=True)
 
 
-def _shown(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+def _numbers(id: str, measured: Mapping[str, Any]) -> dict[str, Any]:
+    """Each value as JSON holds it: a number, or the three of an interval."""
+    values: dict[str, Any] = {}
+    for name, value in measured.items():
+        try:
+            values[str(name)] = (
+                {end: _number(getattr(value, end)) for end in ENDS}
+                if isinstance(value, Interval)
+                else _number(value)
+            )
+        except (TypeError, ValueError, RuntimeError) as error:
+            shape = getattr(value, "shape", None)
+            kind = f"a {type(value).__name__}" if value is not None else "None"
+            kind += f" of shape {tuple(shape)}" if shape is not None else ""
+            raise ValueError(
+                f"claim {id!r} measured {name!r}, which is {kind}; give a number or an Interval "
+                "(a sentence can stand for all of them: measured='…')"
+            ) from error
+    return values
+
+
+def _number(value: Any) -> bool | int | float | str:
+    """The number of Python, numpy or torch; "nan", "inf" or "-inf" where JSON has none."""
+    number = value.item() if hasattr(value, "item") else value
+    if isinstance(number, bool):
+        return number
+    if isinstance(number, Integral):
+        return int(number)
+    if not isinstance(number, Real):
+        raise TypeError(type(number).__name__)
+    return float(number) if math.isfinite(number) else str(float(number))

@@ -6,7 +6,8 @@ its folder.
 
 from kdcourse.explorers.bank import BankExplorer
 from kdcourse.explorers.base import Explorer
+from kdcourse.explorers.error_table import ErrorTable
 from kdcourse.explorers.live import LiveBank
 from kdcourse.explorers.softened_logits import SoftenedLogits
 
-__all__ = ["BankExplorer", "Explorer", "LiveBank", "SoftenedLogits"]
+__all__ = ["BankExplorer", "ErrorTable", "Explorer", "LiveBank", "SoftenedLogits"]

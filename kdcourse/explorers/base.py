@@ -1,22 +1,20 @@
-"""The frame of every explorer: sliders over values that exist, one picture, one sentence."""
+"""What every explorer does: sliders over values that exist, one picture, one sentence."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from html import escape
 from typing import Any
 
 import ipywidgets
 from matplotlib.figure import Figure
 
 from kdcourse.explorers.canvas import GHOST_MARK, Canvas
-from kdcourse.explorers.controls import Controls, State, written
+from kdcourse.explorers.controls import Controls, State
+from kdcourse.explorers.frame import WIDTH, Frame
 from kdcourse.figures import COLOURS, GHOST, INKS, role_named
 
-WIDTH = 700  # pixels of the picture
 
-
-class Explorer(ipywidgets.VBox):
+class Explorer(Frame):
     """A picture over at most three sliders. A lesson's explorer fills in four methods:
 
     - `setup(figure)`: make axes with fixed limits, and the artists that will move, with
@@ -85,12 +83,6 @@ class Explorer(ipywidgets.VBox):
             "animated": True,
         }
 
-    @staticmethod
-    def symbol(text: str, role: str | None = None) -> str:
-        """A symbol or a value for `formula`, bold, in the colour its role has in the picture."""
-        colour = f"color:{INKS[role_named(role)]}" if role else ""
-        return f'<b style="{colour}">{escape(text)}</b>'
-
     # What a reader or a test does ---------------------------------------------------------
 
     @property
@@ -132,11 +124,11 @@ class Explorer(ipywidgets.VBox):
             where = Controls.sentence(state)
             try:
                 picture = self.draw(state, previous=states[k - 1] if k else None)
-                said = self.sentence(state).strip()
+                sentence = self.sentence(state).strip()
                 self.formula(state)
             except Exception as error:
                 raise RuntimeError(f"{self.title} fails at {where}: {error!r}") from error
-            if not said:
+            if not sentence:
                 raise RuntimeError(f"{self.title} has no sentence at {where}")
             if picture in pictures:
                 raise RuntimeError(f"{self.title} shows at {where} a picture it has shown before")
@@ -171,7 +163,7 @@ class Explorer(ipywidgets.VBox):
         previous = self._shown if state != self._shown else self._previous
         try:
             picture = self.draw(state, previous)
-            formula, said = self.formula(state), self.sentence(state)
+            formula, sentence = self.formula(state), self.sentence(state)
         except Exception as error:
             # ipywidgets would only log it: the reader has to see why nothing moved.
             self._say(
@@ -182,14 +174,8 @@ class Explorer(ipywidgets.VBox):
             raise
         self._shown, self._previous = state, previous
         self.picture.value = picture
-        self._formula.value = f'<div style="font-size:15px;line-height:1.5">{formula}</div>'
-        self._say(said)
-
-    def _say(self, text: str, *, problem: bool = False) -> None:
-        role = "alert" if problem else "status"
-        ink = f"color:{INKS['alone']};" if problem else ""
-        style = f"{ink}max-width:{WIDTH}px;line-height:1.45;font-size:14px"
-        self.readout.value = f'<div role="{role}" style="{style}">{escape(text)}</div>'
+        self._write(formula)
+        self._say(sentence)
 
     def _moved(self, _: Any) -> None:
         if not self._holding:
@@ -199,34 +185,11 @@ class Explorer(ipywidgets.VBox):
         for name in notes:
             if name not in self._controls.axes:
                 raise ValueError(f"a note for {name!r}, but the controls are {self._controls.axes}")
-        words = f"{max(map(len, self._controls.axes)) + 1}ch"
-        self._sliders = {
-            name: ipywidgets.SelectionSlider(
-                options=[(written(value), value) for value in values],
-                value=self._shown[name],
-                description=name,
-                tooltip=f"{name} {notes.get(name, '')}".strip(),
-                continuous_update=True,
-                style={"description_width": words},
-                layout={"width": "420px"},
-            )
-            for name, values in self._controls.axes.items()
-        }
-        rows = []
-        for name, slider in self._sliders.items():
-            slider.observe(self._moved, names="value")
-            slider.add_class("kdlib-control")
-            rows.append(ipywidgets.HBox([slider, ipywidgets.Label(notes.get(name, ""))]))
         buttons = [self._button(name, aim) for name, aim in self.situations.items()]
-        if buttons:
-            rows.insert(0, ipywidgets.HBox(buttons, layout={"flex_flow": "row wrap"}))
-        # no tooltip: ipywidgets 8.1's ImageView fails on one
-        self.picture = ipywidgets.Image(format="png", width=WIDTH, height=height)
-        self._formula = ipywidgets.HTML()
-        self.readout = ipywidgets.HTML()
-        self.picture.add_class("kdlib-picture")
-        self.readout.add_class("kdlib-readout")
-        super().__init__([*rows, self._formula, self.picture, self.readout])
+        above = [ipywidgets.HBox(buttons, layout={"flex_flow": "row wrap"})] if buttons else []
+        self._fill(self._shown, height=height, notes=notes, above=above)
+        for slider in self._sliders.values():
+            slider.observe(self._moved, names="value")
         self.add_class("kdlib-explorer")
 
     def _button(self, name: str, aim: Mapping[str, Any]) -> ipywidgets.Button:
@@ -239,9 +202,6 @@ class Explorer(ipywidgets.VBox):
         return button
 
     def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Live view, a picture for where no kernel runs, and text that nbval can compare."""
-        data = dict(super()._repr_mimebundle_(**options) or {})
-        data["text/plain"] = f"Explorer: {self.title} (controls: {', '.join(self._controls.axes)})"
         self._paint(self._shown, self._previous)
-        data["image/png"] = self._canvas.small_png()
-        return data, {"image/png": {"alt": self.sentence(self._shown)}}
+        text = f"Explorer: {self.title} (controls: {', '.join(self._controls.axes)})"
+        return self._stored(text, self.sentence(self._shown), **options)

@@ -5,29 +5,31 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from html import escape
 from typing import Any
 
 import ipywidgets
 import numpy as np
 from matplotlib.figure import Figure
 
-from kdcourse.explorers.bank import _scale
-from kdcourse.explorers.base import WIDTH
 from kdcourse.explorers.canvas import Canvas
 from kdcourse.explorers.controls import Controls, State, written
+from kdcourse.explorers.error_table import scale_along
+from kdcourse.explorers.frame import WIDTH, Frame
 from kdcourse.figures import COLOURS, INKS, error_axis
+from kdlib.objectives import Objective, Symbol
 
 LIGHT = 0.35  # how pale the line of the smallest value is
 
 
-class LiveBank(ipywidgets.VBox):
+class LiveBank(Frame):
     """Trains a bank at the press of a button and draws it as it trains.
 
     train(watch, **state) -> Bank: the page's `train_bank` with these choices, `watch=watch`,
     `cache=False`, evaluated on "test".
     choices: name → values, 1 to 3 sliders. axes: the two axes of its bank, {"T": […], "alpha":
     […]}: the first is drawn along, the second has a line for each value. n: test images.
+    objective: that of its students, or a function of the axes, for the formula until there is a
+    bank, which has its own.
     Training runs in a thread of its own, so the page stays awake; Stop keeps what there is.
     `bank`: the last one trained, or None. `wait()`: until training has ended.
     """
@@ -39,6 +41,7 @@ class LiveBank(ipywidgets.VBox):
         choices: Mapping[str, Sequence[Any]],
         axes: Mapping[str, Sequence[float]],
         n: int,
+        objective: Objective | Callable[..., Objective] | None = None,
         start: Mapping[str, Any] | None = None,
         title: str = "Train this bank again",
         highest: float = 40.0,
@@ -56,6 +59,9 @@ class LiveBank(ipywidgets.VBox):
         self._thread: threading.Thread | None = None
         self._canvas = Canvas(self._setup, self._move, title=title, width=WIDTH, height=300)
         self._build(first)
+        if objective is not None and not isinstance(objective, Objective):
+            objective = objective(**{name: Symbol(name) for name in self._axes})
+        self._write(self.loss(objective, {}))
         self._show("", "Press Train: nothing here is stored, these students do not exist yet.")
 
     @property
@@ -106,16 +112,18 @@ class LiveBank(ipywidgets.VBox):
         try:
             bank = self._train(watch, **state)
             self.bank = bank
+            self._write(self.loss(bank.objective, {}))
             passed = time.perf_counter() - begun
-            how = "stopped" if self._stop.is_set() else "trained"
+            end = "stopped" if self._stop.is_set() else "trained"
             self._show(
-                f"{heading}, {passed:.1f} s, {how}",
-                f"{len(bank.weights)} students {how} in {passed:.1f} s by the "
+                f"{heading}, {passed:.1f} s, {end}",
+                f"{len(bank.weights)} students {end} in {passed:.1f} s by the "
                 f"{bank.engine} engine; the best cell errs on {self._best()}: the best of "
                 f"{students} on the images that choose it, so it flatters.",
             )
         except Exception as error:  # a thread's traceback would end in a log nobody reads
-            self._say(f"This bank could not be trained: {type(error).__name__}: {error}", True)
+            words = f"This bank could not be trained: {type(error).__name__}: {error}"
+            self._say(words, problem=True)
         finally:
             self._button_train.disabled, self._button_stop.disabled = False, True
 
@@ -129,7 +137,7 @@ class LiveBank(ipywidgets.VBox):
     def _setup(self, figure: Figure) -> None:
         axis = figure.subplots()
         (along, x), (name, values) = self._axes.items()
-        _scale(axis, np.asarray(x), along)
+        scale_along(axis, np.asarray(x), along)
         axis.set_ylim(0, self._highest)
         error_axis(axis, self._n)
         self._lines: list[tuple[Any, Any]] = []
@@ -167,40 +175,17 @@ class LiveBank(ipywidgets.VBox):
         self._words = words
         self._say(words)
 
-    def _say(self, text: str, problem: bool = False) -> None:
-        role, ink = ("alert", f"color:{INKS['alone']};") if problem else ("status", "")
-        style = f"{ink}max-width:{WIDTH}px;line-height:1.45;font-size:14px"
-        self.readout.value = f'<div role="{role}" style="{style}">{escape(text)}</div>'
-
     def _build(self, first: State) -> None:
-        words = f"{max(map(len, self._controls.axes)) + 1}ch"
-        self._sliders = {
-            name: ipywidgets.SelectionSlider(
-                options=[(written(value), value) for value in values],
-                value=first[name],
-                description=name,
-                style={"description_width": words},
-                layout={"width": "420px"},
-            )
-            for name, values in self._controls.axes.items()
-        }
         self._button_train = ipywidgets.Button(description="Train", button_style="primary")
         self._button_stop = ipywidgets.Button(description="Stop", disabled=True)
         self._bar = ipywidgets.FloatProgress(value=0.0, max=1.0, layout={"width": "200px"})
         self._button_train.on_click(lambda _: self.start())
         self._button_stop.on_click(lambda _: self.stop())
-        self.picture = ipywidgets.Image(format="png", width=WIDTH, height=300)
-        self.readout = ipywidgets.HTML()
-        self.picture.add_class("kdlib-picture")
-        self.readout.add_class("kdlib-readout")
         row = ipywidgets.HBox([self._button_train, self._button_stop, self._bar])
-        super().__init__([*self._sliders.values(), row, self.picture, self.readout])
+        self._fill(first, height=300, below=[row])
         self.add_class("kdlib-live")
 
     def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        data = dict(super()._repr_mimebundle_(**options) or {})
-        choices = ", ".join(self._controls.axes)
-        data["text/plain"] = f"Live bank: {self.title} (choices: {choices})"
         self._canvas.paint("", ghost=False)
-        data["image/png"] = self._canvas.small_png()
-        return data, {"image/png": {"alt": self._words}}
+        text = f"Live bank: {self.title} (choices: {', '.join(self._controls.axes)})"
+        return self._stored(text, self._words, **options)

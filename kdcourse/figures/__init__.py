@@ -5,9 +5,8 @@ its finding as the title and one sentence beneath, which is also the picture's a
 Nothing here touches pyplot or matplotlib's global settings.
 """
 
-from kdcourse.figures.intervals import interval
 from kdcourse.figures.picture import Picture, png, show
-from kdcourse.figures.plots import bars, digits, error_axis, matrix, reliability
+from kdcourse.figures.plots import bars, digits, error_axis, matrix, reliability_diagram
 from kdcourse.figures.seeds import lines_with_dots, place_end_labels, seed_dots
 from kdcourse.figures.style import COLOURS, DASHES, GHOST, INKS, MARKERS, STYLE, figure, role_named
 
@@ -23,12 +22,11 @@ __all__ = [
     "digits",
     "error_axis",
     "figure",
-    "interval",
     "lines_with_dots",
     "matrix",
     "place_end_labels",
     "png",
-    "reliability",
+    "reliability_diagram",
     "role_named",
     "seed_dots",
     "show",

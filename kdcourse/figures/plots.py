@@ -161,7 +161,7 @@ def bars(
         tick.set(color=INKS["label"], fontweight="bold")
 
 
-def reliability(
+def reliability_diagram(
     axis: Axes,
     confidence: Any,
     accuracy: Any,

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 
-from kdcourse.figures.intervals import interval
 from kdcourse.figures.style import COLOURS, DASHES, INKS, MARKERS, role_named
+from kdlib.metrics import mean_intervals
 
 END_LABEL = "end label"  # marks the texts that place_end_labels may move
 
@@ -38,7 +38,7 @@ def seed_dots(axis: Axes, x: float, values: Any, role: str, label: str | None = 
     seeds = np.asarray(values, dtype=float)
     if seeds.ndim != 1 or seeds.size == 0:
         raise ValueError(f"values must have shape (seeds,), not {seeds.shape}: pass one position")
-    mean, low, high = interval(seeds)
+    mean, low, high = mean_intervals(seeds)
     # A fixed spread, not a random one: the picture of the same numbers is the same picture.
     spread = np.linspace(-0.09, 0.09, seeds.size) if seeds.size > 1 else np.zeros(1)
     colour = COLOURS[role]
@@ -68,7 +68,7 @@ def lines_with_dots(
         raise ValueError(
             f"values must have shape ({where.size}, seeds) to go with x, not {table.shape}"
         )
-    mean, low, high = interval(table)
+    mean, low, high = mean_intervals(table)
     if table.shape[1] > 1:
         axis.fill_between(where, low, high, color=COLOURS[role], alpha=0.13, linewidth=0)
     axis.plot(

@@ -13,6 +13,7 @@ from typing import Any
 from kdcourse.headless import interrupts, pools
 from kdcourse.headless.finding import declared, find, validate
 from kdcourse.headless.runs import Result, results_folder, run, run_name, versions, write_atomically
+from kdcourse.measured import columns
 from kdcourse.parameters import Parameter, Value
 
 
@@ -171,15 +172,15 @@ def _result_or_failure(
 
 
 def _write_table(results: list[Result], out: Path) -> None:
-    """One row a run: parameters, status, seconds, then each claim and each of its measurements."""
+    """One row a run: parameters, status, seconds, then each claim, and each number it measured."""
     out.mkdir(parents=True, exist_ok=True)
     records = [{**asdict(result), "file": Path(result.file).name} for result in results]
     text = json.dumps(records, indent=1, ensure_ascii=False)
     write_atomically(out / "sweep.json", text + "\n")
     rows = [_row(result) for result in results]
-    columns = list(dict.fromkeys(column for row in rows for column in row))
+    heads = list(dict.fromkeys(column for row in rows for column in row))
     table = io.StringIO()
-    writer = csv.DictWriter(table, columns, restval="", lineterminator="\n")
+    writer = csv.DictWriter(table, heads, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_atomically(out / "sweep.csv", table.getvalue())
@@ -190,9 +191,5 @@ def _row(result: Result) -> dict[str, Any]:
     row |= {"status": result.status, "seconds": result.seconds, "error": result.error or ""}
     for claim in result.claims:
         row[claim["id"]] = claim["holds"]
-        measured = claim.get("measured")
-        parts = measured if isinstance(measured, dict) else {"measured": measured}
-        row |= {
-            f"{claim['id']} {name}": value for name, value in parts.items() if value is not None
-        }
+        row |= columns(claim)
     return row

@@ -7,6 +7,7 @@ import nbformat
 
 from kdcourse.catalogue import Course, Page
 from kdcourse.headless import harvest
+from kdcourse.measured import phrase
 
 _HEAD = "| | claim | measured | published |\n|---|---|---|---|\n"
 
@@ -71,24 +72,9 @@ def _claims(page: Page, course: Course) -> list[dict[str, Any]]:
 
 def _row(claim: dict[str, Any]) -> str:
     return (
-        f"| {claim['id']} | {_cell(claim['text'])} | {_measured(claim.get('measured'))} "
+        f"| {claim['id']} | {_cell(claim['text'])} | {_cell(phrase(claim))} "
         f"| {_cell(claim.get('published') or '')} |\n"
     )
-
-
-def _measured(value: Any) -> str:
-    """`accuracy 0.912 [0.905, 0.919], n 5`: a list of three is an estimate and its interval."""
-    if isinstance(value, dict):
-        if set(value) == {"value"}:  # a sentence, not a table of measurements
-            return _measured(value["value"])
-        return ", ".join(f"{_cell(str(name))} {_measured(part)}" for name, part in value.items())
-    if isinstance(value, list) and len(value) == 3:
-        return "{} [{}, {}]".format(*map(_measured, value))
-    if isinstance(value, list):
-        return ", ".join(map(_measured, value))
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return "" if value is None else _cell(str(value))
 
 
 def _cell(text: str) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from kdlib import metrics
 from kdlib.bank.axes import arguments
 from kdlib.metrics.scores import check_labelled
+from kdlib.objectives import Objective
 
 
 @dataclass
@@ -22,7 +23,8 @@ class Bank:
 
     axes: name -> values · seeds · logits: split -> (*axes, seeds, N, classes) ·
     labels: split -> (N,) · losses: (*axes, seeds, last epoch), mean training loss of each epoch,
-    nan beyond a student's last · engine: which one trained it ("fast", "reference", "sequential").
+    nan beyond a student's last · engine: which one trained it ("fast", "reference", "sequential") ·
+    objective: with the axes that it asks for as symbols; None where an axis changes its formula.
     """
 
     axes: dict[str, list[Any]]
@@ -36,6 +38,7 @@ class Bank:
     student: nn.Module | Callable[..., nn.Module] = field(repr=False)
     formula: str = ""
     cached: bool = False
+    objective: Objective | None = field(default=None, repr=False, compare=False)
 
     def __repr__(self) -> str:
         axes = " × ".join(f"{len(values)} {name}" for name, values in self.axes.items())
@@ -78,6 +81,7 @@ class Bank:
             losses=self.losses[index],
             weights=[self.weights[i] for i in np.ravel(flat)],
             student=_partial(self.student, state),
+            objective=self.objective and self.objective.substitute(state),
         )
 
     def wrong(self, split: str = "test") -> Tensor:

@@ -21,7 +21,7 @@ from kdlib.bank.result import Bank
 from kdlib.bank.sequential import sequential
 from kdlib.data import Examples, cache_root
 from kdlib.device import pick, within_quota
-from kdlib.objectives import HardLabels, Objective, TeacherTable
+from kdlib.objectives import HardLabels, Objective, TeacherTable, formula
 from kdlib.training.checking import check_teachers, check_unseen
 from kdlib.training.settings import Settings
 
@@ -126,6 +126,7 @@ def train_bank(
         student=student,
         formula=str(groups[0].objective),
         cached=cached,
+        objective=groups[0].objective if len({formula(g.objective) for g in groups}) == 1 else None,
     )
 
 

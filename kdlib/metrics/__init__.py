@@ -6,6 +6,7 @@ from kdlib.metrics.intervals import (
     difference,
     holm,
     mean_interval,
+    mean_intervals,
     one_standard_error,
     rank_correlation,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "inherited_errors",
     "macro_f1",
     "mean_interval",
+    "mean_intervals",
     "multiply_adds",
     "negative_entropy",
     "nll",

@@ -3,10 +3,11 @@
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from scipy import stats
+from scipy import special, stats
 from torch import Tensor
 
 
@@ -40,14 +41,23 @@ class Interval:
 
 def mean_interval(values: Tensor | Sequence[float]) -> Interval:
     """Mean over seeds with Student's t interval; one value has no interval (nan)."""
-    data = np.asarray(values, dtype=float).ravel()
-    if not len(data):
+    mean, low, high = mean_intervals(np.asarray(values, dtype=float).ravel())
+    return Interval(float(mean), float(low), float(high))
+
+
+def mean_intervals(values: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, low and high (…), of values (…, seeds), as `mean_interval` has them; for pictures.
+
+    It tells what other seeds would give on the same images, not what other images would.
+    """
+    table = np.asarray(values, dtype=float)
+    if table.ndim == 0 or table.shape[-1] == 0:
         raise ValueError("no values to average; give at least one seed's")
-    mean = float(data.mean())
-    if len(data) == 1:
-        return Interval(mean, float("nan"), float("nan"))
-    half = stats.t.ppf(0.975, len(data) - 1) * data.std(ddof=1) / np.sqrt(len(data))
-    return Interval(mean, mean - float(half), mean + float(half))
+    seeds, mean = table.shape[-1], table.mean(-1)
+    if seeds == 1:
+        return mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan)
+    half = special.stdtrit(seeds - 1, 0.975) * table.std(-1, ddof=1) / np.sqrt(seeds)
+    return mean, mean - half, mean + half
 
 
 def bootstrap(values: Tensor, *, draws: int = 2000, seed: int = 0) -> Interval:

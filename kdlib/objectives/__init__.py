@@ -26,6 +26,7 @@ from kdlib.objectives.feature_terms import (
     Variational,
 )
 from kdlib.objectives.learner import Learner, Owned, Step
+from kdlib.objectives.notation import formula, formula_parts
 from kdlib.objectives.symbols import LearnedTemperature, Number, Scalar, Symbol, progress
 from kdlib.objectives.teachers import TeacherTable, tabulate
 from kdlib.objectives.weight_terms import ParameterKL, ParameterL2, Regularizer
@@ -64,6 +65,8 @@ __all__ = [
     "TeacherTable",
     "Term",
     "Variational",
+    "formula",
+    "formula_parts",
     "progress",
     "tabulate",
 ]

@@ -71,8 +71,7 @@ class Objective:
 
     def symbols(self) -> list[Scalar]:
         """The symbols that stand in it, each once, in order of appearance."""
-        leaves = (leaf for _, number in self.numbers() for leaf in symbols.leaves(number))
-        return list(dict.fromkeys(leaves))
+        return list(dict.fromkeys(leaf for _, n in self.numbers() for leaf in symbols.leaves(n)))
 
     def teachers(self) -> list[Teacher]:
         """The teachers it holds (and does not own), each once."""
@@ -183,6 +182,7 @@ class Term(Objective):
     # True where the loss decides by what a tensor holds, or by Python's own state (a counter, its
     # random numbers): students are then trained one by one, and no step is recorded.
     looks_at_values = False
+    notation = ""  # for pages, "{T}² · KL(p_T ‖ q_T)" with fields in braces; empty: as in code
 
     @property
     def terms(self) -> tuple[tuple[Number, "Term"], ...]:  # type: ignore[override]

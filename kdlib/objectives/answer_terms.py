@@ -37,6 +37,10 @@ class HardLabels(Term):
 
     __repr__ = __str__
 
+    @property
+    def notation(self) -> str:  # type: ignore[override]
+        return "CE" if self.smoothing == 0 else "CE(smoothing {smoothing})"
+
     def validate(self, examples: Examples, values: Mapping[str, Any]) -> None:
         check_fraction("smoothing", values["smoothing"])
         _check_labelled(self.name, examples)
@@ -69,6 +73,8 @@ class SoftTargets(Taught):
     teacher: Teacher
     T: Number
 
+    notation = "{T}² · KL(p_T ‖ q_T)"
+
     def loss(self, step: Step, owned: nn.Module | None) -> Tensor:
         return losses.soft_targets(*self.answers(step), step.value(self.T))
 
@@ -79,6 +85,8 @@ class ReverseKL(Taught):
 
     teacher: Teacher
     T: Number
+
+    notation = "{T}² · KL(q_T ‖ p_T)"
 
     def loss(self, step: Step, owned: nn.Module | None) -> Tensor:
         return losses.reverse_kl(*self.answers(step), step.value(self.T))
@@ -92,6 +100,8 @@ class JensenShannon(Taught):
     T: Number
     beta: Number = 0.5
 
+    notation = "{T}² · JS_{beta}(p_T ‖ q_T)"
+
     def loss(self, step: Step, owned: nn.Module | None) -> Tensor:
         T, beta = step.value(self.T), step.value(self.beta)
         return losses.jensen_shannon(*self.answers(step), T, beta=beta)
@@ -103,6 +113,8 @@ class TeacherLabels(Taught):
 
     teacher: Teacher
 
+    notation = "CE(argmax p)"
+
     def loss(self, step: Step, owned: nn.Module | None) -> Tensor:
         return losses.teacher_labels(*self.answers(step))
 
@@ -112,6 +124,8 @@ class LogitMSE(Taught):
     """Logit matching (Ba & Caruana 2014)."""
 
     teacher: Teacher
+
+    notation = "MSE(z_t, z_s)"
 
     def loss(self, step: Step, owned: nn.Module | None) -> Tensor:
         return losses.logit_mse(*self.answers(step))
@@ -123,6 +137,8 @@ class ProbabilityMSE(Taught):
 
     teacher: Teacher
     T: Number = 1.0
+
+    notation = "‖p_{T} − q_{T}‖²"
 
     def loss(self, step: Step, owned: nn.Module | None) -> Tensor:
         return losses.probability_mse(*self.answers(step), step.value(self.T))
@@ -136,6 +152,8 @@ class Decoupled(Taught):
     T: Number
     tckd_weight: Number = 1.0
     nckd_weight: Number = 8.0
+
+    notation = "{T}² · ({tckd_weight} · TCKD + {nckd_weight} · NCKD)"
 
     def validate(self, examples: Examples, values: Mapping[str, Any]) -> None:
         super().validate(examples, values)
@@ -162,6 +180,8 @@ class Dist(Taught):
     within: Number = 1.0
     between: Number = 1.0
 
+    notation = "{T}² · ({between} · (1 − ρ of an image) + {within} · (1 − ρ of a class))"
+
     def loss(self, step: Step, owned: nn.Module | None) -> Tensor:
         return losses.dist(
             *self.answers(step),
@@ -177,6 +197,8 @@ class Standardized(Taught):
 
     teacher: Teacher
     T: Number
+
+    notation = "{T}² · KL(p_T ‖ q_T of standardised logits)"
 
     def loss(self, step: Step, owned: nn.Module | None) -> Tensor:
         return losses.standardized(*self.answers(step), step.value(self.T))

@@ -29,6 +29,12 @@ class OnLayers(Taught):
         super().__post_init__()
         object.__setattr__(self, "layers", Layers(self.layers, self.name))
 
+    @property
+    def notation(self) -> str:  # type: ignore[override]
+        """By name, with its numbers: `Contrastive(temperature = 0.1)`."""
+        numbers = ", ".join(f"{name} = {{{name}}}" for name, _ in self.hyperparameters())
+        return f"{self.name}({numbers})" if numbers else self.name
+
     def student_taps(self) -> tuple[str, ...]:
         return tuple(self.layers)
 

@@ -1,13 +1,17 @@
 """Claims that fail the build, checkers that accept the right, predictions that stay the same."""
 
+import json
+import re
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
 from kdcourse.checks import ClaimFailed, Exercise, Prediction, Property, claim
+from kdcourse.measured import columns, phrase
 from kdlib.metrics import Interval
 
 
@@ -44,7 +48,8 @@ def test_a_claim_that_holds(monkeypatch: pytest.MonkeyPatch, strict: str) -> Non
         "text": "A teacher helps",
         "holds": True,
         "published": "74 errors (Hinton 2015)",
-        "measured": {"gain": "1.23", "over": "1.0 (0.5 to 2.0)", "n": "5"},
+        "decimals": 1,
+        "measured": {"gain": 1.23456, "over": {"mean": 1.0, "low": 0.5, "high": 2.0}, "n": 5},
     }
 
 
@@ -52,9 +57,9 @@ def test_a_claim_that_does_not_hold_for_a_reader(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("KDLIB_STRICT", raising=False)
     line, record = said(condition=False, measured={"gain": -0.5})
     assert line == "○ 02.1 not reproduced here: measured gain -0.5"
-    assert record["holds"] is False and record["measured"] == {"gain": "-0.5"}
+    assert record["holds"] is False and record["measured"] == {"gain": -0.5}
     line, record = said(condition=0, measured="nothing at all")
-    assert line.endswith("measured value nothing at all")
+    assert line.endswith("measured nothing at all")
     assert record["measured"] == {"value": "nothing at all"}
 
 
@@ -69,6 +74,73 @@ def test_a_claim_that_does_not_hold_in_the_build(monkeypatch: pytest.MonkeyPatch
 def test_a_claim_needs_a_sentence_and_a_measurement(text: str, measured: object) -> None:
     with pytest.raises(ValueError, match=r"claim '02.1' needs a sentence and what was measured"):
         claim("02.1", text, True, measured=measured)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("value", "kept", "words"),
+    [
+        (0.025912, 0.025912, "0.0259"),
+        (94186, 94186, "94186"),
+        (True, True, "True"),
+        (np.float32(0.5), 0.5, "0.5"),
+        (np.int64(3), 3, "3"),
+        (np.bool_(False), False, "False"),
+        (torch.tensor(2.5), 2.5, "2.5"),
+        (torch.tensor([7]), 7, "7"),
+        (float("nan"), "nan", "nan"),
+        (-np.inf, "-inf", "-inf"),
+        (
+            Interval(3.4, np.nan, np.inf),
+            {"mean": 3.4, "low": "nan", "high": "inf"},
+            "3.4 (nan to inf)",
+        ),
+        (Interval(3.44, 1.81, 5.1), {"mean": 3.44, "low": 1.81, "high": 5.1}, "3.4 (1.8 to 5.1)"),
+    ],
+)
+def test_numbers_stay_numbers_until_they_are_printed(
+    monkeypatch: pytest.MonkeyPatch, value: object, kept: object, words: str
+) -> None:
+    monkeypatch.delenv("KDLIB_STRICT", raising=False)
+    line, record = said(condition=False, measured={"points": value})
+    assert line == f"○ 02.1 not reproduced here: measured points {words}"
+    assert record["measured"] == {"points": kept}
+    assert type(record["measured"]["points"]) is type(kept)
+    assert json.loads(json.dumps(record, allow_nan=False)) == record  # JSON without NaN
+
+
+def test_decimals_of_an_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KDLIB_STRICT", raising=False)
+    line, record = said(condition=False, measured={"rho": Interval(0.71, 0.52, 0.82)}, decimals=2)
+    assert line.endswith("measured rho 0.71 (0.52 to 0.82)")
+    assert record["measured"]["rho"]["mean"] == 0.71
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (torch.zeros(2), "a Tensor of shape (2,)"),
+        (np.zeros((3, 2)), "a ndarray of shape (3, 2)"),
+        (None, "None"),
+        ("3.4", "a str"),
+        ([1, 2, 3], "a list"),
+        (1j, "a complex"),
+        (Interval(torch.zeros(2), 0, 1), "a Interval"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_is_no_number_is_one_sentence(value: object, kind: str) -> None:
+    sentence = f"claim '02.1' measured 'gain', which is {kind}; give a number or an Interval ("
+    with pytest.raises(ValueError, match=re.escape(sentence)) as raised:
+        said(condition=True, measured={"gain": value})
+    assert "\n" not in str(raised.value)
+
+
+def test_claims_of_notebooks_built_before_numbers_were_kept() -> None:
+    old = {"id": "04.3", "holds": True, "measured": {"points": "3.4 (1.8 to 5.1)", "n": "5"}}
+    assert phrase(old) == "points 3.4 (1.8 to 5.1), n 5"
+    assert dict(columns(old)) == {"04.3 points": "3.4 (1.8 to 5.1)", "04.3 n": "5"}
+    for measured, words in ((None, ""), ({"value": "up"}, "up"), ("up", "up"), ([1, 2], "[1, 2]")):
+        assert phrase({"id": "04.3", "measured": measured}) == words
+    assert phrase({"id": "04.3"}) == "" and not dict(columns({"id": "04.3"}))
 
 
 def test_a_condition_that_is_not_one_truth_value() -> None:

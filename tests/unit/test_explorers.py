@@ -1,6 +1,7 @@
 """Explorers: every state is drawn, differs, and is what a whole redraw shows."""
 
 import io
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from kdcourse.explorers import BankExplorer, Explorer, SoftenedLogits
+from kdcourse.explorers import BankExplorer, ErrorTable, Explorer, SoftenedLogits
 from kdcourse.explorers.canvas import quick_png
 from kdcourse.explorers.stamps import Stamps
 from kdcourse.figures import GHOST
+from kdlib.bank import Bank, train_bank
+from kdlib.data import Examples
+from kdlib.models import mlp
+from kdlib.objectives import HardLabels, ReverseKL, SoftTargets, progress
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -60,12 +65,12 @@ def softened(**options: Any) -> SoftenedLogits:
 AXES = {"T": [1.0, 4.0, 20.0], "alpha": [0.5, 1.0], "width": [8, 16]}
 
 
-def bank(**options: Any) -> BankExplorer:
+def table(**options: Any) -> ErrorTable:
     rng = np.random.default_rng(0)
     given = {"n": 1000, "alone": 9 + rng.normal(size=(2, 5))}
     second = {"with T²": rng.random((3, 1, 1)), "without T²": rng.random((3, 2, 2))}
     given |= {"second": second, "second_name": "gradient norm"}
-    return BankExplorer(AXES, 7 + rng.normal(size=(3, 2, 2, 5)), **{**given, **options})
+    return ErrorTable(AXES, 7 + rng.normal(size=(3, 2, 2, 5)), **{**given, **options})
 
 
 def pixels(png: bytes) -> np.ndarray:
@@ -97,7 +102,7 @@ def moving_parts_last(explorer: Explorer) -> None:
     explorer._canvas.refresh()
 
 
-MADE = [Lines, softened, bank]
+MADE = [Lines, softened, table]
 
 
 @pytest.mark.parametrize("make", MADE)
@@ -395,29 +400,32 @@ def test_softened_refuses(change: dict[str, Any], said: str) -> None:
         SoftenedLogits(**{**given, **change})
 
 
-# BankExplorer -----------------------------------------------------------------------------
+# ErrorTable and BankExplorer ---------------------------------------------------------------
 
 
-def test_bank_says_what_the_table_holds() -> None:
+def test_a_table_says_what_it_holds() -> None:
     errors = np.full((3, 2, 2, 4), 8.0)
     errors[1, 0, 1] = [5.0, 5.2, 4.8, 5.0]
     alone = np.array([[9.0] * 4, [7.0, 7.2, 6.8, 7.0]])
-    explorer = BankExplorer(AXES, errors, n=1000, alone=alone)
+    explorer = ErrorTable(AXES, errors, n=1000, alone=alone)
     said = explorer.sentence({"T": 4.0, "alpha": 0.5, "width": 16})
     assert said.startswith("At T = 4, alpha = 0.5, width = 16 the student taught errs on 50 of")
     assert "the student alone on 70 of 1,000 images (7.0 %" in said
     assert said.endswith("20 fewer (-20 to -20).")
-    assert "0.5" in explorer.formula(explorer.state)
+    assert explorer.formula(explorer.state) == ""  # a table has no objective
+    errors[0] = np.nan
+    said = ErrorTable(AXES, errors, n=1000).sentence({"T": 1.0, "alpha": 0.5, "width": 8})
+    assert said == "There is no student at T = 1, alpha = 0.5, width = 8."
 
 
-def test_bank_says_when_seeds_do_not_resolve_a_difference() -> None:
+def test_a_table_says_when_seeds_do_not_resolve_a_difference() -> None:
     errors = np.full((3, 2, 2, 2), 8.0) + np.array([0.0, 1.0])
-    explorer = BankExplorer(AXES, errors, n=1000, alone=np.array([[8.6, 8.2]] * 2))
+    explorer = ErrorTable(AXES, errors, n=1000, alone=np.array([[8.6, 8.2]] * 2))
     assert "do not resolve the difference" in explorer.sentence(explorer.state)
 
 
-def test_bank_draws_the_row_of_its_state() -> None:
-    explorer = bank()
+def test_a_table_draws_the_row_of_its_state() -> None:
+    explorer = table()
     explorer.set(T=4, alpha=1.0, width=16)
     mean = explorer._errors[:, 1, 1].mean(-1)
     assert np.allclose(explorer._lines[False].get_ydata(), mean)
@@ -426,15 +434,15 @@ def test_bank_draws_the_row_of_its_state() -> None:
     assert np.allclose(explorer._dots.get_ydata(), explorer._errors[:, 1, 1].ravel())
 
 
-def test_bank_takes_one_axis_one_seed_and_no_student_alone() -> None:
-    explorer = BankExplorer({"T": [1, 2]}, [[5.0], [6.0]], n=500)
+def test_a_table_takes_one_axis_one_seed_and_no_student_alone() -> None:
+    explorer = ErrorTable({"T": [1, 2]}, [[5.0], [6.0]], n=500)
     assert explorer.sweep() == 2
     said = "At T = 1 the student taught errs on 25 of 500 images (5.0 %, one seed)."
     assert explorer.sentence({"T": 1}) == said
 
 
-def test_bank_axis_limits_do_not_move() -> None:
-    explorer = bank()
+def test_axis_limits_do_not_move() -> None:
+    explorer = table()
     before = [(axis.get_xlim(), axis.get_ylim()) for axis in explorer._canvas.figure.axes]
     explorer.sweep()
     after = [(axis.get_xlim(), axis.get_ylim()) for axis in explorer._canvas.figure.axes]
@@ -446,11 +454,112 @@ def test_bank_axis_limits_do_not_move() -> None:
     [
         ({"errors": np.zeros((3, 2, 5))}, "errors must have shape"),
         ({"alone": np.zeros((3, 5))}, "alone of shape"),
-        ({"along": "depth"}, "along must be one of T, alpha, width"),
+        ({"along": "depth"}, "along must be an axis of numbers .T, alpha, width., not 'depth'"),
         ({"second": {"norm": np.zeros(4)}}, "norm of shape"),
     ],
 )
-def test_bank_refuses(change: dict[str, Any], said: str) -> None:
+def test_a_table_refuses(change: dict[str, Any], said: str) -> None:
     given = {"axes": AXES, "errors": np.zeros((3, 2, 2, 5)), "n": 1000}
     with pytest.raises(ValueError, match=said):
-        BankExplorer(**{**given, **change})
+        ErrorTable(**{**given, **change})
+
+
+def test_a_table_is_drawn_along_its_first_axis_of_numbers() -> None:
+    axes = {"place": ["target", "feature"], "rate": [0.2, 0.5, 0.9]}
+    explorer = ErrorTable(axes, 50 + np.random.default_rng(0).random((2, 3, 5)), n=500)
+    assert explorer._x.tolist() == [0.2, 0.5, 0.9] and explorer.sweep() == 6
+    with pytest.raises(ValueError, match="there is none"):
+        ErrorTable({"place": ["target", "feature"]}, np.zeros((2, 5)), n=500)
+
+
+TEACHER = mlp(16, 8, 4)
+
+
+def bank_of(objective: Any, grid: dict[str, list[Any]], test: Examples) -> Bank:
+    student: Any = (lambda width: mlp(16, width, 4)) if "width" in grid else mlp(16, 8, 4)
+    return train_bank(
+        objective, student=student, examples=test, grid=grid, seeds=2, epochs=1,
+        evaluate={"test": test}, cache=False,
+    )  # fmt: skip
+
+
+def bold(*values: str) -> list[str]:
+    return [f'<b style="">{value}</b>' for value in values]
+
+
+def test_a_bank_brings_its_axes_its_errors_and_its_formula(test: Examples) -> None:
+    bank = bank_of(
+        lambda T, alpha: (1 - alpha) * HardLabels() + alpha * SoftTargets(TEACHER, T),
+        {"T": [1.0, 4.0], "alpha": [0.5, 0.9], "width": [4, 8]},
+        test,
+    )
+    explorer = BankExplorer(bank, along="alpha", start={"T": 4, "alpha": 0.9, "width": 8})
+    assert np.allclose(explorer._lines[False].get_ydata(), bank.errors()[1, :, 1].mean(-1))
+    assert f"of {len(test):,} images" in explorer.sentence(explorer.state)
+    hard, soft, T = bold("0.1", "0.9", "4")
+    whole = "loss = (1 − alpha) · CE + alpha · T² · KL(p_T ‖ q_T)"
+    values = f"{hard} · CE + {soft} · {T}² · KL(p_T ‖ q_T)"
+    assert explorer.formula(explorer.state) == f"{whole} = {values}"
+    assert f">{whole} = {values}<" in explorer._formula.value
+    assert explorer.sweep() == 8
+
+
+def test_the_formula_is_that_of_the_bank_whatever_its_axes_are_called(test: Examples) -> None:
+    """A generic frame must not know a lesson's formula by the names T and alpha."""
+    bank = bank_of(lambda T, alpha: alpha * ReverseKL(TEACHER, T), {"T": [2], "alpha": [1]}, test)
+    alpha, T = bold("1", "2")
+    shown = BankExplorer(bank).formula({"T": 2, "alpha": 1})
+    assert shown == f"loss = alpha · T² · KL(q_T ‖ p_T) = {alpha} · {T}² · KL(q_T ‖ p_T)"
+
+
+@pytest.mark.parametrize(
+    ("objective", "grid", "shown"),
+    [
+        (SoftTargets(TEACHER, 4), {"lr": [0.01]}, "loss = 4² · KL(p_T ‖ q_T)"),
+        (None, {"width": [4]}, "loss = CE"),
+        (
+            SoftTargets(TEACHER, 8 - 7 * progress),
+            {"lr": [0.01]},
+            "loss = (8 − 7 · progress)² · KL(p_T ‖ q_T)",
+        ),
+        (
+            lambda end: SoftTargets(TEACHER, end + (8 - end) * (1 - progress)),
+            {"end": [1.0]},
+            "loss = (end + (8 − end) · (1 − progress))² · KL(p_T ‖ q_T) = "
+            '(<b style="">1</b> + <b style="">7</b> · (1 − progress))² · KL(p_T ‖ q_T)',
+        ),
+    ],
+)
+def test_only_what_the_objective_asks_for_appears(
+    test: Examples, objective: Any, grid: dict[str, list[Any]], shown: str
+) -> None:
+    explorer = BankExplorer(bank_of(objective, grid, test))
+    assert explorer.formula(explorer.state) == shown
+
+
+def test_where_an_axis_changes_the_formula_none_is_shown(test: Examples) -> None:
+    terms = {"labels": HardLabels(), "teacher": SoftTargets(TEACHER, 2)}
+    grid = {"alpha": [0.5, 1.0], "kind": ["labels", "teacher"]}
+    bank = bank_of(lambda kind, alpha: alpha * terms[kind], grid, test)
+    assert BankExplorer(bank).formula({"alpha": 0.5, "kind": "labels"}) == ""
+
+
+@dataclass(frozen=True, repr=False)
+class Odd(HardLabels):
+    """A notation with what HTML would take for markup."""
+
+    notation = "a < b & {smoothing}"
+
+
+def test_a_formula_is_text_not_markup(test: Examples) -> None:
+    bank = bank_of(lambda s: Odd(s), {"s": [0.1, 0.2]}, test)
+    shown = BankExplorer(bank).formula({"s": 0.1})
+    assert shown == 'loss = a &lt; b &amp; s = a &lt; b &amp; <b style="">0.1</b>'
+
+
+def test_a_bank_explorer_wants_a_bank_and_a_split_that_it_has(test: Examples) -> None:
+    with pytest.raises(ValueError, match=r"given a dict; give the bank itself.*ErrorTable\("):
+        BankExplorer({"T": [1]})  # type: ignore[arg-type]
+    bank = bank_of(None, {"lr": [0.01]}, test)
+    with pytest.raises(ValueError, match="not evaluated on 'target'"):
+        BankExplorer(bank, "target")

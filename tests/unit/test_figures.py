@@ -126,24 +126,13 @@ def test_a_figure_needs_its_finding_and_its_sentence() -> None:
         figures.show(made, "Finding", " ")
 
 
-def test_interval_agrees_with_the_metrics_and_keeps_axes() -> None:
-    values = np.random.default_rng(0).normal(size=(3, 2, 5))
-    mean, low, high = figures.interval(values)
-    assert mean.shape == (3, 2)
-    one = metrics.mean_interval(torch.from_numpy(values[1, 1]))
-    assert np.allclose([mean[1, 1], low[1, 1], high[1, 1]], [one.mean, one.low, one.high])
-    assert np.isnan(figures.interval([3.0])[1])
-    with pytest.raises(ValueError, match="at least one value"):
-        figures.interval(np.empty((2, 0)))
-
-
 def test_seed_dots_draw_every_seed_the_mean_and_the_interval() -> None:
     _, axis = figures.figure()
     seeds = torch.tensor([4.0, 5.0, 6.0])
     figures.seed_dots(axis, 2.0, seeds, "alone", label="the student alone")
     dots, spread, mean = axis.lines
     assert dots.get_ydata().tolist() == [4, 5, 6]
-    assert np.allclose(spread.get_ydata(), figures.interval(seeds)[1:])
+    assert np.allclose(spread.get_ydata(), metrics.mean_intervals(seeds)[1:])
     assert set(mean.get_ydata()) == {5.0}
     assert dots.get_color() == figures.COLOURS["alone"]
     assert axis.texts[0].get_text() == "the student alone"
@@ -227,13 +216,15 @@ def test_bars_group_roles_and_mark_the_true_class() -> None:
 
 def test_reliability_sorts_bins_and_shows_the_null_band() -> None:
     _, axis = figures.figure()
-    figures.reliability(axis, [0.9, 0.5], [0.8, 0.6], [0.85, 0.4], [0.95, 0.6], label="teacher")
+    figures.reliability_diagram(
+        axis, [0.9, 0.5], [0.8, 0.6], [0.85, 0.4], [0.95, 0.6], label="teacher"
+    )
     assert axis.lines[1].get_xdata().tolist() == [0.5, 0.9]
     assert len(axis.collections) == 1
     with pytest.raises(ValueError, match="both low and high"):
-        figures.reliability(axis, [0.9], [0.8], low=[0.7])
+        figures.reliability_diagram(axis, [0.9], [0.8], low=[0.7])
     with pytest.raises(ValueError, match="one value per bin"):
-        figures.reliability(axis, [0.9], [0.8, 0.7])
+        figures.reliability_diagram(axis, [0.9], [0.8, 0.7])
 
 
 def test_an_error_axis_says_what_a_point_is_in_images() -> None:

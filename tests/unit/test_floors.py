@@ -17,7 +17,7 @@ FLOORS = {  # of each wing, from below; on a floor a room may import those furth
         ("bank", "adaptation"),
     ),
     "kdcourse": (
-        ("catalogue", "parameters", "figures"),
+        ("catalogue", "parameters", "measured", "figures"),
         ("explorers", "checks", "headless"),
         ("pages", "doctor"),
         ("__main__",),
@@ -196,6 +196,17 @@ def test_no_bare_torchvision_and_no_pyplot(path: Path) -> None:
 @pytest.mark.parametrize("path", OURS, ids=name_of)
 def test_a_module_is_one_idea(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 280
+
+
+def test_in_the_course_no_two_things_share_a_name() -> None:
+    """Files, and public functions and classes at the top; what a lesson has is its own."""
+    course = [p for p in WINGS if room_of(p)[0] == "kdcourse" and p.name != "__init__.py"]
+    things = [path.name for path in course]
+    for path in course:
+        nodes = ast.parse(path.read_text()).body
+        things += [n.name for n in nodes if isinstance(n, ast.FunctionDef | ast.ClassDef)]
+    public = [name for name in things if not name.startswith("_")]
+    assert sorted({name for name in public if public.count(name) > 1}) == []
 
 
 def test_every_module_says_what_it_is_for() -> None:

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
+import numpy as np
+import pandas as pd
 import psutil
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
@@ -20,7 +22,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from pipeline import ROOT
 
 from kdcourse import headless
-from kdcourse.__main__ import main
+from kdcourse.__main__ import _table, main
 from kdcourse.headless import execution, interrupts
 from kdcourse.headless.runs import _RUNNING as RUNNING
 
@@ -32,7 +34,8 @@ quick: bool = False"""
 
 CLAIM = """\
 from IPython.display import display
-claim = {"id": "04.1", "text": "T is warm", "holds": T > 1, "measured": {"T": T}, "published": "2"}
+claim = {"id": "04.1", "text": "T is warm", "holds": T > 1, "published": "2", "decimals": 1}
+claim["measured"] = {"T": T, "points": {"mean": T / 8, "low": "nan", "high": "inf"}, "n": 5}
 display({"text/plain": "✓ 04.1 T is warm"}, raw=True, metadata={"kdlib": claim})"""
 
 
@@ -258,8 +261,9 @@ def test_a_run_writes_notebook_and_record_and_is_not_repeated(
         "id": "04.1",
         "text": "T is warm",
         "holds": True,
-        "measured": {"T": 8.0},
+        "measured": {"T": 8.0, "points": {"mean": 1.0, "low": "nan", "high": "inf"}, "n": 5},
         "published": "2",
+        "decimals": 1,
     }
     assert {"python", "torch", "numpy"} <= set(record["versions"])
     assert "1 of 1 hold" in capsys.readouterr().out
@@ -418,6 +422,27 @@ def test_a_sweep_is_the_product_and_one_failure_loses_no_other(
     assert rows[2]["04.1 T"] == "20.0" and "too hot" in rows[3]["error"]
     records = json.loads((out / "sweep.json").read_text(encoding="utf-8"))
     assert [record["claims"][0]["holds"] for record in records[:3]] == [False, False, True]
+    assert records[2]["claims"][0]["measured"]["points"]["mean"] == 2.5
+
+
+def test_the_command_line_says_what_was_measured_instead() -> None:
+    points = {"mean": 3.44, "low": 1.8, "high": 5.1}
+    claim = {"id": "04.1", "text": "T is warm", "holds": False, "measured": {"points": points}}
+    result = headless.Result("04", {}, "04.ipynb", "", "ok", 1.0, [claim])
+    line = "    ○ 04.1 T is warm · not reproduced: measured points 3.4 (1.8 to 5.1)"
+    assert _table([result]).splitlines()[-1] == line
+
+
+def test_a_program_reads_a_sweep_as_numbers(course: Path) -> None:
+    out = course.parent / "runs"
+    with ThreadPoolExecutor(1) as executor:
+        headless.sweep("04", {"T": [1, 20]}, out, executor=executor, folder=course)
+    table = pd.read_csv(out / "sweep.csv")
+    kinds = {"04.1": bool, "04.1 T": float, "04.1 n": int, "04.1 points": float}
+    kinds |= {"04.1 points low": float, "04.1 points high": float}
+    assert {name: table[name].dtype for name in table if name.startswith("04.1")} == kinds
+    assert table["04.1 points"].tolist() == [0.125, 2.5] and table["04.1"].tolist() == [False, True]
+    assert table["04.1 points low"].isna().all() and np.isinf(table["04.1 points high"]).all()
 
 
 def test_a_sweep_takes_any_executor_and_skips_what_is_finished(course: Path) -> None:

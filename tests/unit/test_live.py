@@ -79,6 +79,18 @@ def test_a_failure_is_said_and_the_button_comes_back(live: LiveBank) -> None:
     assert not live._button_train.disabled
 
 
+def test_its_formula_is_that_of_its_students(live: LiveBank, test: Examples) -> None:
+    assert live._formula.value.endswith("></div>")  # no bank, and nobody said what it will be
+    live.start()
+    live.wait(60)
+    assert ">loss = (1 − alpha) · CE + alpha · T² · KL(p_T ‖ q_T)<" in live._formula.value
+    told = LiveBank(
+        live._train, choices={"width": [4]}, axes=AXES, n=len(test),
+        objective=lambda T, alpha: alpha * HardLabels(T / 100),
+    )  # fmt: skip
+    assert ">loss = alpha · CE(smoothing (T / 100))<" in told._formula.value
+
+
 def test_it_says_what_it_is_without_a_kernel(live: LiveBank) -> None:
     data, metadata = live._repr_mimebundle_()
     assert data["text/plain"] == "Live bank: Train this bank again (choices: width, epochs)"

@@ -221,6 +221,21 @@ def test_mean_interval_is_students_t() -> None:
         metrics.mean_interval([])
 
 
+def test_mean_intervals_are_those_of_each_row() -> None:
+    values = np.random.default_rng(0).normal(size=(3, 2, 5))
+    mean, low, high = metrics.mean_intervals(values)
+    assert mean.shape == (3, 2)
+    for cell in np.ndindex(3, 2):
+        low_by_scipy, high_by_scipy = stats.t.interval(
+            0.95, 4, values[cell].mean(), stats.sem(values[cell])
+        )
+        assert (low[cell], high[cell]) == pytest.approx((low_by_scipy, high_by_scipy))
+    mean, low, high = metrics.mean_intervals(torch.tensor([[3.0], [4.0]]))
+    assert mean.tolist() == [3, 4] and np.isnan(low).all() and np.isnan(high).all()
+    with pytest.raises(ValueError, match="no values to average"):
+        metrics.mean_intervals(np.empty((2, 0)))
+
+
 def test_intervals_read_well_and_tell_what_they_exclude() -> None:
     interval = Interval(1.234, 0.5, 2.0)
     assert str(interval) == "1.2 (0.5 to 2.0)" and f"{interval:.2f}" == "1.23 (0.50 to 2.00)"

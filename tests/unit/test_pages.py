@@ -40,7 +40,8 @@ print("○ exercise 04.1 not attempted" if soften(8, 2) is None else "✓ exerci
 # %%
 from IPython.display import display
 claim = {"id": "04.1", "text": "a | b", "holds": True, "published": "0.9 (Hinton)"}
-claim["measured"] = {"accuracy": [0.91234, 0.905, 0.919], "n": 5}
+claim["measured"] = {"ECE | long": 0.02591, "n": 5}
+claim["measured"]["points"] = {"mean": 3.44, "low": 1.8, "high": 5.1}
 display({"text/plain": "✓ 04.1 a | b"}, raw=True, metadata={"kdlib": claim})
 """
 
@@ -204,7 +205,10 @@ def test_a_build_is_strict_idempotent_and_in_step(
 
     text = table.read_text(encoding="utf-8")
     assert "## [04 How soft?](notebooks/04_temperature.ipynb)" in text
-    assert "| 04.1 | a \\| b | accuracy 0.9123 [0.905, 0.919], n 5 | 0.9 (Hinton) |" in text
+    assert (
+        "| 04.1 | a \\| b | ECE \\| long 0.0259, n 5, points 3.4 (1.8 to 5.1) | 0.9 (Hinton) |"
+        in text
+    )
 
     assert main(course, "04") == 0
     assert (notebook.read_bytes(), table.read_bytes()) == first

@@ -326,7 +326,7 @@ def null_band(logits, bins=10, worlds=300):
 # %% tags=["nbval-ignore-output"]
 picture, axes = figures.figure(height=2.7, panels=3)
 for axis, (name, z) in zip(axes, asked.items(), strict=True):
-    figures.reliability(axis, *metrics.reliability(z, test.y, bins=10), *null_band(z))
+    figures.reliability_diagram(axis, *metrics.reliability(z, test.y, bins=10), *null_band(z))
     axis.set(title=name, xlim=(0.35, 1.02), ylim=(0.35, 1.02))
 figures.show(
     picture,
@@ -605,7 +605,7 @@ spots = {
 picture, axis = figures.figure(height=3.9)
 for name, x, ys in zip(teachers, teacher_error, student_error, strict=True):
     role = "teacher" if name.startswith("cnn") else "extra"
-    mean, low, high = figures.interval(ys.numpy())
+    mean, low, high = metrics.mean_intervals(ys)
     axis.plot([x, x], [low, high], color=figures.COLOURS[role], linewidth=1)
     axis.plot(x, mean, figures.MARKERS[role], color=figures.COLOURS[role])
     spot = spots.get(name, {"xytext": (5, 5)})

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 
 from kdcourse.explorers.base import Explorer
 from kdcourse.explorers.controls import State, written
-from kdcourse.figures import DASHES, MARKERS, interval
+from kdcourse.figures import DASHES, MARKERS
+from kdlib.metrics import mean_intervals
 
 LINES = ("missing", "total", "others")
 ROLES = {"missing": "taught", "total": "taught", "others": "extra"}
@@ -173,7 +174,7 @@ class ClassBias(Explorer):
         wrong = self.wrong(state)
         many, n = int(self._is_missing.sum()), len(self._is_missing)
         right = many - wrong["missing"]
-        mean, low, high = (float(value) for value in interval(right))
+        mean, low, high = (float(value) for value in mean_intervals(right))
         over = f" ({max(low, 0):.0f} to {min(high, many):.0f} over {len(right)} seeds)"
         who = f" {self._student(state)}" if len(self._wrong) > 1 else " taught"
         return (

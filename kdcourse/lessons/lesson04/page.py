@@ -267,9 +267,7 @@ pulls = {name: values.clamp(min=1e-4) for name, values in pulls.items()}
 
 # %%
 explorers.BankExplorer(
-    grid,
-    bank.errors("test"),
-    n=len(test),
+    bank,
     alone=alone.errors("test"),
     second=pulls,
     second_name="pull on the logits",
@@ -279,6 +277,7 @@ explorers.BankExplorer(
         "8 units, T = 20": {"width": 8, "T": 20.0},
         "32 units, T = 20": {"width": 32, "T": 20.0},
     },
+    notes={"alpha": "λ in many texts"},
     title="How soft, and how much?",
 )
 
@@ -321,6 +320,7 @@ explorers.LiveBank(
     choices={"images": counts, "width": [4, 8, 16, 32], "epochs": [2, 5, 10, 20]},
     axes={"T": [1.0, 4.0, 8.0, 20.0], "alpha": [0.25, 0.5, 0.75, 0.9]},
     n=len(test),
+    objective=taught,
     start={"images": counts[-1], "width": 8, "epochs": 5},
 )
 
@@ -577,7 +577,8 @@ display(
 # %%
 ahead = metrics.difference(torch.cat(clean_errors), torch.cat(leaky_errors))
 text = "On held-out images the teacher of all folds errs less than teachers that never saw them"
-measured = {"points": ahead, "points of flattery": flattery, "chosen": named(chosen)}
+measured = {"points": ahead, "points of flattery": flattery}
+measured |= {"chosen alpha": chosen[0], "chosen T": chosen[1]}
 claim("04.7", text, ahead.low > 0, measured=measured)
 
 # %% [markdown]

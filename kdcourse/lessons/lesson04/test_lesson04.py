@@ -12,6 +12,9 @@ from torch.nn import functional as F
 from kdcourse.explorers import BankExplorer
 from kdcourse.lessons.lesson04 import exercises
 from kdlib import losses
+from kdlib.bank import Bank
+from kdlib.models import mlp
+from kdlib.objectives import HardLabels, SoftTargets, Symbol
 
 
 def right_alpha(alpha: float, T: float) -> float:
@@ -169,13 +172,24 @@ def test_an_untouched_stub_is_not_attempted(name: str) -> None:
 GRID = {"T": [1.0, 4.0, 20.0], "alpha": [0.5, 0.9], "width": [8, 32]}
 
 
+def bank(axes: dict[str, list[Any]], split: str, errors: np.ndarray) -> Bank:
+    """Students that err on `errors` (*axes, seeds) percent of 500 images, to the nearest."""
+    right = torch.arange(500) >= torch.from_numpy(5 * errors).round()[..., None]
+    logits = F.one_hot((~right).long(), 10).float()
+    seeds, weights = list(range(errors.shape[-1])), [None] * errors.size
+    T, alpha = map(Symbol, ("T", "alpha"))
+    objective = (1 - alpha) * HardLabels() + alpha * SoftTargets(mlp(784, 4, 10), T)
+    return Bank(
+        axes, seeds, {split: logits}, {split: torch.zeros(500, dtype=torch.long)},
+        torch.zeros(*errors.shape, 1), weights, "fast", 0.0, mlp(784, 4, 10), objective=objective,
+    )  # fmt: skip
+
+
 def explorer() -> BankExplorer:
     noise = np.random.default_rng(0)
     pull = 1 + noise.random((3, 2, 2))
     return BankExplorer(
-        GRID,
-        8 + noise.random((3, 2, 2, 5)),
-        n=1000,
+        bank(GRID, "test", 8 + 4 * noise.random((3, 2, 2, 5))),
         alone=8 + noise.random((2, 5)),  # (width, seeds)
         along="T",
         second={"with T²": pull, "without T²": pull / 100, "labels": np.ones((2, 1))},
@@ -193,13 +207,15 @@ def test_the_explorer_says_images_and_whether_the_difference_is_resolved() -> No
     shown = explorer()
     shown.set(T=20, alpha=0.9, width=32)
     said = shown.sentence(shown.state)
-    assert "of 1,000 images" in said and "the student alone" in said
-    assert "20" in shown.formula(shown.state) and "0.9" in shown.formula(shown.state)
+    assert "of 500 images" in said and "the student alone" in said
+    formula = shown.formula(shown.state)
+    assert formula.startswith("loss = (1 − alpha) · CE + alpha · T² · KL(p_T ‖ q_T) = ")
+    assert ">0.1</b> · CE" in formula and ">0.9</b> · <b" in formula and ">20</b>²" in formula
 
 
 def test_the_explorer_tells_resolved_from_unresolved() -> None:
     errors = np.array([[10.0, 10.4, 9.6], [13.0, 13.4, 12.6]])  # (T, seeds)
     alone = np.array([10.1, 10.2, 9.8])
-    shown = BankExplorer({"T": [1.0, 20.0]}, errors, n=1000, alone=alone)
+    shown = BankExplorer(bank({"T": [1.0, 20.0]}, "test", errors), alone=alone)
     assert "do not resolve" in shown.sentence({"T": 1.0})
-    assert "30 more" in shown.sentence({"T": 20.0})
+    assert "15 more" in shown.sentence({"T": 20.0})

@@ -800,7 +800,7 @@ figures.show(
 
 # %%
 def kept(question, chosen):
-    return {f"rho, {name}": f"{rho[question][name]:.2f}" for name in chosen}
+    return {f"rho, {name}": rho[question][name] for name in chosen}
 
 
 # %%
@@ -812,7 +812,7 @@ ordered = [sum(one.low > 0 and one.mean > needed[first] for one in net.values())
 ordered.append(sum(verdict(first, name) > 0 for name in DISTANCES))
 measured = kept(first, DISTANCES) | {"fewest for a network by itself": min(ordered)}
 text = "For each of five networks, and for their mean, at least seven of nine distances order the targets by error better than chance"
-claim("06.7", text, min(ordered) >= 7, measured=measured)
+claim("06.7", text, min(ordered) >= 7, measured=measured, decimals=2)
 
 # %% [markdown]
 # Across networks, on the digits:
@@ -820,7 +820,7 @@ claim("06.7", text, min(ordered) >= 7, measured=measured)
 # %%
 found = {verdict(across[0], name) for name in free}
 text = "Across 16 networks the rulers contradict each other: one orders the errors, another orders them backwards"
-claim("06.8", text, {1, -1} <= found, measured=kept(across[0], free))
+claim("06.8", text, {1, -1} <= found, measured=kept(across[0], free), decimals=2)
 
 # %% [markdown]
 # Whoever looked at the digits only would have found a ruler that "predicts accuracy". On all four targets, ▲ for a correlation resolved above 0, ▼ for one below, · for not resolved:
@@ -840,7 +840,7 @@ print(
 # %%
 everywhere = [all(verdict(one, name) > 0 for one in across) for name in DISTANCES]
 text = "No distance is found to order the same 16 networks by error on all four targets"
-claim("06.9", text, not any(everywhere), measured=kept(across[1], free))
+claim("06.9", text, not any(everywhere), measured=kept(across[1], free), decimals=2)
 
 # %% [markdown]
 # What did you predict?

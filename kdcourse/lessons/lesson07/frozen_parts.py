@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 
 from kdcourse.explorers.base import Explorer
 from kdcourse.explorers.controls import State, written
-from kdcourse.figures import DASHES, MARKERS, error_axis, interval
+from kdcourse.figures import DASHES, MARKERS, error_axis
+from kdlib.metrics import mean_intervals
 
 LABELS, STILL = "labels per class", "held still"
 
@@ -78,7 +79,7 @@ class FrozenParts(Explorer):
         axis.set_xticks([], minor=True)
         axis.set_xlabel(LABELS)
         error_axis(axis, self._n)
-        mean, low, high = interval(self._anew)
+        mean, low, high = mean_intervals(self._anew)
         alone, teacher = self.look("alone"), self.look("teacher")
         for look in (alone, teacher):  # these never move
             del look["animated"], look["gid"]
@@ -122,7 +123,7 @@ class FrozenParts(Explorer):
 
     def move(self, state: State, ghost: bool) -> None:
         count, kind = self._here(state)
-        mean, low, high = interval(self._errors[:, kind])
+        mean, low, high = mean_intervals(self._errors[:, kind])
         self._lines[ghost].set_data(self._labels, mean)
         self._marks[ghost].set_data([state[LABELS]], [mean[count]])
         moved = self._far[count, kind]
@@ -144,7 +145,7 @@ class FrozenParts(Explorer):
         many = "image" if state[LABELS] == 1 else "images"
         labels = f"With {written(state[LABELS])} labelled {many} per class"
         said = f"{labels} and {state[STILL]} held still, {self._images(draws)} are wrong"
-        mean, low, high = (float(value) * self._n / 100 for value in interval(draws - anew))
+        mean, low, high = (float(value) * self._n / 100 for value in mean_intervals(draws - anew))
         than = f"trained anew: {self._images(anew)}"
         if np.isnan(low):
             return f"{said}; {than}."

@@ -460,9 +460,8 @@ lone = torch.stack([100 * wrong_of(row).double().mean(-1) for row in by_width]) 
 
 # %%
 explorers.BankExplorer(
-    axes,
-    wide.errors("target"),
-    n=len(target_test),
+    wide,
+    "target",
     alone=lone,
     second={"source error %": wide.errors("source").mean(-1)},
     second_name="error on the source %",
@@ -990,7 +989,7 @@ def over_rates(split):
     return flat.unflatten(0, [len(values) for values in rates.values()])
 
 
-explorers.BankExplorer(
+explorers.ErrorTable(
     rates,
     over_rates("target"),
     n=len(target_test),

@@ -9,10 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kdcourse.explorers import BankExplorer
+from kdcourse.explorers import BankExplorer, ErrorTable
 from kdcourse.lessons.lesson09 import exercises
 from kdlib import losses
 from kdlib.adaptation import clouds, gaussian
+from kdlib.bank import Bank
+from kdlib.models import mlp
+from kdlib.objectives import HardLabels, SoftTargets, Symbol
 
 
 def across(
@@ -185,12 +188,25 @@ def test_an_untouched_stub_is_not_attempted(name: str) -> None:
     assert getattr(exercises, name).verdict(lambda *given: ...).startswith("○")
 
 
+def bank(axes: dict[str, list[Any]], split: str, errors: np.ndarray) -> Bank:
+    """Students that err on `errors` (*axes, seeds) percent of 500 images, to the nearest."""
+    right = torch.arange(500) >= torch.from_numpy(5 * errors).round()[..., None]
+    logits = F.one_hot((~right).long(), 10).float()
+    seeds, weights = list(range(errors.shape[-1])), [None] * errors.size
+    lam, T = map(Symbol, ("lam", "T"))
+    objective = (1 - lam) * HardLabels() + lam * SoftTargets(mlp(784, 4, 10), T)
+    return Bank(
+        axes, seeds, {split: logits}, {split: torch.zeros(500, dtype=torch.long)},
+        torch.zeros(*errors.shape, 1), weights, "fast", 0.0, mlp(784, 4, 10), objective=objective,
+    )  # fmt: skip
+
+
 def test_the_explorer_of_lam_T_and_width_is_drawn_in_every_state() -> None:
     chance = np.random.default_rng(0)
+    axes = {"lam": [0.2, 0.5, 0.9], "T": [1.0, 2.0, 8.0], "width": [4, 6, 12]}
     shown = BankExplorer(
-        {"lam": [0.2, 0.5, 0.9], "T": [1.0, 2.0, 8.0], "width": [4, 6, 12]},
-        20 + chance.random((3, 3, 3, 5)),
-        n=500,
+        bank(axes, "target", 20 + 4 * chance.random((3, 3, 3, 5))),
+        "target",
         alone=35 + chance.random((3, 5)),  # (width, seeds)
         second={"source error %": 30 + chance.random((3, 3, 3))},
         second_name="error on the source %",
@@ -202,11 +218,14 @@ def test_the_explorer_of_lam_T_and_width_is_drawn_in_every_state() -> None:
     assert shown.sweep() == 27
     said = shown.sentence({"lam": 0.9, "T": 2.0, "width": 6})
     assert "of 500 images" in said and "fewer" in said and "the student alone" in said
+    formula = shown.formula({"lam": 0.9, "T": 2.0, "width": 6})
+    assert formula.startswith("loss = (1 − lam) · CE + lam · T² · KL(p_T ‖ q_T) = ")
+    assert ">0.9</b> · <b" in formula and ">2</b>²" in formula and "6" not in formula
 
 
 def test_the_explorer_of_the_noise_is_drawn_in_every_state() -> None:
     chance = np.random.default_rng(0)
-    shown = BankExplorer(
+    shown = ErrorTable(
         {"transfer_rate": [0.2, 0.5, 0.9], "noise_at": ["target", "feature"]},
         50 + chance.random((3, 2, 5)),
         n=500,
