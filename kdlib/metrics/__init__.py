@@ -2,10 +2,9 @@
 
 from kdlib.metrics.intervals import (
     Interval,
-    bootstrap,
     difference,
     holm,
-    mean_interval,
+    interval,
     one_standard_error,
     rank_correlation,
 )
@@ -38,7 +37,6 @@ __all__ = [
     "accuracy",
     "agreement",
     "bnm",
-    "bootstrap",
     "calibration_error",
     "calibration_null",
     "cka",
@@ -50,8 +48,8 @@ __all__ = [
     "holm",
     "information_maximization_score",
     "inherited_errors",
+    "interval",
     "macro_f1",
-    "mean_interval",
     "multiply_adds",
     "negative_entropy",
     "nll",

@@ -130,7 +130,7 @@ def test_interval_agrees_with_the_metrics_and_keeps_axes() -> None:
     values = np.random.default_rng(0).normal(size=(3, 2, 5))
     mean, low, high = figures.interval(values)
     assert mean.shape == (3, 2)
-    one = metrics.mean_interval(torch.from_numpy(values[1, 1]))
+    one = metrics.interval(torch.from_numpy(values[1, 1]))
     assert np.allclose([mean[1, 1], low[1, 1], high[1, 1]], [one.mean, one.low, one.high])
     assert np.isnan(figures.interval([3.0])[1])
     with pytest.raises(ValueError, match="at least one value"):

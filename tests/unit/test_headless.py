@@ -15,11 +15,11 @@ from pathlib import Path
 import nbformat
 import psutil
 import pytest
-from kdcourse.__main__ import main
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from pipeline import ROOT
 
 from kdcourse import headless
+from kdcourse.__main__ import main
 from kdcourse.headless import execution, interrupts
 from kdcourse.headless.runs import _RUNNING as RUNNING
 

@@ -186,7 +186,7 @@ z_t = teacher.logits(test)  # (N, 10)
 
 # %% tags=["nbval-ignore-output"]
 wrong = metrics.wrong(z_t, test.y)  # (N,) bool
-error = metrics.bootstrap(100 * wrong[None].double())
+error = metrics.interval(100 * wrong[None].double())
 count = f"{int(wrong.sum())} of {len(test):,} images"
 display(Markdown(f"The teacher errs on **{error:.1f} %** (95 % interval in brackets): {count}."))
 
@@ -269,7 +269,7 @@ figures.show(
 # %% tags=["nbval-ignore-output"]
 parts = {"train": train, "validation": validation, "test": test}
 for name, part in parts.items():
-    one = metrics.bootstrap(100 * metrics.wrong(long.logits(part), part.y)[None].double())
+    one = metrics.interval(100 * metrics.wrong(long.logits(part), part.y)[None].double())
     print(f"{name:10s} {len(part):>6,} images  error {one:.1f} %")
 
 # %% [markdown]
@@ -670,7 +670,7 @@ print(f"their students, cnn 16 against mlp 400: {arrived:+.1f} points")
 def lost_between(one, other):
     """Points of `one`'s lead over `other` that do not arrive at its students."""
     students, teachers = (gone[one].double() - gone[other].double() for gone in (taught, said))
-    return metrics.bootstrap(100 * (students - teachers))
+    return metrics.interval(100 * (students - teachers))
 
 
 lost = lost_between("cnn 16", "mlp 400")
