@@ -781,7 +781,7 @@ family = train_bank(
 
 
 # %% [markdown]
-# Holm needs p-values; a bootstrap interval, read as a normal one, gives them.
+# Holm needs p-values; each difference brings one, of the same $t$ as its interval.
 
 # %%
 plain, *others = (family.select(method=name).wrong("test") for name in relatives)

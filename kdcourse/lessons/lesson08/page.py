@@ -154,7 +154,7 @@ home = torch.stack([metrics.wrong(models.predict(one, test), test.y) for one in 
 
 
 # %% [markdown]
-# Intervals come from a bootstrap over seeds *and* images, as everywhere in this course.
+# Intervals speak of other seeds *and* other images, as everywhere in this course.
 
 
 # %%
@@ -812,16 +812,20 @@ half = {
     for name in ("source only", "AdaBN")
 }
 far = metrics.interval(100 * stored_wrong("SHOT-IM", "rotate at 1").double())
-added = {shift: limits[shift][2] for shift in ("rotate at 0.5", "rotate at 0.75", "rotate at 1")}
-before, most, after = added.values()
-harm = limits["contrast at 1"][2]
-holds = half["source only"].low > 80 and half["AdaBN"].high < 6 and far.low > 50
-holds = holds and most.low > max(before.high, after.high) and harm.high < -5
-text = "At half severity AdaBN undoes a loss of contrast that leaves the network at chance; on digits rotated by 45° SHOT-IM removes more of AdaBN's error than at 30° or 60°, where it still errs on more than half; with a tenth of the contrast it adds to the error"
-added["contrast at 1"] = harm
-gains = {f"SHOT-IM removes, {shift}": gain for shift, gain in added.items()}
-measured = {**half, "SHOT-IM, rotated by 60°": far, **gains}
-claim("08.10", text, holds, measured=measured)
+
+
+# %%
+def removed(shift):
+    """What SHOT-IM removes of AdaBN's error, in points for each seed and image."""
+    before, after = (stored_wrong(name, shift).double() for name in ("AdaBN", "SHOT-IM"))
+    return 100 * (before - after)
+
+
+more = metrics.interval(removed("rotate at 0.75") - removed("rotate at 0.5"))
+holds = half["source only"].low > 80 and half["AdaBN"].high < 6
+text = "At half severity AdaBN undoes a loss of contrast that leaves the network at chance; on digits rotated by 45° SHOT-IM removes more of AdaBN's error than at 30°; rotated by 60° it still errs on more than half"
+measured = {**half, "SHOT-IM removes more at 45° than at 30°": more, "SHOT-IM, at 60°": far}
+claim("08.10", text, holds and more.low > 2 and far.low > 50, measured=measured)
 
 # %% [markdown]
 # And with nothing to adapt to (severity 0)? Moving without need costs a little:
