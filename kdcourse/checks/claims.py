@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Mapping
+from html import escape
 from numbers import Integral, Real
 from typing import Any
 
@@ -25,10 +26,10 @@ def claim(
     published: str | None = None,
     decimals: int = 1,
 ) -> None:
-    """Prints `✓ id text` if the condition holds; the text never depends on the machine.
+    """Shows `✓ id text` with what was measured, and published, if the condition holds.
 
     Otherwise raises ClaimFailed under KDLIB_STRICT=1 (build and tests), and for a reader, with
-    other parameters or another processor, prints `○ id not reproduced here: measured …`.
+    other parameters or another processor, shows `○ id not reproduced here: measured …`.
     measured: name, with its unit → number or Interval, kept as numbers in the output's metadata
     for RESULTS.md and for the tables of sweeps; or one sentence where there is nothing to count.
     published: the value that others report, with its source. decimals: how many of an interval
@@ -43,8 +44,13 @@ def claim(
     numbers = phrase(record)
     if not holds and os.environ.get("KDLIB_STRICT") == "1":
         raise ClaimFailed(f"claim {id} does not hold: {text} (measured: {numbers})")
-    line = f"✓ {id} {text}" if holds else f"○ {id} not reproduced here: measured {numbers}"
-    display({"text/plain": line}, metadata={"kdlib": record}, raw=True)
+    line = f"✓ {id} {text}" if holds else f"○ {id} not reproduced here: {text}"
+    evidence = [f"measured: {numbers}", *([f"published: {published}"] if published else [])]
+    shown = {
+        "text/plain": "\n    ".join([line, *evidence]),
+        "text/html": f"<div>{escape(line)}<br><small>{escape(' · '.join(evidence))}</small></div>",
+    }
+    display(shown, metadata={"kdlib": record}, raw=True)
 
 
 def _numbers(id: str, measured: Mapping[str, Any]) -> dict[str, Any]:

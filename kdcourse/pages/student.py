@@ -59,8 +59,10 @@ def with_metadata(notebook: NotebookNode, cells: list[NotebookNode]) -> Notebook
         cell.id = hashlib.sha256(f"{seen[text]}\n{text}".encode()).hexdigest()[:8]
         tags = cell.metadata.get("tags", [])
         cell.metadata = NotebookNode({"tags": tags} if tags else {})
-        if cell.cell_type == "code" and _CLAIM.search(cell.source):  # its sentence is what is read
+        if cell.cell_type == "code" and _CLAIM.search(cell.source):
+            # Its sentence is what is read; its numbers are the machine's, so nbval only runs it.
             cell.metadata["jupyter"] = {"source_hidden": True}
+            cell.metadata["tags"] = list(dict.fromkeys([*tags, "nbval-ignore-output"]))
         if cell.cell_type == "code":
             ran = cell.execution_count is not None
             count += ran

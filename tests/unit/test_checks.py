@@ -27,7 +27,8 @@ def said(**options: object) -> tuple[str, dict]:
     with capture_output() as captured:
         claim("02.1", "A teacher helps", **options)  # type: ignore[arg-type]
     (output,) = captured.outputs
-    assert set(output.data) == {"text/plain"}
+    assert set(output.data) == {"text/plain", "text/html"}
+    assert "<script" not in output.data["text/html"]
     return output.data["text/plain"], output.metadata["kdlib"]
 
 
@@ -42,7 +43,10 @@ def test_a_claim_that_holds(monkeypatch: pytest.MonkeyPatch, strict: str) -> Non
         measured={"gain": 1.23456, "over": Interval(1, 0.5, 2), "n": 5},
         published="74 errors (Hinton 2015)",
     )
-    assert line == "✓ 02.1 A teacher helps"  # nothing that depends on the machine
+    assert line == (
+        "✓ 02.1 A teacher helps\n    measured: gain 1.23, over 1.0 (0.5 to 2.0), n 5\n"
+        "    published: 74 errors (Hinton 2015)"
+    )
     assert record == {
         "id": "02.1",
         "text": "A teacher helps",
@@ -56,10 +60,10 @@ def test_a_claim_that_holds(monkeypatch: pytest.MonkeyPatch, strict: str) -> Non
 def test_a_claim_that_does_not_hold_for_a_reader(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KDLIB_STRICT", raising=False)
     line, record = said(condition=False, measured={"gain": -0.5})
-    assert line == "○ 02.1 not reproduced here: measured gain -0.5"
+    assert line == "○ 02.1 not reproduced here: A teacher helps\n    measured: gain -0.5"
     assert record["holds"] is False and record["measured"] == {"gain": -0.5}
     line, record = said(condition=0, measured="nothing at all")
-    assert line.endswith("measured nothing at all")
+    assert line.endswith("measured: nothing at all")
     assert record["measured"] == {"value": "nothing at all"}
 
 
