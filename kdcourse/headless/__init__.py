@@ -1,9 +1,10 @@
 """The course without a browser: run a notebook with other parameters, or a grid of them."""
 
 from kdcourse.headless.execution import NotebookFailed, execute, harvest, source_hash
-from kdcourse.headless.parameters import Parameter, declared, find, notebooks, validate
+from kdcourse.headless.finding import declared, find, notebooks, validate
 from kdcourse.headless.runs import Result, results_folder, run, write_atomically
 from kdcourse.headless.sweeps import grid_values, run_many, sweep
+from kdcourse.parameters import Parameter
 
 __all__ = [
     "NotebookFailed",

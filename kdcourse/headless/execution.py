@@ -20,7 +20,8 @@ from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
-from kdcourse.headless.parameters import Value, read_notebook
+from kdcourse.headless.finding import read_notebook
+from kdcourse.parameters import Value
 from kdlib.source import library_hash
 
 

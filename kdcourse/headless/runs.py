@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from kdcourse.headless.execution import NotebookFailed, execute, harvest, source_hash
-from kdcourse.headless.parameters import Value, find, read_notebook, validate
+from kdcourse.headless.finding import find, read_notebook, validate
+from kdcourse.parameters import Value
 
 _RUNNING = f".running-{platform.node() or 'here'}-"  # then the process, whose end `_tidy` looks for
 

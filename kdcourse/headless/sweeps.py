@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from kdcourse.headless import interrupts, pools
-from kdcourse.headless.parameters import Parameter, Value, declared, find, validate
+from kdcourse.headless.finding import declared, find, validate
 from kdcourse.headless.runs import Result, results_folder, run, run_name, versions, write_atomically
 from kdcourse.measured import columns
+from kdcourse.parameters import Parameter, Value
 
 
 def grid_values(parameter: Parameter, given: str | Iterable[object]) -> list[Value]:

@@ -77,9 +77,9 @@ def check_axes(
 
 
 def structural_axes(axes: dict[str, list[Any]], student: Any, examples: Any) -> list[str]:
-    asked = {*arguments(student), *arguments(examples), *Settings.__dataclass_fields__}
+    structure = {*arguments(student), *arguments(examples), *Settings.__dataclass_fields__}
     return [
         name
         for name, values in axes.items()
-        if name in asked or not all(isinstance(value, int | float) for value in values)
+        if name in structure or not all(isinstance(value, int | float) for value in values)
     ]

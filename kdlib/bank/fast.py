@@ -20,10 +20,10 @@ from kdlib.losses.arguments import check_same_classes
 from kdlib.models import MLP
 from kdlib.objectives import HardLabels, LearnedTemperature, Objective, SoftTargets, Symbol
 from kdlib.objectives.symbols import leaves, value
-from kdlib.objectives.teachers import Answers, ask, known_answers
+from kdlib.objectives.teachers import Answers, ask, tabled_answers
+from kdlib.training.checking import domain_rules
 from kdlib.training.epochs import Epochs
 from kdlib.training.optimisers import adamw, one_cycle
-from kdlib.training.settings import domain_rules
 
 
 def matches(objective: Objective, network: Any, examples: Examples) -> bool:
@@ -96,8 +96,8 @@ class Stack:
             torch.ops.aten.threshold_backward(slope, below, 0, grad_input=slope)  # ReLU's
 
     def weights(self, student: int) -> dict[str, Tensor]:
-        own = dict(zip(self.names, (values[student] for values in self.values), strict=True))
-        return {name: tensor.cpu().clone() for name, tensor in (own | self.buffers).items()}
+        weights = dict(zip(self.names, (values[student] for values in self.values), strict=True))
+        return {name: tensor.cpu().clone() for name, tensor in (weights | self.buffers).items()}
 
 
 @dataclass
@@ -132,21 +132,21 @@ def fast(group: Group, report: Report) -> Trained:
 
     inputs = torch.cat([prepared(x) for x in whole.x.split(1000)])
     classes = stack.shapes[-1][-1]
-    known = known_answers(group.objective.teacher_taps(), examples, group.tables)
+    tabled = tabled_answers(group.objective.teacher_taps(), examples, group.tables)
     terms = group.objective.terms
-    targets = [_target(group, w, term, whole, known, classes) for w, term in terms]
+    targets = [_target(group, w, term, whole, tabled, classes) for w, term in terms]
     _, balanced = domain_rules(networks[0], examples, None, None)
     passes = Epochs(examples, settings, balanced=balanced)
     optimizer = adamw([stack.flat], settings.weight_decay, settings.rate)
     scheduler = one_cycle(optimizer, passes.total_steps, settings.schedule)
 
-    asked: dict[Examples, list[Tensor]] = {}  # prepared once, answered after every epoch
+    images_of: dict[Examples, list[Tensor]] = {}  # prepared once, answered after every epoch
 
     def answer(unseen: Examples) -> Tensor:
-        if unseen not in asked:
+        if unseen not in images_of:
             images = unseen.to(examples.device).batch().x
-            asked[unseen] = [prepared(x) for x in images.split(1000)]
-        logits = [stack.forward(x)[-1] for x in asked[unseen]]
+            images_of[unseen] = [prepared(x) for x in images.split(1000)]
+        logits = [stack.forward(x)[-1] for x in images_of[unseen]]
         return torch.cat(logits, -1).transpose(1, 2).contiguous()  # (S, C, N) -> (S, N, C)
 
     def step(index: Tensor, done: float) -> dict[str, Tensor]:
@@ -163,7 +163,7 @@ def fast(group: Group, report: Report) -> Trained:
 
 
 def _target(
-    group: Group, weight: Any, term: Any, whole: Batch, known: Answers, classes: int
+    group: Group, weight: Any, term: Any, whole: Batch, tabled: Answers, classes: int
 ) -> _Target:
     dtype = whole.x.dtype
     hard = isinstance(term, HardLabels)
@@ -180,7 +180,7 @@ def _target(
         mask = None if bool(labelled.all()) else labelled.to(dtype)
         return _Target(weight, torch.ones_like(numbers), tables, row, mask, entropy)
     teacher = term.teacher
-    z_t = (known[teacher] if teacher in known else ask(teacher, whole)).logits.to(dtype)
+    z_t = (tabled[teacher] if teacher in tabled else ask(teacher, whole)).logits.to(dtype)
     check_same_classes(z_t.new_empty(len(whole), classes), z_t)
     tables = torch.stack([(z_t.T / t).softmax(0) for t in distinct])
     entropy = -torch.special.xlogy(tables, tables).sum(1)

@@ -55,16 +55,16 @@ class Group:
 
         `weights` is read at each call: it may fill up between them.
         """
-        asked: dict[tuple[Examples, int], Tensor] = {}
+        answered: dict[tuple[Examples, int], Tensor] = {}
 
         def answer(examples: Examples) -> Tensor:
             device = self.examples.device
             network, there = self.build().to(device), examples.to(device)
             for i, state in enumerate(weights):
-                if state is not None and (examples, i) not in asked:
+                if state is not None and (examples, i) not in answered:
                     network.load_state_dict(state)
-                    asked[examples, i] = predict(network, there)
-            logits = [asked.get((examples, i)) for i in range(len(weights))]
+                    answered[examples, i] = predict(network, there)
+            logits = [answered.get((examples, i)) for i in range(len(weights))]
             none = torch.full_like(next(z for z in logits if z is not None), torch.nan)
             return torch.stack([none if z is None else z for z in logits])
 

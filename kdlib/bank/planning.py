@@ -14,7 +14,8 @@ from kdlib.bank.group import Group
 from kdlib.device import check_precision, has_bf16
 from kdlib.models import convolves
 from kdlib.objectives import Objective, Symbol
-from kdlib.training.settings import Settings, check_answers, check_parts
+from kdlib.training.checking import check_answers, check_parts
+from kdlib.training.settings import Settings
 
 
 def make_group(

@@ -41,15 +41,17 @@ def each(work: Callable[[int], Any], count: int, processes: int) -> Iterator[tup
     pipes: list[Connection] = []
     try:
         for first in range(min(processes, count)):
-            ours, theirs = context.Pipe(duplex=False)
-            pipes.append(ours)
-            own, read = range(first, count, processes), tuple(pipes)
-            child = context.Process(target=_train, args=(work, own, theirs, read), daemon=True)
+            reader, writer = context.Pipe(duplex=False)
+            pipes.append(reader)
+            places, readers = range(first, count, processes), tuple(pipes)
+            child = context.Process(
+                target=_train, args=(work, places, writer, readers), daemon=True
+            )
             children.append(child)  # before it starts, so that no interrupt loses it
             with warnings.catch_warnings():  # Python ≥ 3.12 warns of threads, which no child uses
                 warnings.simplefilter("ignore", DeprecationWarning)
                 child.start()
-            theirs.close()
+            writer.close()
         left = count
         while left:
             for pipe in wait(pipes):
@@ -77,23 +79,23 @@ def each(work: Callable[[int], Any], count: int, processes: int) -> Iterator[tup
 
 
 def _train(
-    work: Callable[[int], Any], own: range, pipe: Connection, read: tuple[Connection, ...]
+    work: Callable[[int], Any], places: range, pipe: Connection, readers: tuple[Connection, ...]
 ) -> None:
     signal.set_wakeup_fd(-1)  # an event loop's, which is not ours to wake
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it and ends us
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    for end in read:  # held open here, the pipe would never tell that the parent is gone
+    for end in readers:  # held open here, the pipe would never tell that the parent is gone
         end.close()
     tqdm.set_lock(threading.RLock())  # the parent's may have been held when it forked
     os.environ["KDLIB_QUIET"] = "1"
     torch.set_num_threads(1)
-    for i in own:
+    for i in places:
         try:
-            said = pickle.dumps((i, work(i), None))
+            message = pickle.dumps((i, work(i), None))
         except Exception as error:
-            said = pickle.dumps((i, None, _portable(error)))
+            message = pickle.dumps((i, None, _portable(error)))
         try:
-            pipe.send_bytes(said)
+            pipe.send_bytes(message)
         except BrokenPipeError:
             return
 

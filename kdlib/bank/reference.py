@@ -9,11 +9,11 @@ from kdlib.bank.group import Group, Report, Trained, Weights
 from kdlib.bank.together import train_together
 from kdlib.data import Batch, Examples
 from kdlib.objectives import Learner
-from kdlib.objectives.teachers import Answers, ask, known_answers
+from kdlib.objectives.teachers import Answers, ask, tabled_answers
 from kdlib.training.capture import repeats
+from kdlib.training.checking import domain_rules
 from kdlib.training.epochs import Epochs
 from kdlib.training.optimisers import adamw, one_cycle
-from kdlib.training.settings import domain_rules
 
 
 def reference(group: Group, report: Report) -> Trained:
@@ -31,7 +31,7 @@ def reference(group: Group, report: Report) -> Trained:
     frozen = [name for name, weight in base.named_parameters() if not weight.requires_grad]
     buffers |= {name: params.pop(name).detach() for name in frozen}
     taps = objective.teacher_taps()
-    known = known_answers(taps, examples, group.tables)
+    tabled = tabled_answers(taps, examples, group.tables)
     passes = Epochs(examples, settings, balanced=balanced)
     optimizer = adamw(list(params.values()), settings.weight_decay, settings.rate)
     scheduler = one_cycle(optimizer, passes.total_steps, settings.schedule)
@@ -44,9 +44,10 @@ def reference(group: Group, report: Report) -> Trained:
 
     def step(index: Tensor, done: float) -> dict[str, Tensor]:
         batch = examples.batch(index)
-        answers = {teacher: seen[index] for teacher, seen in known.items()}
-        for teacher in taps.keys() - known.keys():  # here, as no transform may trace their forward
-            answers[teacher] = ask(teacher, batch, taps[teacher])
+        answers = {teacher: seen[index] for teacher, seen in tabled.items()}
+        for teacher, layers in taps.items():  # here, as no transform may trace their forward
+            if teacher not in answers:
+                answers[teacher] = ask(teacher, batch, layers)
         slopes = grad_and_value(lambda p, b, s: loss(p, b, s, batch, done, answers))
         gradients, values = vmap(slopes, randomness="different")(params, buffers, group.bindings)
         for name, parameter in params.items():

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from kdlib.bank.group import Answer, Group, Report
-from kdlib.training.capture import Outputs, recorded, stream_of
+from kdlib.training.capture import Outputs, record, stream_of
 from kdlib.training.epochs import Epochs
 
 
@@ -28,7 +28,7 @@ def train_together(
     may be recorded.
     """
     device = group.examples.device
-    take = recorded(step, device, allowed=allowed)
+    take = record(step, device, allowed=allowed)
     losses = []
     report.tell(group, answer, 0)
     for number in range(passes.count):

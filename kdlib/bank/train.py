@@ -22,7 +22,8 @@ from kdlib.bank.sequential import sequential
 from kdlib.data import Examples, cache_root
 from kdlib.device import pick, within_quota
 from kdlib.objectives import HardLabels, Objective, TeacherTable, formula
-from kdlib.training.settings import Settings, check_teachers, check_unseen
+from kdlib.training.checking import check_teachers, check_unseen
+from kdlib.training.settings import Settings
 
 ENGINES: dict[str, Engine] = {"fast": fast, "reference": reference, "sequential": sequential}
 

@@ -20,7 +20,9 @@ from kdlib.losses.arguments import (
 Where = Tensor | None
 
 
-def hard_labels(z_s: Tensor, y: Tensor, *, smoothing: float = 0.0, where: Where = None) -> Tensor:
+def hard_labels(
+    z_s: Tensor, y: Tensor, *, smoothing: float | Tensor = 0.0, where: Where = None
+) -> Tensor:
     """Cross-entropy with the labels y (batch,), over the labelled examples (y >= 0).
 
     `smoothing` spreads that share of the label over all classes (Szegedy et al. 2016).
@@ -33,8 +35,9 @@ def hard_labels(z_s: Tensor, y: Tensor, *, smoothing: float = 0.0, where: Where 
     log_q = z_s.log_softmax(-1)
     labelled = y >= 0
     nll = -log_q.gather(-1, y.clamp(min=0)[:, None])[:, 0]
-    values = (1 - smoothing) * nll - smoothing * log_q.mean(-1)
-    return average(values, labelled if where is None else labelled & where)
+    if isinstance(smoothing, Tensor) or smoothing != 0:  # else these would be no change
+        nll = (1 - smoothing) * nll - smoothing * log_q.mean(-1)
+    return average(nll, labelled if where is None else labelled & where)
 
 
 def soft_targets(z_s: Tensor, z_t: Tensor, T: float | Tensor, *, where: Where = None) -> Tensor:

@@ -101,21 +101,21 @@ class Objective:
         """Raises ValueError where examples, weights or hyperparameters cannot be trained on."""
         if not len(examples):
             raise ValueError(f"{examples!r} holds no examples to train on; give at least one")
-        known: dict[Any, Any] = {"progress": 0.0, **(bindings or {})}
-        unknown = [s for s in self.symbols() if isinstance(s, Symbol) and s.name not in known]
+        bindings = {"progress": 0.0, **(bindings or {})}
+        unknown = [s for s in self.symbols() if isinstance(s, Symbol) and s.name not in bindings]
         if unknown:
             raise ValueError(
-                f"{unknown[0]} in {self} has no value; there are {', '.join(map(str, known))}: "
+                f"{unknown[0]} in {self} has no value; there are {', '.join(map(str, bindings))}: "
                 "put a number in, or make it an axis of the bank's grid"
             )
         learned = [s for s in self.symbols() if isinstance(s, LearnedTemperature)]
-        known |= {s: (s.low + s.high) / 2 for s in learned}
+        bindings |= {s: (s.low + s.high) / 2 for s in learned}
         for weight, term in self.terms:
             for moment in moments(weight):
-                now = symbols.as_number(symbols.value(weight, {**known, "progress": moment}))
+                now = symbols.as_number(symbols.value(weight, {**bindings, "progress": moment}))
                 check_weight(now, term, f" at progress {moment:g}" if moment else "")
             for moment in moments(*(number for _, number in term.hyperparameters())):
-                term.validate(examples, term.values({**known, "progress": moment}))
+                term.validate(examples, term.values({**bindings, "progress": moment}))
 
     # ---- training ----------------------------------------------------------------------------
 

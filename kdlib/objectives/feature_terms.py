@@ -49,10 +49,10 @@ class Cosine(OnLayers):
             return seen
         unchanged = Batch(original, step.batch.y, step.batch.domain)
         a, b = step.value(self.a), step.value(self.b)
-        ours = observe(step.student, original, self.student_taps()).features
-        theirs = ask(self.teacher, unchanged, self.layers.values()).features
+        student = observe(step.student, original, self.student_taps()).features
+        teacher = ask(self.teacher, unchanged, self.layers.values()).features
         return [
-            (a * ours[s] + b * f_s, a * theirs[t] + b * f_t)
+            (a * student[s] + b * f_s, a * teacher[t] + b * f_t)
             for (s, t), (f_s, f_t) in zip(self.layers.items(), seen, strict=True)
         ]
 

@@ -56,7 +56,11 @@ def moments(*numbers: Number) -> list[float]:
 
 
 def check_call(
-    formula: str, asked: Iterable[Scalar], student: Any, progress: Any, values: Mapping[str, Any]
+    formula: str,
+    spoken_of: Iterable[Scalar],
+    student: Any,
+    progress: Any,
+    values: Mapping[str, Any],
 ) -> None:
     """Raises ValueError unless `objective(student, batch, progress, **values)` can be computed."""
     if not isinstance(student, nn.Module):
@@ -68,7 +72,7 @@ def check_call(
         raise ValueError(
             f"progress={progress!r}; expected the share of training that is done, from 0 to 1"
         )
-    names = [s.name for s in asked if isinstance(s, Symbol) and s.name != "progress"]
+    names = [s.name for s in spoken_of if isinstance(s, Symbol) and s.name != "progress"]
     missing = [name for name in names if name not in values]
     if missing:
         raise ValueError(

@@ -48,8 +48,8 @@ class OnLayers(Taught):
 
     def features(self, step: Step) -> list[Pair]:
         """For each pair of layers, what the student and the teacher have there."""
-        theirs = step.teacher(self.teacher).features
-        return [(step.observation.features[s], theirs[t]) for s, t in self.layers.items()]
+        teacher = step.teacher(self.teacher).features
+        return [(step.observation.features[s], teacher[t]) for s, t in self.layers.items()]
 
     def projects(self, f_s: Tensor, f_t: Tensor) -> bool:
         """Whether this pair needs a projector."""

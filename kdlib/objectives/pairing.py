@@ -64,14 +64,15 @@ def describe(
     shapes = [tuple(f.shape[1:]) for f in pair]
     network = teacher.network if isinstance(teacher, TeacherTable) else teacher
     if network is not None:
-        theirs = _pairable(network, step.batch.x)
+        teacher_layers = _pairable(network, step.batch.x)
     else:
         assert isinstance(teacher, TeacherTable)
-        theirs = ", ".join(f"{n} {tuple(f.shape[1:])}" for n, f in teacher.features.items())
-    ours = _pairable(step.student, step.batch.x)
+        teacher_layers = ", ".join(f"{n} {tuple(f.shape[1:])}" for n, f in teacher.features.items())
+    student_layers = _pairable(step.student, step.batch.x)
     return (
         f"{term} cannot pair {names[0]!r}, of shape {shapes[0]} per image, with {names[1]!r}, "
-        f"{shapes[1]}; expected vectors or maps. The student has {ours}; the teacher has {theirs}"
+        f"{shapes[1]}; expected vectors or maps. The student has {student_layers}; "
+        f"the teacher has {teacher_layers}"
     )
 
 
@@ -93,5 +94,5 @@ def _pairable(network: nn.Module, x: Tensor) -> str:
     finally:
         for hook in hooks:
             hook.remove()
-    once = {name: found[0] for name, found in shapes.items() if len(found) == 1 and found[0]}
+    once = {name: calls[0] for name, calls in shapes.items() if len(calls) == 1 and calls[0]}
     return ", ".join(f"{name} {shape}" for name, shape in once.items()) or "none"

@@ -39,9 +39,9 @@ class TeacherTable:
         """Where these images are in the table; None if one of them, or a layer, is not."""
         if ids is None or any(tap not in self.features for tap in taps):
             return None
-        known, order = self._sorted
-        place = torch.searchsorted(known, ids).clamp(max=len(known) - 1)
-        return order[place] if bool((known[place] == ids).all()) else None
+        ids_sorted, order = self._sorted
+        place = torch.searchsorted(ids_sorted, ids).clamp(max=len(ids_sorted) - 1)
+        return order[place] if bool((ids_sorted[place] == ids).all()) else None
 
     def observation(self, ids: Tensor | None, taps: Iterable[str] = ()) -> Observation | None:
         """What was said of these images, in their order; None as for `rows`."""
@@ -96,7 +96,7 @@ def teacher_key(teacher: Teacher) -> str:
     return teacher.key() if isinstance(teacher, TeacherTable) else fingerprint(teacher)
 
 
-def known_answers(
+def tabled_answers(
     taps: Mapping[Teacher, tuple[str, ...]],
     examples: Examples,
     tables: dict[nn.Module, TeacherTable] | None = None,
@@ -108,7 +108,7 @@ def known_answers(
     taps: for each teacher the layers that it is asked for.
     """
     tables = {} if tables is None else tables
-    known: Answers = {}
+    tabled: Answers = {}
     for teacher, layers in taps.items():
         if isinstance(teacher, TeacherTable):
             seen = teacher.observation(examples.ids, layers)
@@ -121,8 +121,8 @@ def known_answers(
                 tables[teacher] = tabulate(teacher, examples)
                 seen = Observation(tables[teacher].logits)
         if seen is not None:
-            known[teacher] = seen
-    return known
+            tabled[teacher] = seen
+    return tabled
 
 
 def ask(teacher: Teacher, batch: Batch, taps: Iterable[str] = ()) -> Observation:

@@ -1,6 +1,5 @@
 """Terms on the student's weights, with or without a teacher's beside them."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -27,8 +26,8 @@ class _OnWeights(Term):
     def weights(self, step: Step) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The student's and the held network's, by name."""
         held = self.held()
-        theirs: Mapping[str, Tensor] = {} if held is None else dict(held.named_parameters())
-        return dict(step.student.named_parameters()), dict(theirs)
+        weights: dict[str, Tensor] = {} if held is None else dict(held.named_parameters())
+        return dict(step.student.named_parameters()), weights
 
 
 @dataclass(frozen=True, repr=False)

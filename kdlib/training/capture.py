@@ -33,7 +33,7 @@ _streams = _Streams()
 _broken: list[torch.cuda.CUDAGraph] = []  # the allocator goes on asking a graph that failed
 
 
-def recorder(
+def graph_maker(
     device: torch.device,
 ) -> Callable[[Callable[[], Outputs]], tuple[Callable[[], None], Outputs]] | None:
     """What records calls on this device: call -> (replay, outputs); None where nothing does."""
@@ -83,19 +83,19 @@ def repeats(objective: Objective, examples: Examples) -> bool:
     return not objective.one_by_one and len(examples.domains) == 1
 
 
-def recorded(
+def record(
     step: Callable[..., Outputs], device: torch.device, *, allowed: bool = True
 ) -> Callable[..., Outputs]:
-    """The step, recorded and replayed (see `Recorded`) where the device can; elsewhere itself."""
-    return Recorded(step, device) if allowed and recorder(device) is not None else step
+    """The step, a `RecordedStep` where the device records; elsewhere itself."""
+    return RecordedStep(step, device) if allowed and graph_maker(device) is not None else step
 
 
 def stream_of(step: Callable[..., Outputs]) -> contextlib.AbstractContextManager[None]:
     """Where a recorded step is called: the CUDA stream that it needs; elsewhere nothing."""
-    return step.stream() if isinstance(step, Recorded) else contextlib.nullcontext()
+    return step.stream() if isinstance(step, RecordedStep) else contextlib.nullcontext()
 
 
-class Recorded:
+class RecordedStep:
     """`step(*inputs) -> {name: tensor}`, recorded for each shape of its inputs.
 
     Inputs are tensors, batches and numbers. The first calls of each shape are taken as they are,
@@ -106,7 +106,7 @@ class Recorded:
 
     def __init__(self, step: Callable[..., Outputs], device: torch.device) -> None:
         self._step, self._device = step, device
-        self._record = recorder(device)
+        self._record = graph_maker(device)
         self._seen: Counter[tuple[torch.Size, ...]] = Counter()
         self._kept: dict[tuple[torch.Size, ...], Callable[[tuple[Input, ...]], Outputs]] = {}
 
@@ -166,8 +166,8 @@ class Recorded:
         replay, outputs = self._record(lambda: self._step(*kept))
 
         def call(values: tuple[Input, ...]) -> Outputs:
-            for mine, new in zip(_tensors(kept), _tensors(values), strict=True):
-                mine.copy_(new)
+            for slot, value in zip(_tensors(kept), _tensors(values), strict=True):
+                slot.copy_(value)
             replay()
             return {name: tensor.clone() for name, tensor in outputs.items()}
 

@@ -17,13 +17,14 @@ from kdlib.data.transforms import changed
 from kdlib.device import autocast, within_quota
 from kdlib.models import convolves, evaluating, fingerprint, initialise, predict
 from kdlib.objectives import HardLabels, Learner, Objective
-from kdlib.objectives.teachers import Answers, known_answers
-from kdlib.training.capture import recorded, repeats, stream_of
+from kdlib.objectives.teachers import Answers, tabled_answers
+from kdlib.training.capture import record, repeats, stream_of
+from kdlib.training.checking import Place, check_run
 from kdlib.training.checkpoints import read_checkpoint, write_checkpoint
 from kdlib.training.epochs import Epochs
 from kdlib.training.optimisers import adamw, one_cycle, parameter_groups
 from kdlib.training.progress import quiet
-from kdlib.training.settings import Place, Settings, as_python, check_run
+from kdlib.training.settings import Settings, as_python
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -109,11 +110,11 @@ def fit(
     )  # fmt: skip
     settings = replace(settings, precision=place.precision)
 
-    _place(student, seed, place)
+    _prepare(student, seed, place)
     examples = examples.to(place.device)
     first = examples.batch(slice(0, 2))
     learner = Learner.of(student, objective, first, seed=seed or 0, per_domain=place.per_domain)
-    known = {} if augment else known_answers(objective.teacher_taps(), examples)
+    tabled = {} if augment else tabled_answers(objective.teacher_taps(), examples)
     passes = Epochs(examples, settings, balanced=place.balanced)
     optimizer = adamw(parameter_groups(learner, settings.lr), settings.weight_decay)
     scheduler = one_cycle(optimizer, passes.total_steps, settings.schedule)
@@ -134,13 +135,13 @@ def fit(
         return {"loss": loss.detach()} | {name: term.detach() for name, term in terms.items()}
 
     def step(index: Tensor, done: float) -> dict[str, Tensor]:
-        answers = {teacher: seen[index] for teacher, seen in known.items()}
+        answers = {teacher: seen[index] for teacher, seen in tabled.items()}
         return descend(examples.batch(index), answers, done)
 
     def augmented(x: Tensor, original: Batch, done: float) -> dict[str, Tensor]:
         return descend(original.changed(x), {}, done)
 
-    take = recorded(
+    take = record(
         augmented if augment else step, place.device, allowed=repeats(objective, examples)
     )
     started = time.perf_counter()
@@ -186,7 +187,7 @@ def _row(
     return row
 
 
-def _place(student: nn.Module, seed: int | None, place: Place) -> None:
+def _prepare(student: nn.Module, seed: int | None, place: Place) -> None:
     """The student, drawn anew where there is a seed, on its device and as convolutions like it."""
     if seed is not None:
         initialise(student, seed)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from kdlib.objectives import Learner
-from kdlib.training.capture import recorder
+from kdlib.training.capture import graph_maker
 
 
 def parameter_groups(learner: Learner, lr: float | Mapping[str, float]) -> list[dict[str, Any]]:
@@ -19,13 +19,16 @@ def parameter_groups(learner: Learner, lr: float | Mapping[str, float]) -> list[
         return [{"params": list(learner.parameters()), "lr": lr}]
     groups: dict[str, list[Tensor]] = {start: [] for start in lr}
     for name, parameter in learner.named_parameters():
-        own = name.removeprefix("student.") if name.startswith("student.") else ""
+        student_name = name.removeprefix("student.") if name.startswith("student.") else ""
         fitting = [
-            start for start in lr if own == start or own.startswith(f"{start}." * bool(start))
+            start
+            for start in lr
+            if student_name == start or student_name.startswith(f"{start}." * bool(start))
         ]
         if not fitting:
             raise ValueError(
-                f"lr={dict(lr)} has no learning rate for {own or name!r}; add '' for all others"
+                f"lr={dict(lr)} has no learning rate for {student_name or name!r}; "
+                "add '' for all others"
             )
         groups[max(fitting, key=len)].append(parameter)
     empty = [start for start, members in groups.items() if start and not members]
@@ -50,7 +53,7 @@ def rates_for_recording(optimizer: torch.optim.Optimizer) -> None:
     """
     for group in optimizer.param_groups:
         device = group["params"][0].device
-        group["capturable"] = recorder(device) is not None
+        group["capturable"] = graph_maker(device) is not None
         rate = float(group["lr"])
         group["lr"] = torch.tensor(rate, device=device) if group["capturable"] else rate
 

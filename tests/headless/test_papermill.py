@@ -10,7 +10,7 @@ from pipeline import COURSE, PAGES, checked, exercises, name
 
 from kdcourse import headless, pages
 from kdcourse.catalogue import Page
-from kdcourse.headless.parameters import Value
+from kdcourse.parameters import Value
 
 pytestmark = [pytest.mark.headless, pytest.mark.timeout(900)]
 every = pytest.mark.parametrize("page", PAGES, ids=name)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from kdlib.adaptation import CORAL
 from kdlib.bank import Bank, train_bank
 from kdlib.bank.planning import make_group
-from kdlib.data import Examples, jitter
+from kdlib.data import Batch, Examples, jitter
 from kdlib.models import MLP, cnn, mlp, predict
 from kdlib.objectives import (
     Attention,
@@ -75,7 +75,7 @@ def on_the_tape() -> Iterator[list[int]]:
 
     with pytest.MonkeyPatch.context() as patch:
         for module in (capture, optimisers):
-            patch.setattr(module, "recorder", lambda d: counted if d.type == "cpu" else None)
+            patch.setattr(module, "graph_maker", lambda d: counted if d.type == "cpu" else None)
         yield replays
 
 
@@ -127,7 +127,7 @@ def test_each_shape_is_recorded_once(recording: Recording) -> None:
     expected = 0.0
     kept = []
     with recording() as replays:
-        take = capture.Recorded(step, torch.device("cpu"))
+        take = capture.RecordedStep(step, torch.device("cpu"))
         for i in range(12):
             x = torch.full((2 + i % 2,), float(i))
             expected += float(x.sum()) * 0.5 * i
@@ -136,6 +136,37 @@ def test_each_shape_is_recorded_once(recording: Recording) -> None:
     assert len(seen) == 2 * (capture.WARM_UP + 1)
     assert replays == [6 - capture.WARM_UP] * 2
     assert len({one.data_ptr() for one in kept}) == len(kept), "a replay's outputs are its own"
+
+
+def test_a_batch_is_an_input_too(recording: Recording) -> None:
+    """Each replay sees the new batch's tensors, those of the images before their change as well."""
+    images, sums = blobs(12), []
+
+    def step(batch: Batch, by: Tensor) -> dict[str, Tensor]:
+        assert batch.original is not None and batch.ids is None
+        return {"sum": (batch.x - batch.original).sum() * by + batch.y.sum()}
+
+    with recording() as replays:
+        take = capture.RecordedStep(step, torch.device("cpu"))
+        for i in range(6):
+            batch = images.batch(slice(i, i + 4))
+            moved = batch.changed(batch.x + i)
+            sums.append(float(take(moved, 0.5)["sum"]))
+            assert sums[-1] == pytest.approx(
+                0.5 * i * batch.x.numel() + int(batch.y.sum()), abs=1e-3
+            )
+    assert replays == [6 - capture.WARM_UP] and len(set(sums)) == 6
+
+
+def test_where_nothing_is_recorded_the_step_is_called_itself(recording: Recording) -> None:
+    def step(x: Tensor) -> dict[str, Tensor]:
+        return {"x": x}
+
+    place = torch.device("cpu")
+    assert capture.record(step, place) is step
+    with recording():
+        assert isinstance(capture.record(step, place), capture.RecordedStep)
+        assert capture.record(step, place, allowed=False) is step
 
 
 def test_a_step_that_cannot_be_recorded_goes_on_with_one_warning(recording: Recording) -> None:
@@ -147,7 +178,7 @@ def test_a_step_that_cannot_be_recorded_goes_on_with_one_warning(recording: Reco
         return {"total": total.clone()}
 
     with recording() as replays, pytest.warns(UserWarning, match="cannot be recorded") as told:
-        take = capture.Recorded(step, torch.device("cpu"))
+        take = capture.RecordedStep(step, torch.device("cpu"))
         results = [float(take(x)["total"]) for _ in range(8)]
     assert results == list(range(1, 9)) and len(told) == 1 and replays == []
 
@@ -166,28 +197,28 @@ def test_a_step_that_waits_is_not_tried(
     monkeypatch.setattr(capture, "waits", waits)
     total = torch.zeros(())
     with recording() as replays, pytest.warns(UserWarning, match=r"waits .* loss.py:3") as told:
-        take = capture.Recorded(lambda x: {"total": total.add_(x).clone()}, torch.device("cpu"))
+        take = capture.RecordedStep(lambda x: {"total": total.add_(x).clone()}, torch.device("cpu"))
         results = [float(take(torch.ones(()))["total"]) for _ in range(8)]
     assert results == list(range(1, 9)) and len(told) == len(watched) == 1 and replays == []
 
 
 def test_what_went_wrong_first_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    def recorder(call: Callable[[], Any]) -> Any:
+    def graph_maker(call: Callable[[], Any]) -> Any:
         try:
             raise RuntimeError("the operation that failed")
         finally:
             raise RuntimeError("operation failed due to a previous error during capture")
 
-    monkeypatch.setattr(capture, "recorder", lambda _: recorder)
-    take = capture.Recorded(lambda x: {"x": x}, torch.device("cpu"))
+    monkeypatch.setattr(capture, "graph_maker", lambda _: graph_maker)
+    take = capture.RecordedStep(lambda x: {"x": x}, torch.device("cpu"))
     with pytest.warns(UserWarning, match="the operation that failed"):
         for _ in range(5):
             take(torch.ones(()))
 
 
 def test_nothing_is_recorded_on_a_cpu() -> None:
-    assert capture.recorder(torch.device("cpu")) is None
-    assert capture.recorder(torch.device("cuda")) is not None
+    assert capture.graph_maker(torch.device("cpu")) is None
+    assert capture.graph_maker(torch.device("cuda")) is not None
 
 
 # ---- training ------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import json
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -209,19 +210,37 @@ def test_a_plain_value_is_checked_without_a_call() -> None:
 # ---- predictions ---------------------------------------------------------------------------------
 
 
-def test_a_prediction_is_recalled_beside_the_measurement(capsys: pytest.CaptureFixture) -> None:
-    prediction = Prediction("Which T is best?", ["T = 1", "T = 4"])
+def test_a_prediction_is_answered_when_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also after Run All, which recalls before anybody could guess."""
+    shown: list[Any] = []
+    monkeypatch.setattr("kdcourse.checks.predictions.display", shown.append)
+    prediction = Prediction("Which T is best?", ["T = 1", "T < 4"])
     assert prediction.guess is None
-    prediction.recall("T = 4")
+    prediction.recall("T < 4")
+    (line,) = shown
+    assert "Make your prediction above" in line.value and "4" not in line.value
     prediction.choose("T = 1")
-    prediction.recall("T = 4")
-    prediction.choose("T = 4")
-    prediction.recall("T = 4")
-    assert capsys.readouterr().out.splitlines() == [
-        "○ no prediction was made · measured: T = 4",
-        "✗ you predicted: T = 1 · measured: T = 4",
-        "✓ you predicted: T = 4 · measured: the same",
-    ]
+    assert "✗ You predicted <b>T = 1</b>; measured: <b>T &lt; 4</b>." in line.value
+    prediction.choose("T < 4")
+    assert "✓ You predicted <b>T &lt; 4</b>, and so it was measured." in line.value
+    prediction.recall("T < 4")  # the cell is run once more
+    assert shown[1].value == line.value
+
+
+def test_an_answer_is_folded_where_no_kernel_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[Any] = []
+    monkeypatch.setattr("kdcourse.checks.predictions.display", shown.append)
+    prediction = Prediction("Which T is best?", ["T = 1", "T < 4"])
+    prediction.recall("T < 4")
+    bundle = shown[0]._repr_mimebundle_()
+    data = dict(bundle[0] if isinstance(bundle, tuple) else bundle)
+    assert data["text/plain"] == "Measured, for your prediction: T < 4"
+    assert data["text/html"].startswith("<details><summary>What was measured")
+    assert data["text/html"].endswith("</summary>T &lt; 4</details>")
+    prediction.choose("T = 1")
+    bundle = shown[0]._repr_mimebundle_()
+    again = dict(bundle[0] if isinstance(bundle, tuple) else bundle)
+    assert again["text/html"] == data["text/html"] and again["text/plain"] == data["text/plain"]
 
 
 def test_a_prediction_reads_the_same_on_every_machine() -> None:

@@ -17,7 +17,7 @@ FLOORS = {  # of each wing, from below; on a floor a room may import those furth
         ("bank", "adaptation"),
     ),
     "kdcourse": (
-        ("catalogue", "measured", "figures"),
+        ("catalogue", "parameters", "measured", "figures"),
         ("explorers", "checks", "headless"),
         ("pages", "doctor"),
         ("__main__",),

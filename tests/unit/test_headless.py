@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from pipeline import ROOT
 
@@ -575,3 +576,44 @@ def test_kernels_share_no_ports_that_another_program_could_take() -> None:
     managers = [execution._kernel_of_this_interpreter({})() for _ in range(2)]
     assert {manager.transport for manager in managers} == {"ipc"}
     assert managers[0].ip != managers[1].ip
+
+
+@pytest.fixture
+def shell(monkeypatch: pytest.MonkeyPatch) -> InteractiveShell:
+    """What runs the cells of a notebook."""
+    made = InteractiveShell()
+    monkeypatch.setattr("IPython.get_ipython", lambda: made)
+    return made
+
+
+CHECKED = "from kdcourse.parameters import check_parameters\ncheck_parameters()"
+
+
+@pytest.mark.parametrize(
+    ("cell", "sentence"),
+    [
+        (DECLARATIONS, None),
+        (DECLARATIONS.replace("T: float = 4.0", "T: float = 8"), None),
+        (DECLARATIONS.replace("4.0", "800.0"), "T=800.0 is not allowed: expected a float in"),
+        (DECLARATIONS.replace("4.0", "'8'"), "T='8' has the wrong type: expected a float in"),
+        (DECLARATIONS.replace('"mnist5k"', '"MNIST"'), "dataset='MNIST' is not allowed: expected"),
+        (DECLARATIONS.replace("False", "'no'"), "quick='no' has the wrong type: expected a bool"),
+        (DECLARATIONS.replace("seed: int = 0", "seed: int = True"), "seed=True has the wrong type"),
+        ("T = 4.0", "no parameters cell was run before this line"),
+    ],
+)
+def test_values_are_checked_where_they_stand(
+    shell: InteractiveShell, cell: str, sentence: str | None
+) -> None:
+    """In JupyterLab a reader edits the cell; plain papermill injects another below it."""
+    shell.run_cell(cell, store_history=True).raise_error()
+    ran = shell.run_cell(CHECKED, store_history=True)
+    assert (ran.error_in_exec is None) == (sentence is None)
+    if sentence is not None:
+        assert sentence in str(ran.error_in_exec)
+
+
+def test_injected_values_are_checked_too(shell: InteractiveShell) -> None:
+    for cell in (DECLARATIONS, "# Parameters\nT = 99.0\n"):
+        shell.run_cell(cell, store_history=True).raise_error()
+    assert "T=99.0 is not allowed" in str(shell.run_cell(CHECKED).error_in_exec)

@@ -1,75 +1,16 @@
-"""What a notebook lets one change: its parameters cell, read and enforced.
+"""Notebooks found by their name, and what they declare.
 
 papermill itself accepts an unknown name, a wrong type and a value out of range in silence, and
 runs for minutes on them. Here each is one sentence before anything starts.
 """
 
-import ast
 import difflib
-import math
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
 
-Value = int | float | str | bool
-_TYPES: dict[str, type] = {"int": int, "float": float, "str": str, "bool": bool}
-_BOOLS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-_DECLARATION = re.compile(
-    r"(?P<name>[A-Za-z_]\w*)\s*:\s*(?P<type>\w+)\s*=\s*"
-    r"(?P<default>\"[^\"]*\"|'[^']*'|[^#]+?)\s*(?:#\s*(?P<allowed>.*))?"
-)
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One line of a parameters cell, e.g. `T: float = 4.0  # 0.5..50`."""
-
-    name: str
-    type: type
-    default: Value
-    choices: tuple[Value, ...] = ()
-    low: float | None = None
-    high: float | None = None
-
-    @property
-    def expected(self) -> str:
-        """What may be given, in words."""
-        if self.choices:
-            return "one of " + ", ".join(map(str, self.choices))
-        article = "an" if self.type is int else "a"
-        bounds = "" if self.low is None else f" in {self.low:g}..{self.high:g}"
-        return f"{article} {self.type.__name__}{bounds}"
-
-    def parse(self, given: object) -> Value:
-        """The value of this parameter's type that `given` (text or a value) stands for.
-
-        Raises ValueError for a wrong type, a value out of range, or none of the choices.
-        """
-        value = self._typed(str(given).strip())
-        inside = self.low is None or self.high is None or self.low <= float(value) <= self.high
-        if not inside or (self.choices and value not in self.choices):
-            raise ValueError(
-                f"{self.name}={given} is not allowed: expected {self.expected}, "
-                f"for instance {self.name}={self.default}"
-            )
-        return value
-
-    def _typed(self, text: str) -> Value:
-        try:
-            if self.type is bool:
-                return _BOOLS[text.lower()]
-            value: Value = self.type(text)
-            if isinstance(value, float) and not math.isfinite(value):
-                raise ValueError
-            return value
-        except (KeyError, ValueError):
-            raise ValueError(
-                f"{self.name}={text!r} has the wrong type: expected {self.expected}, "
-                f"for instance {self.name}={self.default}"
-            ) from None
+from kdcourse.parameters import Parameter, Value, declarations
 
 
 def notebooks(folder: str | Path | None = None, *, notes: bool = True) -> list[Path]:
@@ -140,9 +81,7 @@ def declared(notebook: str | Path | nbformat.NotebookNode) -> dict[str, Paramete
         node, stem = read_notebook(path), path.stem
     for cell in node.cells:
         if cell.cell_type == "code" and "parameters" in cell.metadata.get("tags", []):
-            lines = [line.strip() for line in cell.source.splitlines()]
-            found = [_declaration(line, stem) for line in lines if line and line[0] != "#"]
-            return {parameter.name: parameter for parameter in found}
+            return declarations(cell.source, stem)
     raise ValueError(
         f"{stem} has no cell tagged 'parameters': expected one declaration a line, like "
         "`T: float = 4.0  # 0.5..50`; tag the cell, or run the notebook in JupyterLab"
@@ -163,32 +102,3 @@ def validate(notebook: str | Path, given: Mapping[str, object]) -> dict[str, Val
         name: parameter.parse(given[name]) if name in given else parameter.default
         for name, parameter in known.items()
     }
-
-
-def _declaration(line: str, stem: str) -> Parameter:
-    match = _DECLARATION.fullmatch(line)
-    kind = _TYPES.get(match["type"]) if match else None
-    if match is None or kind is None:
-        raise ValueError(
-            f"{stem}: the parameters cell has {line!r}: expected `name: type = default  # range` "
-            f"with a type of {', '.join(_TYPES)}"
-        )
-    try:
-        default = Parameter(match["name"], kind, "…").parse(ast.literal_eval(match["default"]))
-        choices, low, high = _allowed(match["allowed"] or "", kind)
-        parameter = Parameter(match["name"], kind, default, choices, low, high)
-        parameter.parse(default)  # an author's default obeys the author's range
-    except (ValueError, SyntaxError) as error:
-        raise ValueError(f"{stem}: the parameters cell has {line!r}: {error}") from None
-    return parameter
-
-
-def _allowed(comment: str, kind: type) -> tuple[tuple[Value, ...], float | None, float | None]:
-    """`0.5..50` or `a | b | c`; words may follow after a comma."""
-    allowed = comment.split(",")[0].strip()
-    if "|" in allowed and kind is not bool:
-        return tuple(kind(choice.strip()) for choice in allowed.split("|")), None, None
-    if ".." in allowed and kind in (int, float):
-        low, high = map(float, allowed.split(".."))
-        return (), low, high
-    return (), None, None

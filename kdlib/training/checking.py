@@ -1,0 +1,206 @@
+"""All that is asked of a student, examples and objective before anything is trained."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from kdlib.data import Examples
+from kdlib.device import pick, resolve_precision
+from kdlib.losses.arguments import finite
+from kdlib.models import normalises, predict
+from kdlib.objectives import Objective, TeacherTable
+from kdlib.training.settings import Settings, check_seed
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and how a run's steps are taken, as `check_run` found it out.
+
+    per_domain: each domain has a forward of its own · balanced: so are the batches.
+    """
+
+    device: torch.device
+    precision: str
+    per_domain: bool
+    balanced: bool
+
+
+def check_run(
+    student: nn.Module,
+    examples: Examples,
+    objective: Objective,
+    settings: Settings,
+    *,
+    seed: int | None = None,
+    until: float | None = None,
+    validate: Examples | None = None,
+    augment: Any = None,
+    forward: str | None = None,
+    balanced: bool | None = None,
+    device: str | torch.device | None = None,
+) -> Place:
+    """All that `fit` asks of its arguments, before anything is changed; ValueError says what."""
+    settings.check()
+    if seed is not None:
+        check_seed("seed", seed)
+    if until is not None and (
+        settings.schedule == "one-cycle" or not (finite(until) and until > 0)
+    ):
+        raise ValueError(
+            f"until={until!r} with schedule={settings.schedule!r}: expected a share above 0, and "
+            "schedule='constant' (a one-cycle run that stops early never comes down)"
+        )
+    check_parts(student, examples, objective)
+    objective.check(examples)
+    check_answers(student, examples)
+    if validate is not None:
+        check_validation(validate, examples)
+    if augment is not None and not callable(augment):
+        raise ValueError(f"augment={augment!r}; expected a function (x, generator) -> x")
+    place = next(student.parameters()).device if device is None else pick(device)
+    per_domain, balanced = domain_rules(student, examples, forward, balanced)
+    check_teachers(objective, place)
+    check_apart(student, objective, redrawn=seed is not None, augmented=augment is not None)
+    precision = resolve_precision(settings.precision, student, place)
+    return Place(place, precision, per_domain, balanced)
+
+
+def check_parts(student: Any, examples: Any, objective: Any) -> None:
+    """Raises ValueError unless these are a network with weights to train, Examples, an Objective.
+
+    Their names in messages are those of the arguments of `fit` and `train_bank`.
+    """
+    if not isinstance(student, nn.Module):
+        raise ValueError(
+            f"the student is {_what(student)}; expected a network, such as mlp(784, 32, 10)"
+        )
+    if not any(weight.requires_grad for weight in student.parameters()):
+        raise ValueError(
+            f"the student {type(student).__name__} has no weights that may change; "
+            "give a network with weights, not all of them frozen"
+        )
+    if not isinstance(examples, Examples):
+        raise ValueError(
+            f"examples is {_what(examples)}; expected Examples: Examples(x, y), or one part of "
+            "load(…), such as load(…).train"
+        )
+    if not isinstance(objective, Objective):
+        raise ValueError(
+            f"the objective is {_what(objective)}; expected one made of terms, such as "
+            "HardLabels() + SoftTargets(teacher, T=4)"
+        )
+
+
+def _what(argument: Any) -> str:
+    if isinstance(argument, type):
+        return f"the class {argument.__name__} (are brackets missing?)"
+    if callable(argument) and not isinstance(argument, nn.Module):
+        return f"the function {getattr(argument, '__name__', argument)} (is it to be called first?)"
+    return f"of type {type(argument).__name__}"
+
+
+def check_answers(student: nn.Module, examples: Examples) -> None:
+    """Raises ValueError unless the student answers images of this size, and for each label."""
+    name, shape = type(student).__name__, tuple(examples.x.shape[1:])
+    kind = torch.float64 if examples.x.dtype == torch.float64 else torch.float32  # a batch's
+    try:
+        logits = predict(student, torch.zeros(2, *shape, dtype=kind))
+    except ValueError:  # says what is wrong
+        raise
+    except Exception as error:  # networks refuse images in many ways, some without a word
+        why = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(
+            f"the student {name} cannot take {kind} images of {shape} ({why}); "
+            "build it for images of this size and kind"
+        ) from error
+    if logits.dim() != 2:
+        raise ValueError(
+            f"the student {name} answers two images with shape {tuple(logits.shape)}; "
+            "expected logits (2, classes): give it a head"
+        )
+    if logits.shape[1] < examples.classes:
+        raise ValueError(
+            f"the student {name} has {logits.shape[1]} outputs and a label is "
+            f"{examples.classes - 1}; build it with {examples.classes} outputs, or leave classes "
+            "out with examples.only(…)"
+        )
+
+
+def check_unseen(name: str, unseen: Any, examples: Examples) -> None:
+    """Raises ValueError unless these are Examples to answer, of the training images' size."""
+    if not isinstance(unseen, Examples):
+        raise ValueError(f"{name} is {_what(unseen)}; expected Examples")
+    if not len(unseen):
+        raise ValueError(f"{name} holds no examples; give at least one")
+    if unseen.x.shape[1:] != examples.x.shape[1:]:
+        raise ValueError(
+            f"{name} has images of {tuple(unseen.x.shape[1:])} and training has "
+            f"{tuple(examples.x.shape[1:])}; load both with the same size="
+        )
+
+
+def check_validation(validate: Any, examples: Examples) -> None:
+    """Raises ValueError unless errors can be counted on these while the examples are trained on."""
+    check_unseen("validate", validate, examples)
+    if bool((validate.y < 0).any()):
+        raise ValueError(
+            f"validate={validate!r}: errors are counted with labels; give labelled examples"
+        )
+
+
+def domain_rules(
+    student: nn.Module, examples: Examples, forward: str | None, balanced: bool | None
+) -> tuple[bool, bool]:
+    """Whether each domain has a forward of its own, and whether batches are balanced."""
+    if forward not in (None, "per_domain", "joint"):
+        raise ValueError(f"forward={forward!r}: expected 'per_domain' or 'joint'")
+    several = len(examples.domains) > 1
+    per_domain = several and (normalises(student) if forward is None else forward == "per_domain")
+    return per_domain, several if balanced is None else balanced
+
+
+def check_apart(
+    student: nn.Module, objective: Objective, *, redrawn: bool, augmented: bool
+) -> None:
+    """Raises ValueError for a term that holds weights of the student which training changes.
+
+    redrawn: frozen ones are, too. A table is a record already: its network is only asked where
+    images are augmented.
+    """
+    moving = {id(w) for w in student.parameters() if w.requires_grad or redrawn}
+    for _, term in objective.terms:
+        held = list(term.tensors())
+        for teacher in term.teachers():
+            if isinstance(teacher, nn.Module):
+                held += teacher.parameters()
+            elif augmented and teacher.network is not None:
+                held += teacher.network.parameters()
+        if any(id(weight) in moving for weight in held):
+            raise ValueError(
+                f"{term.name} holds weights of the student itself, which training changes; "
+                "give it a copy that stays as it is: copy.deepcopy(net)"
+            )
+
+
+def check_teachers(objective: Objective, device: torch.device) -> None:
+    """Raises ValueError for a teacher, or a term's tensor, that is not where the student trains."""
+    for teacher in objective.teachers():
+        where = (
+            teacher.logits.device
+            if isinstance(teacher, TeacherTable)
+            else next((p.device for p in teacher.parameters()), device)
+        )
+        if where.type != device.type:
+            raise ValueError(
+                f"the teacher is on {where} and the student trains on {device}; "
+                f"move the teacher with teacher.to('{device}')"
+            )
+    for _, term in objective.terms:
+        for tensor in term.tensors():
+            if tensor.device.type != device.type:
+                raise ValueError(
+                    f"{term.name} holds weights or a tensor on {tensor.device} and the student "
+                    f"trains on {device}; move them there with .to('{device}')"
+                )
