@@ -30,7 +30,7 @@ from benchmarks.page import Cell, page_of
 from benchmarks.work import STUDENTS, Work, full, machine, small
 from kdcourse.headless import results_folder
 from kdlib.device import has_bf16, threads
-from kdlib.metrics import mean_interval
+from kdlib.metrics import interval
 from kdlib.models import cnn
 
 STARTED = time.perf_counter()
@@ -120,7 +120,7 @@ def good_teacher(seeds: int) -> list[Cell]:
         print(f"  left out: {error}", file=sys.stderr)
         return []
     wall, cpu = (statistics.median(one[i] for one in taken) for i in (0, 1))
-    found = mean_interval(errors)
+    found = interval(errors)
     name = f"quick convolutions on MNIST 60k, 1 epoch: test error {found:.2f} %, {seeds} seeds"
     said = "fit" if threads() == 1 else f"fit, {threads()} threads"
     return [Cell(name, said, wall, cpu, 0.0, 0)]

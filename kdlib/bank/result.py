@@ -113,7 +113,7 @@ class Bank:
                     for seed, e in zip(self.seeds, errors, strict=True)
                 ]
             else:
-                interval = metrics.bootstrap(100 * missed(logits[cell], y), draws=1000)
+                interval = metrics.interval(100 * missed(logits[cell], y))
                 rows.append(
                     state | {"error %": interval.mean, "low": interval.low, "high": interval.high}
                 )

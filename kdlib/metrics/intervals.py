@@ -1,8 +1,7 @@
 """How sure a number is: intervals over seeds and test images, and rules for choosing."""
 
-import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,11 +12,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with its 95 % interval."""
+    """A mean with its 95 % interval, and the two-sided p-value of a mean of 0 (nan: none)."""
 
     mean: float
     low: float
     high: float
+    p_value: float = field(default=float("nan"), compare=False)
 
     def __str__(self) -> str:
         return format(self, ".1f")
@@ -30,23 +30,51 @@ class Interval:
         """Whether the interval lies wholly on one side of the value: a resolved difference."""
         return self.low > value or self.high < value
 
-    @property
-    def p_value(self) -> float:
-        """Two-sided, for a mean of 0: the interval read as a normal one (3.92 standard errors)."""
-        error = (self.high - self.low) / 3.92
-        if not error > 0:  # two copies of one student, or a single seed
-            return float(self.mean == 0 or error != 0)
-        return float(2 * stats.norm.sf(abs(self.mean) / error))
+
+def interval(values: Tensor | Sequence[float]) -> Interval:
+    """Mean of values (seeds, images), or (seeds,), with its 95 % interval over both kinds of luck.
+
+    Both kinds of luck are added, and what was counted twice is taken away: the variance of the
+    mean is that of the seeds' means / seeds, plus that of the images' means / images, minus the
+    residual's / (seeds · images), but no less than either; then Student's t with Satterthwaite's
+    degrees of freedom (Satterthwaite 1946; a crossed two-way design with random effects). The
+    p-value is of the same t. One row, (1, images): what other images would say, of this one seed.
+    (seeds,): Student's t over seeds, nothing of images; one seed has no interval (nan, p 1).
+    Raises ValueError for no values.
+    """
+    table = np.asarray(torch.as_tensor(values).detach().cpu(), dtype=float)
+    if table.ndim not in (1, 2) or not table.size:
+        raise ValueError(f"no mean of shape {table.shape}; give (seeds,), or (seeds, images)")
+    mean = float(table.mean())
+    if table.ndim == 1 or 1 in table.shape:
+        flat = table.ravel()
+        if len(flat) == 1:
+            return Interval(mean, float("nan"), float("nan"), 1.0)
+        return _students_t(mean, float(flat.var(ddof=1)) / len(flat), len(flat) - 1)
+    seeds, images = table.shape
+    of_seeds, of_images = table.mean(1), table.mean(0)
+    residual = table - of_seeds[:, None] - of_images + mean
+    degrees = np.array([seeds - 1, images - 1, (seeds - 1) * (images - 1)])
+    parts = np.array(  # of the mean's variance: seeds, images, and what stands in both
+        [of_seeds.var(ddof=1) / seeds, of_images.var(ddof=1) / images, 0.0]
+    )
+    parts[2] = (residual**2).sum() / degrees[2] / table.size
+    variance = max(parts[0] + parts[1] - parts[2], parts[0], parts[1])
+    spread = float((parts**2 / degrees).sum())
+    return _students_t(mean, variance, max(1.0, variance**2 / spread) if spread else 1.0)
 
 
-def mean_interval(values: Tensor | Sequence[float]) -> Interval:
-    """Mean over seeds with Student's t interval; one value has no interval (nan)."""
-    mean, low, high = mean_intervals(np.asarray(values, dtype=float).ravel())
-    return Interval(float(mean), float(low), float(high))
+def _students_t(mean: float, variance: float, degrees: float) -> Interval:
+    error = float(np.sqrt(variance))
+    half = float(stats.t.ppf(0.975, degrees)) * error
+    if error == 0:  # two copies of one student
+        return Interval(mean, mean, mean, float(mean == 0))
+    p = 2 * float(stats.t.sf(abs(mean) / error, degrees))
+    return Interval(mean, mean - half, mean + half, p)
 
 
 def mean_intervals(values: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean, low and high (…), of values (…, seeds), as `mean_interval` has them; for pictures.
+    """Mean, low and high (…) of values (…, seeds), as `interval` has them of seeds; for pictures.
 
     It tells what other seeds would give on the same images, not what other images would.
     """
@@ -60,44 +88,14 @@ def mean_intervals(values: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return mean, mean - half, mean + half
 
 
-def bootstrap(values: Tensor, *, draws: int = 2000, seed: int = 0) -> Interval:
-    """Mean of values (seeds, images), resampling seeds *and* images (two-way bootstrap).
-
-    Seeds alone would pretend that these test images are all there are.
-    """
-    matrix = torch.atleast_2d(torch.as_tensor(values)).cpu().double()
-    seeds, images = matrix.shape
-    if not seeds or not images:
-        raise ValueError(
-            f"no values to resample in shape {tuple(matrix.shape)}; give (seeds, images)"
-        )
-    counts_seed, counts_image = _resamples(seeds, images, draws, seed)
-    # float32 counts, as whole numbers exact; one product for all draws
-    sums = counts_image @ matrix.T.float()  # (draws, seeds)
-    means = (sums.double() * counts_seed).sum(1) / (seeds * images)
-    low, high = means.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
-    return Interval(float(matrix.mean()), low, high)
-
-
-@functools.lru_cache(maxsize=4)
-def _resamples(seeds: int, images: int, draws: int, seed: int) -> tuple[Tensor, Tensor]:
-    """How often each draw holds each seed (draws, seeds) and each image (draws, images)."""
-    generator = torch.Generator().manual_seed(seed)
-    pick_seed = torch.randint(seeds, (draws, seeds), generator=generator)
-    pick_image = torch.randint(images, (draws, images), generator=generator)
-    counts_image = torch.zeros(draws, images)
-    counts_image.scatter_add_(1, pick_image, torch.ones_like(counts_image))
-    return torch.nn.functional.one_hot(pick_seed, seeds).sum(1).double(), counts_image
-
-
-def difference(wrong_a: Tensor, wrong_b: Tensor, *, draws: int = 2000, seed: int = 0) -> Interval:
+def difference(wrong_a: Tensor, wrong_b: Tensor) -> Interval:
     """Error % of a minus error % of b, paired by seed and image: (seeds, images) bool each."""
     if wrong_a.shape != wrong_b.shape:
         raise ValueError(
             f"answers of shapes {tuple(wrong_a.shape)} and {tuple(wrong_b.shape)}; "
             "a paired comparison needs the same seeds and the same images"
         )
-    return bootstrap(100 * (wrong_a.double() - wrong_b.double()), draws=draws, seed=seed)
+    return interval(100 * (wrong_a.double() - wrong_b.double()))
 
 
 def holm(p_values: Mapping[str, float], *, level: float = 0.05) -> dict[str, bool]:

@@ -100,7 +100,7 @@ run = training.fit(teacher, train, epochs=2 if small else 6, seed=seed, augment=
 
 # %% tags=["nbval-ignore-output"]
 wrong = metrics.wrong(run.logits(test), test.y)
-teacher_error = metrics.bootstrap(100 * wrong[None].double())
+teacher_error = metrics.interval(100 * wrong[None].double())
 display(
     Markdown(
         f"The teacher errs on **{teacher_error:.1f} %** of {len(test):,} test images (95 % interval in brackets)."
@@ -168,8 +168,8 @@ claim(
     "With the same few labels, the student taught makes less than half the errors of the student alone",
     ratio < 0.5 and gain.low > 0,
     measured={
-        "alone %": metrics.bootstrap(100 * alone.wrong().double()),
-        "taught %": metrics.bootstrap(100 * taught.wrong().double()),
+        "alone %": metrics.interval(100 * alone.wrong().double()),
+        "taught %": metrics.interval(100 * taught.wrong().double()),
         "difference": gain,
     },
 )

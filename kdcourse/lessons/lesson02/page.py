@@ -500,7 +500,7 @@ def as_table(head, rows):
 
 rows, word = [], {True: "resolved", False: "not resolved", None: ""}
 for name in sorted(wrong, key=lambda name: -wrong[name].double().mean()):
-    error = metrics.bootstrap(100 * wrong[name].double())
+    error = metrics.interval(100 * wrong[name].double())
     against = f"{gap[name]:.1f}" if name in gap else ""
     rows.append([name, f"{error:.1f}", against, word[resolved.get(name)]])
 as_table(["the student …", "test error %", "minus the student taught", "after Holm"], rows)
@@ -719,15 +719,15 @@ show(
 )
 
 # %%
-halved = metrics.bootstrap(100 * (few_taught.double() - few_alone.double() / 2))
+halved = metrics.interval(100 * (few_taught.double() - few_alone.double() / 2))
 claim(
     "02.6",
     "Two hundred labels and a teacher beat two hundred labels alone by half the errors, "
     "in equally many steps",
     halved.high < 0,
     measured={
-        "alone, error %": metrics.bootstrap(100 * few_alone.double()),
-        "with a teacher, error %": metrics.bootstrap(100 * few_taught.double()),
+        "alone, error %": metrics.interval(100 * few_alone.double()),
+        "with a teacher, error %": metrics.interval(100 * few_taught.double()),
     },
 )
 
@@ -788,8 +788,8 @@ share = {name: [float(metrics.inherited_errors(out, answers, test.y).mean()) for
     for name, pair in said.items()}  # fmt: skip
 same = {name: [100 * (out.argmax(-1) == answers.argmax(-1))[:, teacher_wrong].double()
     for out in pair] for name, pair in said.items()}  # fmt: skip
-more = {name: metrics.bootstrap(taught - alone) for name, (alone, taught) in same.items()}
-base = {name: metrics.bootstrap(alone) for name, (alone, _) in same.items()}
+more = {name: metrics.interval(taught - alone) for name, (alone, taught) in same.items()}
+base = {name: metrics.interval(alone) for name, (alone, _) in same.items()}
 
 # %% tags=["nbval-ignore-output"]
 rows = []
@@ -920,7 +920,7 @@ def missed_and_off(out):
 
 # %%
 scores = {name: missed_and_off(out) for name, out in outputs.items()}
-gains = [metrics.bootstrap(a - b) for a, b in zip(scores["alone"], scores["taught"], strict=True)]
+gains = [metrics.interval(a - b) for a, b in zip(scores["alone"], scores["taught"], strict=True)]
 
 # %% [markdown]
 # How did they do? With 95 % intervals over seeds and test images:
@@ -928,7 +928,7 @@ gains = [metrics.bootstrap(a - b) for a, b in zip(scores["alone"], scores["taugh
 # %% tags=["nbval-ignore-output"]
 everybody = {"teacher": missed_and_off(predict(mixed_teacher, x_test)), **scores}
 rows = [
-    [name, f"{metrics.bootstrap(100 * error):.1f}", f"{metrics.bootstrap(off):.1f}"]
+    [name, f"{metrics.interval(100 * error):.1f}", f"{metrics.interval(off):.1f}"]
     for name, (error, off) in everybody.items()
 ]
 as_table(["", "error %", "angle off by, degrees"], rows)
@@ -943,7 +943,7 @@ claim(
     "Class and angle are learned together from a teacher, without a label: both errors fall",
     gains[0].low > 0 and gains[1].low > 0,
     measured={
-        "wrong classes saved, points": metrics.bootstrap(100 * (missed_alone - missed_taught)),
+        "wrong classes saved, points": metrics.interval(100 * (missed_alone - missed_taught)),
         "degrees saved": gains[1],
     },
 )

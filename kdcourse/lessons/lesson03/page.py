@@ -45,7 +45,7 @@ from kdcourse.lessons.lesson03.class_bias import ClassBias
 from kdlib.bank import train_bank
 from kdlib.data import jitter, load
 from kdlib.losses import class_mean_logits, soft_targets
-from kdlib.metrics import bootstrap, difference, mean_interval, wrong
+from kdlib.metrics import difference, interval, wrong
 from kdlib.models import cnn, mlp, predict
 from kdlib.objectives import HardLabels, SoftTargets, tabulate
 from kdlib.training import fit
@@ -145,7 +145,7 @@ def right(logits):
 
 
 alone, mixed, taught = (bank.select(T=T, alpha=a) for a in bank.axes["alpha"])
-alone_right = bootstrap(right(alone.logits["test"]))
+alone_right = interval(right(alone.logits["test"]))
 
 # %%
 claim(
@@ -215,7 +215,7 @@ say(
 
 # %%
 raw = bank.select(T=T, alpha=1.0).logits["test"]
-raw_right = bootstrap(right(raw))
+raw_right = interval(right(raw))
 
 # %% [markdown]
 # How sure can we be, with so few threes?
@@ -369,15 +369,15 @@ rows = [
 ]
 for rule, z in after.items():
     bias = sum(chosen[rule]) / count if rule in chosen else 0.0
-    total = bootstrap(100 * wrong(z, test.y).double())
-    rows.append(f"| {rule} | {bias:.1f} | {bootstrap(right(z)):.0f} | {total:.1f} |")
+    total = interval(100 * wrong(z, test.y).double())
+    rows.append(f"| {rule} | {bias:.1f} | {interval(right(z)):.0f} | {total:.1f} |")
 say("\n".join(rows))
 
 # %% [markdown]
 # Compare the first two lines.
 
 # %% tags=["nbval-ignore-output"]
-share_right = bootstrap(right(after["by share"]))
+share_right = interval(right(after["by share"]))
 gain = difference(wrong(raw, test.y), wrong(after["by share"], test.y))
 honest = difference(wrong(after["by share"], test.y), wrong(after["on test"], test.y))
 say(
@@ -441,7 +441,7 @@ mended = corrected(taught, [missing], chosen_by_mean)
 few, enough = sum(chosen_by_mean) / count, sum(chosen["by share"]) / count
 say(
     f"It chooses a bias of {few:.1f} where the rule by share takes {enough:.1f}, and gets "
-    f"{bootstrap(right(mended)):.0f} % of the threes right."
+    f"{interval(right(mended)):.0f} % of the threes right."
 )
 
 # %% [markdown]
@@ -528,7 +528,7 @@ show(
 # In numbers:
 
 # %% tags=["nbval-ignore-output"]
-said = {name: bootstrap(right(z)) for name, z in fair.items()}
+said = {name: interval(right(z)) for name, z in fair.items()}
 say(
     f"With the bias by share: the student alone {said['alone']:.0f} %, taught by class means "
     f"{said['taught by class means']:.0f} %, taught at T = 1 {said['taught at T = 1']:.0f} %, at "
@@ -542,14 +542,14 @@ say(
 # What the temperature does to the students as trained, paired by seed and image:
 
 # %%
-hot = bootstrap(right(raw) - right(everyone["taught at T = 1"].logits["test"]))
+hot = interval(right(raw) - right(everyone["taught at T = 1"].logits["test"]))
 
 # %% [markdown]
 # And with the bias by share, against each of the others:
 
 # %% tags=["nbval-ignore-output"]
 top = right(fair[f"taught at T = {T:g}"])
-over = {name: bootstrap(top - right(fair[name])) for name in order[:3]}
+over = {name: interval(top - right(fair[name])) for name in order[:3]}
 ahead = ", ".join(f"{gap:.0f} points over the student {name}" for name, gap in over.items())
 left = over["taught at T = 1"]
 say(
@@ -638,8 +638,8 @@ say(
 # All ten digits together, with intervals over seeds and images:
 
 # %% tags=["nbval-ignore-output"]
-pair_raw = bootstrap(100 * wrong(pair_after["as trained"], test.y).double())
-pair_share = bootstrap(100 * wrong(pair_after["by share"], test.y).double())
+pair_raw = interval(100 * wrong(pair_after["as trained"], test.y).double())
+pair_share = interval(100 * wrong(pair_after["by share"], test.y).double())
 pair_gain = difference(
     wrong(pair_after["as trained"], test.y), wrong(pair_after["by share"], test.y)
 )
@@ -665,7 +665,7 @@ claim(
 
 # %% tags=["nbval-ignore-output"]
 def percent(z):
-    return f"{bootstrap(100 * wrong(z, test.y).double()):.1f} %"
+    return f"{interval(100 * wrong(z, test.y).double()):.1f} %"
 
 
 def mean(values):
@@ -677,7 +677,7 @@ rows = [
     f"| no 3: right on threes | 86.8 % (877 of 1,010) | {raw_right:.0f} % (n = {many}) |",
     f"| no 3: errors | 2.06 % | {percent(raw)} |",
     f"| bias on test | +3.5 | {mean(chosen['on test'])} |",
-    f"| then right on threes | 98.6 % | {bootstrap(right(after['on test'])):.0f} % |",
+    f"| then right on threes | 98.6 % | {interval(right(after['on test'])):.0f} % |",
     f"| then errors | 1.09 % | {percent(after['on test'])} |",
     f"| only 7, 8: errors | 47.3 % | {pair_raw:.1f} % |",
     f"| bias on test | −7.6 | {mean(pair_chosen['on test'])} |",
@@ -693,13 +693,13 @@ say("\n".join(rows))
 # **Hard labels mixed in.** Many recipes keep some weight on the labels, and Hinton's paper advises it where labels are right. Here each label says "never 3". At a high T the factor T² keeps the soft targets loud, so it takes much label to silence them: with `alpha = 0.1` we listen to the student that we trained along at the start.
 
 # %%
-mixed_right = bootstrap(right(mixed.logits["test"]))
-fewer = bootstrap(right(raw) - right(mixed.logits["test"]))
+mixed_right = interval(right(mixed.logits["test"]))
+fewer = interval(right(raw) - right(mixed.logits["test"]))
 
 # %% tags=["nbval-ignore-output"]
 mixed_bias = ruled(mixed, [missing])["by share"]
 mixed_z = corrected(mixed, [missing], mixed_bias)
-mixed_after = bootstrap(right(mixed_z))
+mixed_after = interval(right(mixed_z))
 cost = difference(wrong(mixed_z, test.y), wrong(after["by share"], test.y))
 say(
     f"As trained: {mixed_right:.0f} % of class {missing} right with alpha = 0.1, {raw_right:.0f} % "
@@ -723,14 +723,14 @@ fewest = blind.amin(-1, keepdim=True)
 highest = [float(biases[row <= row.min() + 1].max()) for row in blind]  # give or take an image
 
 # %% tags=["nbval-ignore-output"]
-at_zero = mean_interval(100 * (blind[:, biases == 0] - fewest)[:, 0] / int(seen.sum()))
+at_zero = interval(100 * (blind[:, biases == 0] - fewest)[:, 0] / int(seen.sum()))
 lowest = [float(biases[0])] * count
 ends = [right(corrected(taught, [missing], end)) for end in (lowest, highest)]
 say(
     f"Every bias from {lowest[0]:+.0f}, the lowest that we try, up to one between "
     f"{min(highest):+.1f} and {max(highest):+.1f}, depending on the seed, makes equally few "
-    f"errors, give or take one image; zero makes {at_zero.mean:.1f} points more than these. With the lowest of them {bootstrap(ends[0]).mean:.0f} % of "
-    f"class {missing} are right on the test images, with the highest {bootstrap(ends[1]):.0f} %: this "
+    f"errors, give or take one image; zero makes {at_zero.mean:.1f} points more than these. With the lowest of them {interval(ends[0]).mean:.0f} % of "
+    f"class {missing} are right on the test images, with the highest {interval(ends[1]):.0f} %: this "
     f"validation set cannot tell them apart. The rule by share chose {mean(chosen['by share'])}."
 )
 
@@ -738,7 +738,7 @@ say(
 # So it cannot see the problem, and never asks for the bias that mends it. The middle of such a tie, which `best` would take, says only where our grid of biases begins.
 
 # %%
-unseen_by_it = bootstrap(ends[1] - ends[0])
+unseen_by_it = interval(ends[1] - ends[0])
 claim(
     "03.10",
     "A validation set without threes does not ask for the bias: zero serves it as well as any, and biases over 50 points apart on threes serve it alike",

@@ -382,7 +382,7 @@ claim("04.3", text, harms[8].low > 0, measured={"points": harms[8]}, published=s
 # %%
 wrong = confirm.wrong("test").double()  # (width, alpha, seeds, N)
 costs = 100 * (wrong[:, 1] - wrong[:, 0])
-shrinks = metrics.bootstrap(costs[0] - costs[1])
+shrinks = metrics.interval(costs[0] - costs[1])
 
 # %%
 text = "The harm of T = 20 shrinks with width; at 100 units it is below two points, if there is any"
@@ -560,7 +560,7 @@ figures.show(
 axes = {"alpha": [0.9], "fold": [0, 1, 2]}
 leaky = train_bank(lambda alpha: taught(T, alpha), grid=axes, **parts)
 clean, lone, leaked = (torch.cat(held_out(one), -1) for one in (cv, cv_alone, leaky))
-teaching = metrics.bootstrap(100 * (clean.double().mean((0, 1)) - lone.double()))
+teaching = metrics.interval(100 * (clean.double().mean((0, 1)) - lone.double()))
 flattery = metrics.difference(clean[alphas.index(0.9), temperatures.index(T)], leaked[0])
 
 # %% tags=["nbval-ignore-output"]
@@ -782,7 +782,7 @@ family = train_bank(
 
 
 # %% [markdown]
-# Holm needs p-values; a bootstrap interval, read as a normal one, gives them.
+# Holm needs p-values; each difference brings one, of the same $t$ as its interval.
 
 # %%
 plain, *others = (family.select(method=name).wrong("test") for name in relatives)

@@ -278,7 +278,7 @@ rows = [
     (
         name,
         "" if name not in chosen else f"{chosen[name]:g}" + " (edge)" * (name in edge),
-        f"{metrics.bootstrap(100 * wrong[name].double())}",
+        f"{metrics.interval(100 * wrong[name].double())}",
         f"{gains[name]}",
         ("better" if gains[name].mean < 0 else "worse") if stands[name] else "within noise",
         f"{against_soft[name]}",
@@ -319,7 +319,7 @@ yes = [name for name in methods if stands[name] and gains[name].mean < 0]
 ahead = [n for n in methods if against_soft[n].high < 0]
 display(
     Markdown(
-        f"Alone: {metrics.bootstrap(100 * alone.wrong().double())} % errors. After Holm's "
+        f"Alone: {metrics.interval(100 * alone.wrong().double())} % errors. After Holm's "
         f"correction better than alone: soft targets {'yes' if stands['soft targets'] else 'no'}; "
         f"of ten feature methods **{', '.join(yes) or 'none'}**. Better than soft targets: "
         f"**{', '.join(ahead) or 'none'}**. What is not named is within noise or worse, and the table is no ranking."
@@ -551,7 +551,7 @@ halves["contrastive"] = pulled.select(w=w)
 rows = []
 weight_of = {"alone": "", "its answers": "3", "hint": "3"}
 for name, bank in halves.items():
-    said = metrics.bootstrap(100 * bank.wrong().double())
+    said = metrics.interval(100 * bank.wrong().double())
     gain = metrics.difference(bank.wrong(), halves["alone"].wrong())
     gain = "" if name == "alone" else f"{gain}"
     rows.append((name, weight_of.get(name, f"{w:g}"), f"{said}", gain))

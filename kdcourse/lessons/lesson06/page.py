@@ -492,7 +492,7 @@ wrong = bank.logits["target"].argmax(-1) != y  # (framing, seeds, N)
 gain = metrics.difference(wrong[0], wrong[1])
 
 # %% tags=["nbval-ignore-output"]
-before, after = (metrics.bootstrap(100 * one.double()) for one in wrong)
+before, after = (metrics.interval(100 * one.double()) for one in wrong)
 display(
     Markdown(
         f"Error on the target: **{before:.1f} %** trained as framed, **{after:.1f} %** trained on the inner 20 × 20 pixels. "
@@ -643,7 +643,7 @@ joint = train_bank(student=student(32), examples=both, **{**settings, "evaluate"
 
 # %% tags=["nbval-ignore-output"]
 slips = {name: joint.logits[name].argmax(-1) != one.y for name, one in exams.items()}
-reach = {name: metrics.bootstrap(100 * one.double()) for name, one in slips.items()}
+reach = {name: metrics.interval(100 * one.double()) for name, one in slips.items()}
 display(
     Markdown(
         f"Trained on both, a network errs on {reach['mirrored']:.1f} % of mirrored digits and on {reach['target']:.1f} % of the target's. "

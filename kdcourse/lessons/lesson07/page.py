@@ -443,7 +443,7 @@ missed |= {cell: wrong(networks, mirrored[2]) for cell, networks in single.items
 # %% tags=["nbval-ignore-output"]
 rows = {f"only {part}": kind for part, kind in one_moves.items()}
 rows |= {"stage3 and the head": "stages 1–2", "everything": "nothing"}
-rows = {k: metrics.bootstrap(100 * missed[v, count].double()) for k, v in rows.items()}
+rows = {k: metrics.interval(100 * missed[v, count].double()) for k, v in rows.items()}
 pd.DataFrame({"error % on mirrored": rows}).rename_axis(columns="what moves:")
 
 # %% [markdown]
@@ -518,7 +518,7 @@ seen = {(name, side): wrong(nets, sides[side]) for name, nets in networks.items(
 # %% tags=["nbval-ignore-output"]
 rows = {
     name: {
-        f"{side}, error %": f"{metrics.bootstrap(100 * seen[name, side].double()):.1f}"
+        f"{side}, error %": f"{metrics.interval(100 * seen[name, side].double()):.1f}"
         for side in sides
     }
     for name in networks
@@ -624,7 +624,7 @@ figures.show(
 # %% tags=["nbval-ignore-output"]
 rows = {
     name: {
-        "twin distance": f"{metrics.bootstrap(near[name]):.2f}",
+        "twin distance": f"{metrics.interval(near[name]):.2f}",
         "CKA, lowest to highest draw": f"{alike[name].min():.2f} to {alike[name].max():.2f}",
     }
     for name in networks
@@ -636,8 +636,8 @@ pd.DataFrame(rows).T
 
 # %%
 was = "as it was"
-closer = {name: metrics.bootstrap(near[name] - near[was]) for name in (always, mix)}
-change = {name: metrics.mean_interval(alike[name] - alike[was]) for name in (always, mix)}
+closer = {name: metrics.interval(near[name] - near[was]) for name in (always, mix)}
+change = {name: metrics.interval(alike[name] - alike[was]) for name in (always, mix)}
 measured = {f"twin distance, {name} minus {was}": v for name, v in closer.items()}
 measured[f"CKA, {mix} minus {was}"] = change[mix]
 text = "Tuned always mirrored or with p = 0.5, the network brings twins closer; with p = 0.5 their CKA rises too"
@@ -665,7 +665,7 @@ missed_there = {cell: wrong(networks, writers.test) for cell, networks in strang
 words = {"stages 1–3": "only the head", "nothing": "everything"}
 rows = {
     moves: {
-        f"{n} per class": f"{metrics.bootstrap(100 * missed_there[kind, n].double()):.1f}"
+        f"{n} per class": f"{metrics.interval(100 * missed_there[kind, n].double()):.1f}"
         for n in ends
     }
     for kind, moves in (words | {"anew": "trained anew"}).items()

@@ -278,7 +278,7 @@ methods["oracle"] = oracle.wrong("target")
 # All of them on the target's test images, with 95 % intervals:
 
 # %% tags=["nbval-ignore-output"]
-rows = [f"{metrics.bootstrap(100 * one.double()):.1f}" for one in methods.values()]
+rows = [f"{metrics.interval(100 * one.double()):.1f}" for one in methods.values()]
 pd.DataFrame({"target error %": rows}, list(methods))
 
 # %% tags=["nbval-ignore-output"]
@@ -358,7 +358,7 @@ claim("09.2", text, holds, measured=gains | {"oracle's lead, 20 starts": gap})
 # %% tags=["nbval-ignore-output"]
 for lr in (1e-3, 1e-2):
     other = wrong_of([adapts(alone.network(seed=one), **how | {"lr": lr}) for one in found])
-    print(f"adapts itself, learning rate {lr:g}: {metrics.bootstrap(100 * other.double())} %")
+    print(f"adapts itself, learning rate {lr:g}: {metrics.interval(100 * other.double())} %")
 
 # %% [markdown]
 # Two things to take home. **Why can the teacher adapt and the student not?** A likely reason: SHOT-IM sharpens clusters that are already there. A wide network keeps the digits apart even where its answers are wrong; six units do not.
@@ -524,7 +524,7 @@ pupils = [
 three = {"source only": nets, "adapts itself": own, "taught: SHOT-IM": pupils}
 wrongs = {name: wrong_of(networks) for name, networks in three.items()}
 gain = metrics.difference(wrongs["adapts itself"], wrongs["taught: SHOT-IM"])
-measured = {name: metrics.bootstrap(100 * one.double()) for name, one in wrongs.items()}
+measured = {name: metrics.interval(100 * one.double()) for name, one in wrongs.items()}
 measured["points saved"] = gain
 tell(measured)
 
