@@ -106,7 +106,7 @@ def test_numbers_stay_numbers_until_they_are_printed(
 ) -> None:
     monkeypatch.delenv("KDLIB_STRICT", raising=False)
     line, record = said(condition=False, measured={"points": value})
-    assert line == f"○ 02.1 not reproduced here: measured points {words}"
+    assert line == f"○ 02.1 not reproduced here: A teacher helps\n    measured: points {words}"
     assert record["measured"] == {"points": kept}
     assert type(record["measured"]["points"]) is type(kept)
     assert json.loads(json.dumps(record, allow_nan=False)) == record  # JSON without NaN
@@ -115,7 +115,7 @@ def test_numbers_stay_numbers_until_they_are_printed(
 def test_decimals_of_an_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KDLIB_STRICT", raising=False)
     line, record = said(condition=False, measured={"rho": Interval(0.71, 0.52, 0.82)}, decimals=2)
-    assert line.endswith("measured rho 0.71 (0.52 to 0.82)")
+    assert line.endswith("measured: rho 0.71 (0.52 to 0.82)")
     assert record["measured"]["rho"]["mean"] == 0.71
 
 
