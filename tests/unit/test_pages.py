@@ -1,5 +1,6 @@
 """The pipeline: page → student copy → papermill → freeze, and the tables of results."""
 
+import runpy
 from pathlib import Path
 
 import nbformat
@@ -10,7 +11,7 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 from kdcourse import pages
 from kdcourse.__main__ import main as kdcourse_main
 from kdcourse.catalogue import Course, Lesson
-from kdcourse.pages import tables
+from kdcourse.pages import making, tables
 
 PAGE = """\
 # %% [markdown]
@@ -323,8 +324,9 @@ def test_an_unknown_lesson_is_a_sentence(
 
 
 TABLE = """\
+import runpy
 from pathlib import Path
-from kdcourse.pages import tables
+from kdcourse.pages import making, tables
 
 runs = Path(__file__).with_suffix(".runs")
 runs.write_text("x" + (runs.read_text() if runs.exists() else ""))
@@ -332,9 +334,20 @@ tables.write(__file__, [{"a": 1}, {"a": 2}])
 """
 
 
+@pytest.mark.slow
+def test_a_table_is_made_by_a_process_of_its_own(course: Course) -> None:
+    maker = lesson(course).maker
+    maker.write_text(TABLE, encoding="utf-8")
+    tables.make(maker, {})
+    assert tables.read(maker) == [{"a": 1}, {"a": 2}] and tables.is_current(maker)
+
+
 def test_a_stored_table_is_trained_when_its_script_or_the_library_has_changed(
     course: Course, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Its script is run here, and the notebook not at all: when is what is asked."""
+    monkeypatch.setattr(tables, "make", lambda maker, env: runpy.run_path(str(maker)))
+    monkeypatch.setattr(making, "execute", lambda notebook, *where, **how: notebook)
     maker = lesson(course).maker
     runs = maker.with_suffix(".runs")
     maker.write_text(TABLE, encoding="utf-8")

@@ -298,6 +298,7 @@ def test_the_page_states_the_weights_of_the_table() -> None:
     assert script.STRENGTHS == (0.3, 1.0, 3.0) and "DANN with strengths 0.3, 1 and 3" in page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: " ".join(map(str, sample)))
 def test_sampled_cells_are_trained_again(sample: tuple[str, str, int]) -> None:
     """Another processor rounds otherwise, so a training wanders; it arrives nearby."""
