@@ -19,9 +19,22 @@ if OWNER:
     os.environ["KDLIB_CACHE"] = tempfile.mkdtemp(prefix="kdlib-tests-")
 CACHE = Path(os.environ["KDLIB_CACHE"])
 
+import pytest  # noqa: E402
 import torch  # noqa: E402
 
 torch.set_num_threads(1)
+
+ROOT = Path(__file__).parent
+SLOW = ("browser", "headless", "notebooks")  # folders of tests, each by its nature
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(ROOT / "tests"):
+            folder = item.path.relative_to(ROOT / "tests").parts[0]
+            if folder in SLOW:
+                item.add_marker(pytest.mark.slow)
 
 
 def pytest_unconfigure() -> None:

@@ -1,7 +1,7 @@
 """What a lesson claims, what a reader predicts, what an exercise asks: all of it checked."""
 
 from kdcourse.checks.claims import ClaimFailed, claim
-from kdcourse.checks.exercises import Exercise, Property
+from kdcourse.checks.exercises import Exercise, Property, close
 from kdcourse.checks.predictions import Prediction
 
-__all__ = ["ClaimFailed", "Exercise", "Prediction", "Property", "claim"]
+__all__ = ["ClaimFailed", "Exercise", "Prediction", "Property", "claim", "close"]

@@ -7,6 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
+from kdcourse.checks.stubs import is_stub
+
 
 @dataclass(frozen=True)
 class Property:
@@ -21,8 +25,9 @@ class Property:
 class Exercise:
     """`exercise(answer)` prints ✓, ✗ with the failed property and a hint, or ○ not attempted.
 
-    attempted: called with the answer; None or Ellipsis from it means that the stub is untouched.
-    For a plain value leave it out; for a function give a call, e.g. `lambda f: f(z)`.
+    attempted: called with an answer that is no stub any more; None or Ellipsis from it means that
+    it returned nothing. For a plain value leave it out; for a function give a call, e.g.
+    `lambda f: f(z)`; for one that works in place return something yourself.
     """
 
     id: str
@@ -35,14 +40,17 @@ class Exercise:
 
     def verdict(self, answer: Any) -> str:
         """The line that the call prints; an answer that raises is told so, and breaks nothing."""
+        untried = f"○ exercise {self.id} not attempted: {self.title}"
+        if is_stub(answer):
+            return untried
         try:
             tried = self.attempted(answer)
         except NotImplementedError:
-            tried = None
+            return untried
         except Exception as error:
             return self._failed(f"runs without an error ({_short(error)})", "Read the error first.")
         if tried is None or tried is ...:
-            return f"○ exercise {self.id} not attempted: {self.title}"
+            return self._failed("it ran, but returned nothing", "Is `return` missing?")
         for one in self.properties:
             try:
                 holds = bool(one.holds(answer))
@@ -54,6 +62,15 @@ class Exercise:
 
     def _failed(self, name: str, hint: str) -> str:
         return f"✗ exercise {self.id} not yet: {name}\n  Hint: {hint}"
+
+
+def close(a: Any, b: Any, *, rtol: float = 1e-4, atol: float = 1e-6) -> bool:
+    """Whether two numbers, lists or tensors have one shape and, to rounding, the same values.
+
+    Shapes are not broadcast: (1,) is not close to (). The bounds leave room for float32.
+    """
+    a, b = torch.as_tensor(a).double(), torch.as_tensor(b).double()
+    return a.shape == b.shape and torch.allclose(a, b, rtol=rtol, atol=atol)
 
 
 def _short(error: Exception) -> str:

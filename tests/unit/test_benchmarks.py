@@ -55,6 +55,7 @@ def test_the_page_says_what_was_measured_and_what_was_not() -> None:
     assert "| on CUDA: MNIST 60k × 5 epochs | ≤ 0.06 s | 0.03 s | reached |" in page
 
 
+@pytest.mark.slow
 def test_the_rows_of_a_gpu_run_as_far_as_a_cpu_goes() -> None:
     """Images, teachers and loops of each row agree with each other, wherever they are."""
     images = Examples(torch.zeros(128, 1, 28, 28, dtype=torch.uint8), torch.arange(128) % 10)
@@ -68,6 +69,7 @@ def test_the_rows_of_a_gpu_run_as_far_as_a_cpu_goes() -> None:
             assert wall > 0 and at_once in (1, students), name
 
 
+@pytest.mark.slow
 def test_peoples_loops_run_in_a_process_of_their_own() -> None:
     images = Examples(torch.zeros(20, 1, 28, 28, dtype=torch.uint8), torch.arange(20) % 10)
     few = Work("few", images, batch=10, epochs=1, width=3, teacher=mlp(784, 10))
@@ -104,12 +106,14 @@ def test_what_a_reader_waits_for_has_goals_too() -> None:
     assert "| 64 live students, first curves | 50.0 | 60.0 |  |" in page
 
 
+@pytest.mark.slow
 def test_a_live_bank_is_timed_to_its_first_picture_and_its_last() -> None:
     first, last = explorers.live(2, 1, 2)
     assert len(first) == len(last) == 2
     assert all(0 < one < whole for one, whole in zip(first, last, strict=True))
 
 
+@pytest.mark.slow
 def test_a_slider_is_moved_in_a_kernel_and_its_picture_awaited() -> None:
     assert all(0 < passed < 10_000 for passed in explorers.there_and_back(2))
 

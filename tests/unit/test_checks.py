@@ -1,5 +1,6 @@
 """Claims that fail the build, checkers that accept the right, predictions that stay the same."""
 
+import functools
 import json
 import re
 from typing import Any
@@ -10,7 +11,8 @@ import torch
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
-from kdcourse.checks import ClaimFailed, Exercise, Prediction, Property, claim
+from kdcourse.checks import ClaimFailed, Exercise, Prediction, Property, claim, close, lists
+from kdcourse.checks.stubs import is_stub
 from kdcourse.measured import columns, phrase
 from kdlib.metrics import Interval
 
@@ -209,6 +211,189 @@ def test_a_plain_value_is_checked_without_a_call() -> None:
     assert guess.verdict(4).startswith("✓") and guess.verdict(5).startswith("✗")
     assert guess.verdict(...).startswith("○") and guess.verdict(None).startswith("○")
     assert guess.verdict(0).startswith("✗") and guess.verdict(False).startswith("✗")
+
+
+def test_code_that_returns_nothing_is_told_so() -> None:
+    def forgot(x: object) -> None:
+        x * x  # type: ignore[operator]
+
+    def left_the_dots(x: object) -> object:
+        square = x * x  # type: ignore[operator] # noqa: F841
+        return ...
+
+    for answer in (forgot, left_the_dots, print, functools.partial(forgot)):
+        verdict = SQUARE.verdict(answer)
+        assert verdict.startswith("✗ exercise 02.2 not yet: it ran, but returned nothing"), verdict
+        assert "Hint: Is `return` missing?" in verdict
+
+
+# ---- stubs ---------------------------------------------------------------------------------------
+
+
+def dots(x: object) -> None: ...
+
+
+def documented(x: object) -> object:
+    """Number -> number."""
+    ...  # your code here
+
+
+def passed(x: object) -> None:
+    pass
+
+
+def returned(x: object) -> None:
+    return
+
+
+def generator(x: object):
+    yield
+
+
+def imports(x: object) -> None:
+    import math  # noqa: F401
+
+
+def named(x: object) -> None:
+    x  # noqa: B018
+
+
+def asked(x: object) -> None:
+    if x:
+        pass
+
+
+def outer(value: object):
+    def inner(x: object) -> object: ...
+
+    def closed(x: object) -> object:
+        return value
+
+    return inner, closed
+
+
+class Untouched(torch.nn.Module):
+    """A class whose body is a stub, and a method of it."""
+
+    def forward(self, x: object) -> object: ...
+
+
+class Called:
+    def __call__(self, x: object) -> object: ...
+
+
+class Touched(torch.nn.Module):
+    def forward(self, x: object) -> object:
+        return x
+
+
+STUBS = {
+    "dots": dots,
+    "docstring": documented,
+    "pass": passed,
+    "bare return": returned,
+    "…": ...,
+    "None": None,
+    "lambda": lambda *x: ...,
+    "lambda None": lambda *x: None,
+    "nested": outer(3)[0],
+    "partial": functools.partial(documented, 3),
+    "partial of a partial": functools.partial(functools.partial(dots)),
+    "decorated": torch.no_grad()(documented),
+    "cached": functools.cache(dots),
+    "method": Called().__call__,
+    "object": Called(),
+    "class": Untouched,
+}
+ATTEMPTS = {
+    "number": 0,
+    "text": "",
+    "builtin": print,
+    "lambda": lambda x: x,
+    "constant": lambda x: 0,
+    "closure": outer(3)[1],
+    "closure over None": outer(None)[1],
+    "defines a function": outer,
+    "a call": lambda x: print(x),
+    "partial": functools.partial(max, 3),
+    "decorated": torch.no_grad()(lambda x: x),
+    "generator": generator,
+    "import": imports,
+    "argument alone": named,
+    "condition": asked,
+    "class": Touched,
+    "object": Touched(),
+    "library": torch.softmax,
+}
+
+
+@pytest.mark.parametrize("answer", STUBS.values(), ids=STUBS)
+def test_a_stub_is_recognised(answer: object) -> None:
+    assert is_stub(answer)
+
+
+@pytest.mark.parametrize("answer", ATTEMPTS.values(), ids=ATTEMPTS)
+def test_an_attempt_is_no_stub(answer: object) -> None:
+    assert not is_stub(answer)
+
+
+# ---- lists of a lesson ---------------------------------------------------------------------------
+
+
+def by_sum(x: object) -> object:
+    return x + x  # type: ignore[operator]
+
+
+def power(x: object, *, of: int) -> object:
+    return x**of  # type: ignore[operator]
+
+
+def test_a_list_that_is_right_passes() -> None:
+    lists.accepts(SQUARE, functools.partial(power, of=2))
+    lists.rejects(SQUARE, by_sum, "Multiply")
+    lists.untouched(SQUARE)
+
+
+def test_a_list_that_is_wrong_names_the_answer_and_what_was_printed() -> None:
+    with pytest.raises(AssertionError) as caught:
+        lists.accepts(SQUARE, by_sum)
+    line = by_sum.__code__.co_firstlineno
+    said = f"exercise 02.2: by_sum (test_checks.py:{line}) should be accepted, but it printed\n"
+    assert str(caught.value) == said + "  " + SQUARE.verdict(by_sum)
+    with pytest.raises(AssertionError, match=r"power\(of=2\) .*a hint of 'Multiply'.*\n  ✓ exerc"):
+        lists.rejects(SQUARE, functools.partial(power, of=2), "Multiply")
+    with pytest.raises(AssertionError, match=r"by_sum .*hint of 'gives 9'"):
+        lists.rejects(SQUARE, by_sum, "gives 9")  # the property's name is no hint
+    with pytest.raises(AssertionError, match=r"exercise 02.2: 3 should be accepted"):
+        lists.accepts(SQUARE, 3)
+
+
+def test_a_checker_that_judges_a_stub_is_found() -> None:
+    class Hasty(Exercise):
+        def verdict(self, answer: object) -> str:
+            return "✗ at once"
+
+    with pytest.raises(AssertionError, match=r"_stub .* should count as not attempted"):
+        lists.untouched(Hasty("02.9", "any", []))
+
+
+def test_the_exercises_of_a_module_are_found_in_their_order() -> None:
+    module = type(functools)("made")
+    module.second, module.number, module.first = SQUARE, 3, Exercise("02.1", "any", [])
+    assert lists.exercises_of(module) == [SQUARE, module.first]
+
+
+# ---- closeness -----------------------------------------------------------------------------------
+
+
+def test_close_compares_shapes_and_values() -> None:
+    assert close(0.5, torch.tensor(0.5)) and close([1, 2], torch.tensor([1.0, 2.0]))
+    assert close(1 + 9e-5, 1) and not close(1 + 3e-4, 1) and close(1.05, 1, rtol=0.1)
+    assert close(9e-7, 0) and not close(3e-6, 0) and close(3e-6, 0, atol=1e-5)
+    assert not close([1.0], 1.0) and not close(torch.ones(2, 1), torch.ones(2))
+    assert not close(float("nan"), float("nan"))
+    with pytest.raises((TypeError, ValueError, RuntimeError)):
+        close("one", 1.0)
 
 
 # ---- predictions ---------------------------------------------------------------------------------

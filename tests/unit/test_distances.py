@@ -387,6 +387,7 @@ def test_what_cannot_be_is_said(call, message):
         call()
 
 
+@pytest.mark.slow
 def test_pot_is_imported_by_those_who_need_it_only():
     import subprocess
     import sys

@@ -55,6 +55,10 @@ def test_nothing_global_is_touched() -> None:
     before = dict(matplotlib.rcParams)
     drawn()
     assert dict(matplotlib.rcParams) == before
+
+
+@pytest.mark.slow
+def test_nothing_of_ours_brings_pyplot() -> None:
     code = (
         "import sys, kdcourse.figures, kdcourse.explorers;"
         "sys.exit('matplotlib.pyplot' in sys.modules)"

@@ -232,6 +232,7 @@ def test_one_bad_name_stops_a_run_of_all_before_the_first(
     assert "06_bare" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_of_all_keeps_the_order_and_one_failure_loses_no_other(
     course: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -399,6 +400,7 @@ def test_names_say_the_parameters_and_stay_safe() -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_sweep_is_the_product_and_one_failure_loses_no_other(
     course: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -495,6 +497,7 @@ def sweeping(course: Path, out: Path, busy: str) -> Iterator[subprocess.Popen[st
 unix = pytest.mark.skipif(os.name == "nt", reason="Windows has no process group to interrupt")
 
 
+@pytest.mark.slow
 @unix
 @pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize(
@@ -516,6 +519,7 @@ def test_ctrl_c_ends_a_sweep_at_once_and_leaves_nothing(
     assert list(out.iterdir()) == []
 
 
+@pytest.mark.slow
 @unix
 @pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGKILL"])

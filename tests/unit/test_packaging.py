@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import (
     PackageNotFoundError,
     distribution,
@@ -28,6 +29,9 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 LIBRARY = [Requirement(line) for line in PROJECT["dependencies"]]
 EXTRA = [Requirement(line) for line in PROJECT["optional-dependencies"]["course"]]
 OWN = ("kdlib", "kdcourse", "pytest")  # pytest: lessons' own tests
+
+
+providers = cache(packages_distributions)
 
 
 def imported(wing: str) -> dict[str, str]:
@@ -67,14 +71,14 @@ def closure(needs: list[Requirement]) -> set[str]:
 )
 def test_every_import_is_declared(wing: str, declared: list[Requirement]) -> None:
     names = {canonicalize_name(need.name) for need in declared}
-    known = packages_distributions()
+    known = providers()
     for module, where in imported(wing).items():
         of = {canonicalize_name(name) for name in known[module]}
         assert of & names, f"{where} imports {module}, which pyproject.toml does not declare"
 
 
 def test_nothing_is_declared_that_nobody_imports() -> None:
-    known = packages_distributions()
+    known = providers()
     modules = [*imported("kdlib"), *imported("kdcourse"), "torchvision"]  # that behind its guard
     used = {canonicalize_name(name) for module in modules for name in known[module]}
     declared = {canonicalize_name(need.name) for need in [*LIBRARY, *EXTRA]}
@@ -109,6 +113,7 @@ print(*{name.split(".")[0] for name in sys.modules})
 """
 
 
+@pytest.mark.slow
 def test_the_library_works_where_the_extra_is_not_installed(tmp_path: Path) -> None:
     """In an environment of links to what `pip install kdlib` would bring, and nothing else."""
     for name in closure(LIBRARY):
@@ -151,6 +156,7 @@ def course(site: Path, folder: Path, *words: str) -> subprocess.CompletedProcess
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_both_wings_and_the_lessons_tables(site: Path) -> None:
     there = {path.relative_to(site).as_posix() for path in site.rglob("*") if path.is_file()}
     for wing in ("kdlib", "kdcourse"):
@@ -162,6 +168,7 @@ def test_the_wheel_holds_both_wings_and_the_lessons_tables(site: Path) -> None:
     assert "kdlib/py.typed" in there
 
 
+@pytest.mark.slow
 def test_an_installed_course_runs_notebooks_of_a_folder_that_is_named(
     site: Path, tmp_path: Path
 ) -> None:

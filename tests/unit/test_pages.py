@@ -1,5 +1,6 @@
 """The pipeline: page → student copy → papermill → freeze, and the tables of results."""
 
+import runpy
 from pathlib import Path
 
 import nbformat
@@ -331,6 +332,7 @@ def test_an_unknown_lesson_is_a_sentence(
 
 
 TABLE = """\
+import runpy
 from pathlib import Path
 from kdcourse.pages import tables
 
@@ -340,9 +342,19 @@ tables.write(__file__, [{"a": 1}, {"a": 2}])
 """
 
 
+@pytest.mark.slow
+def test_a_table_is_made_by_a_process_of_its_own(course: Course) -> None:
+    maker = lesson(course).maker
+    maker.write_text(TABLE, encoding="utf-8")
+    tables.make(maker, {})
+    assert tables.read(maker) == [{"a": 1}, {"a": 2}] and tables.is_current(maker)
+
+
 def test_a_stored_table_is_trained_when_its_script_or_the_library_has_changed(
     course: Course, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Its script is run here: when is what is asked."""
+    monkeypatch.setattr(tables, "make", lambda maker, env: runpy.run_path(str(maker)))
     maker = lesson(course).maker
     runs = maker.with_suffix(".runs")
     maker.write_text(TABLE, encoding="utf-8")

@@ -1,5 +1,6 @@
 """Jobs on processes: one that is killed fails one job; signals are answered once."""
 
+import multiprocessing
 import os
 import signal
 from concurrent.futures import Executor, Future
@@ -27,7 +28,12 @@ def ends(jobs: int, killer: int | None = None) -> tuple[dict[int, Any], list[int
     return ended, handed
 
 
-def test_a_killed_process_fails_the_job_that_kills_it_and_no_other() -> None:
+@pytest.mark.skipif(os.name == "nt", reason="Windows does not fork")
+def test_a_killed_process_fails_the_job_that_kills_it_and_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By fork, for four pools that are spawned import torch four times; sweeps' tests spawn."""
+    monkeypatch.setattr(pools, "get_context", lambda method: multiprocessing.get_context("fork"))
     ended, handed = ends(3, killer=0)
     assert "use fewer --workers, or budget=small" in str(ended[0])
     assert (ended[1], ended[2]) == (1, 2)

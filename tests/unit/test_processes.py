@@ -86,6 +86,7 @@ def test_who_stops_asking_ends_the_processes() -> None:
     assert time.monotonic() - started < 30 and no_one_is_left()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["break", "killed while it sends"])
 def test_a_full_pipe_holds_nobody(how: str) -> None:
     """A child blocked on its pipe, and a program with a SIGTERM handler of its own."""
@@ -110,6 +111,7 @@ def test_a_full_pipe_holds_nobody(how: str) -> None:
         signal.signal(signal.SIGTERM, before)
 
 
+@pytest.mark.slow
 def test_no_process_outlives_a_killed_parent(tmp_path: Path) -> None:
     def work(i: int) -> bytes:
         (tmp_path / f"{i}").write_text(str(os.getpid()))

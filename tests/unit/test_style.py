@@ -14,6 +14,7 @@ TOOLS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", TOOLS.values(), ids=TOOLS)
 def test_the_tool_finds_nothing(words: list[str]) -> None:
     ran = subprocess.run([sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,6 +43,7 @@ def test_datasets_transforms_and_models_work() -> None:
     assert len(vision.datasets.FakeData(size=2)) == 2
 
 
+@pytest.mark.slow
 def test_the_guard_mends_this_pair_only_if_it_is_broken() -> None:
     from kdlib import vision
 
@@ -83,6 +85,7 @@ for folder in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_the_guard_declares_exactly_what_the_message_names(tmp_path: Path) -> None:
     folders = [str(fake(tmp_path, name, init)) for name, init in FAKES.items()]
     source = TRIES.replace("sys.argv[1:]", repr(folders))

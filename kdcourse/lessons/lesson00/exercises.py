@@ -3,15 +3,11 @@
 import torch
 from torch import nn
 
-from kdcourse.checks.exercises import Exercise, Property
+from kdcourse.checks.exercises import Exercise, Property, close
 
 _Z = torch.tensor([[2.0, 0.5, -1.0], [300.0, 0.0, -300.0]], dtype=torch.float64)
 _P = torch.tensor([[0.7, 0.2, 0.1], [0.25, 0.5, 0.25]], dtype=torch.float64)
 _Q = torch.tensor([[0.2, 0.2, 0.6], [0.25, 0.5, 0.25]], dtype=torch.float64)
-
-
-def _close(a: torch.Tensor, b: torch.Tensor) -> bool:
-    return a.shape == b.shape and torch.allclose(a.double(), b, atol=1e-6)
 
 
 softened = Exercise(
@@ -20,17 +16,17 @@ softened = Exercise(
     [
         Property(
             "each row sums to 1",
-            lambda f: _close(f(_Z, 1.0).sum(-1), torch.ones(2, dtype=torch.float64)),
+            lambda f: close(f(_Z, 1.0).sum(-1), torch.ones(2, dtype=torch.float64)),
             "Normalise over the classes, the last axis: dim=-1.",
         ),
         Property(
             "T = 1 is the ordinary softmax",
-            lambda f: _close(f(_Z, 1.0), _Z.softmax(-1)),
+            lambda f: close(f(_Z, 1.0), _Z.softmax(-1)),
             "Exponentiate the logits, then divide by their sum.",
         ),
         Property(
             "with T, too, each row sums to 1",
-            lambda f: _close(f(_Z, 4.0).sum(-1), torch.ones(2, dtype=torch.float64)),
+            lambda f: close(f(_Z, 4.0).sum(-1), torch.ones(2, dtype=torch.float64)),
             "softmax(z / T), not softmax(z) / T.",
         ),
         Property(
@@ -40,12 +36,12 @@ softened = Exercise(
         ),
         Property(
             "T divides the logits, inside the exponential",
-            lambda f: _close(f(_Z, 4.0), (_Z / 4).softmax(-1)),
+            lambda f: close(f(_Z, 4.0), (_Z / 4).softmax(-1)),
             "softmax(z / T): divide first, then exponentiate.",
         ),
         Property(
             "large logits do not overflow",
-            lambda f: _close(f(500 * _Z, 1.0), (500 * _Z).softmax(-1)),
+            lambda f: close(f(500 * _Z, 1.0), (500 * _Z).softmax(-1)),
             "exp(1000) is infinite: subtract each row's maximum before.",
         ),
     ],
@@ -68,7 +64,7 @@ divergence = Exercise(
         ),
         Property(
             "p weighs the differences, and stands first",
-            lambda f: _close(f(_P, _Q), (_P * (_P / _Q).log()).sum(-1)),
+            lambda f: close(f(_P, _Q), (_P * (_P / _Q).log()).sum(-1)),
             "KL(p || q) = Σ_c p_c · (log p_c − log q_c): is it swapped, or averaged?",
         ),
     ],
@@ -96,7 +92,7 @@ def _unmoved(f: object) -> bool:
 def _said(f: object) -> bool:
     network = _normed()
     said = f(network, _Z)  # type: ignore[operator]
-    return _close(said, network.eval()(_Z).softmax(-1).detach())
+    return close(said, network.eval()(_Z).softmax(-1).detach())
 
 
 def _alone_or_together(f: object) -> bool:

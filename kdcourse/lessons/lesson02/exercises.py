@@ -1,12 +1,11 @@
 """Exercises of notebook 02, soft targets."""
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from kdcourse.checks.exercises import Exercise, Property
+from kdcourse.checks.exercises import Exercise, Property, close
 from kdlib import losses
 
 
@@ -15,11 +14,6 @@ def _logits(seed: int, batch: int = 6, classes: int = 5) -> tuple[Tensor, Tensor
     z_s = 2 * torch.randn(batch, classes, generator=generator, dtype=torch.float64)
     z_t = 3 * torch.randn(batch, classes, generator=generator, dtype=torch.float64)
     return z_s, z_t
-
-
-def _close(a: Any, b: Tensor) -> bool:
-    """Equal shapes and values."""
-    return isinstance(a, Tensor) and a.shape == b.shape and torch.allclose(a.to(b.dtype), b)
 
 
 # ---- 02.1: the gradient --------------------------------------------------------------------------
@@ -83,7 +77,7 @@ gradient = Exercise(
         ),
         Property(
             "it equals autograd's",
-            lambda f: _close(f(*_logits(4), 4.0), _gradient(*_logits(4), 4.0)),
+            lambda f: close(f(*_logits(4), 4.0), _gradient(*_logits(4), 4.0)),
             "Soften with softmax(z / T) over the classes (dimension 1).",
         ),
     ],

@@ -1,10 +1,14 @@
 """Notebook 03: its checkers and its explorer."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from kdcourse.checks import Exercise
+from kdcourse.checks.lists import accepts, exercises_of, rejects, untouched
 from kdcourse.lessons.lesson03 import exercises
 from kdcourse.lessons.lesson03.class_bias import ClassBias
 from kdlib.data import Examples
@@ -41,34 +45,6 @@ def in_place(z, y, missing, bias):
     return score(z, y, missing)
 
 
-@pytest.mark.parametrize(
-    "answer", [lambda z, y, m, b: score(shifted(z, m, b), y, m), by_loop], ids=["tensor", "loop"]
-)
-def test_share_right_accepts(answer) -> None:
-    assert exercises.share_right.verdict(answer).startswith("✓")
-
-
-@pytest.mark.parametrize(
-    ("answer", "hint"),
-    [
-        (lambda z, y, m, b: score(shifted(z, m, b), y, m) / 100, "times 100"),
-        (
-            lambda z, y, m, b: 100 * (shifted(z, m, b).argmax(1) == y).double().mean(),
-            "y == missing",
-        ),
-        (lambda z, y, m, b: score(z, y, m), "before argmax"),
-        (lambda z, y, m, b: score(shifted(z.softmax(1), m, b / 10), y, m), "to the logit"),
-        (lambda z, y, m, b: score(shifted(z, m, -b), y, m), "added"),
-        (lambda z, y, m, b: score(shifted(z, 3, b), y, m), "not the number 3"),
-        (in_place, "clone"),
-    ],
-    ids=["fraction", "all images", "no bias", "probabilities", "minus", "always 3", "in place"],
-)
-def test_share_right_rejects_with_the_right_hint(answer, hint: str) -> None:
-    verdict = exercises.share_right.verdict(answer)
-    assert verdict.startswith("✗") and hint in verdict.split("Hint:")[1]
-
-
 # ---- 03.2 ----------------------------------------------------------------------------------------
 
 
@@ -78,7 +54,7 @@ def by_sort(z, missing, share):
 
 def by_grid(z, missing, share):
     grid = torch.arange(-15, 15, 0.005)
-    shares = torch.stack([(margins(z, missing) < b).double().mean() for b in grid])
+    shares = (margins(z, missing)[:, None] < grid).double().mean(0)
     return float(grid[(shares - share).abs().argmin()])
 
 
@@ -86,33 +62,6 @@ def writing(z, missing, share):
     own = z[:, missing].clone()
     z[:, missing] = -torch.inf
     return float((z.amax(1) - own).quantile(share))
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [lambda z, m, s: margins(z, m).quantile(s), by_sort, by_grid],
-    ids=["quantile", "sort", "grid"],
-)
-def test_bias_for_share_accepts(answer) -> None:
-    assert exercises.bias_for_share.verdict(answer).startswith("✓")
-
-
-@pytest.mark.parametrize(
-    ("answer", "hint"),
-    [
-        (lambda z, m, s: margins(z, m).quantile(1 - s), "margin"),
-        (lambda z, m, s: -margins(z, m).quantile(s), "margin"),
-        (lambda z, m, s: (z.amax(1) - z[:, m]).quantile(s), "own logit out"),
-        (lambda z, m, s: margins(z, m).quantile(0.1), "The share is the argument"),
-        (lambda z, m, s: margins(z, m).quantile(s).clamp(min=0), "nor clamp"),
-        (lambda z, m, s: margins(z, 3 if m == 4 else m).quantile(s), "argument `missing`"),
-        (writing, "Clone"),
-    ],
-    ids=["wrong tail", "sign", "own logit", "always a tenth", "clamped", "always 3", "in place"],
-)
-def test_bias_for_share_rejects_with_the_right_hint(answer, hint: str) -> None:
-    verdict = exercises.bias_for_share.verdict(answer)
-    assert verdict.startswith("✗") and hint in verdict.split("Hint:")[1]
 
 
 # ---- 03.3 ----------------------------------------------------------------------------------------
@@ -124,43 +73,97 @@ def the_leak(examples: Examples, missing: int) -> Examples:
     return examples.labelled_as(y)
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        lambda e, m: e.without([m]),
-        lambda e, m: e[e.y != m],
-        lambda e, m: e[(e.y != m).nonzero()[:, 0]],
-        lambda e, m: e.only([c for c in range(10) if c != m]),
-    ],
-    ids=["without", "mask", "index", "only"],
-)
-def test_blind_transfer_set_accepts(answer) -> None:
-    assert exercises.blind_transfer_set.verdict(answer).startswith("✓")
+RIGHT = [
+    (exercises.share_right, lambda z, y, m, b: score(shifted(z, m, b), y, m)),
+    (exercises.share_right, by_loop),
+    (exercises.bias_for_share, lambda z, m, s: margins(z, m).quantile(s)),
+    (exercises.bias_for_share, by_sort),
+    (exercises.bias_for_share, by_grid),
+    (exercises.blind_transfer_set, lambda e, m: e.without([m])),
+    (exercises.blind_transfer_set, lambda e, m: e[e.y != m]),
+    (exercises.blind_transfer_set, lambda e, m: e[(e.y != m).nonzero()[:, 0]]),
+    (exercises.blind_transfer_set, lambda e, m: e.only([c for c in range(10) if c != m])),
+]
+WRONG = {
+    "fraction": (
+        exercises.share_right,
+        lambda z, y, m, b: score(shifted(z, m, b), y, m) / 100,
+        "times 100",
+    ),
+    "all images": (
+        exercises.share_right,
+        lambda z, y, m, b: 100 * (shifted(z, m, b).argmax(1) == y).double().mean(),
+        "y == missing",
+    ),
+    "no bias": (exercises.share_right, lambda z, y, m, b: score(z, y, m), "before argmax"),
+    "probabilities": (
+        exercises.share_right,
+        lambda z, y, m, b: score(shifted(z.softmax(1), m, b / 10), y, m),
+        "to the logit",
+    ),
+    "minus": (exercises.share_right, lambda z, y, m, b: score(shifted(z, m, -b), y, m), "added"),
+    "share_right: always 3": (
+        exercises.share_right,
+        lambda z, y, m, b: score(shifted(z, 3, b), y, m),
+        "not the number 3",
+    ),
+    "share_right: in place": (exercises.share_right, in_place, "clone"),
+    "wrong tail": (
+        exercises.bias_for_share,
+        lambda z, m, s: margins(z, m).quantile(1 - s),
+        "margin",
+    ),
+    "sign": (exercises.bias_for_share, lambda z, m, s: -margins(z, m).quantile(s), "margin"),
+    "own logit": (
+        exercises.bias_for_share,
+        lambda z, m, s: (z.amax(1) - z[:, m]).quantile(s),
+        "own logit out",
+    ),
+    "always a tenth": (
+        exercises.bias_for_share,
+        lambda z, m, s: margins(z, m).quantile(0.1),
+        "The share is the argument",
+    ),
+    "clamped": (
+        exercises.bias_for_share,
+        lambda z, m, s: margins(z, m).quantile(s).clamp(min=0),
+        "nor clamp",
+    ),
+    "bias_for_share: always 3": (
+        exercises.bias_for_share,
+        lambda z, m, s: margins(z, 3 if m == 4 else m).quantile(s),
+        "argument `missing`",
+    ),
+    "bias_for_share: in place": (exercises.bias_for_share, writing, "Clone"),
+    "the leak": (exercises.blind_transfer_set, the_leak, "not the picture"),
+    "unchanged": (exercises.blind_transfer_set, lambda e, m: e, "not the picture"),
+    "too few": (exercises.blind_transfer_set, lambda e, m: e.without([m, 2]), "nothing else"),
+    "unlabelled": (
+        exercises.blind_transfer_set,
+        lambda e, m: e.without([m]).unlabelled(),
+        "relabelled",
+    ),
+    "blind_transfer_set: always 3": (
+        exercises.blind_transfer_set,
+        lambda e, m: e.without([3]),
+        "argument `missing`",
+    ),
+}
 
 
-@pytest.mark.parametrize(
-    ("answer", "hint"),
-    [
-        (the_leak, "not the picture"),
-        (lambda e, m: e, "not the picture"),
-        (lambda e, m: e.without([m, 2]), "nothing else"),
-        (lambda e, m: e.without([m]).unlabelled(), "relabelled"),
-        (lambda e, m: e.without([3]), "argument `missing`"),
-    ],
-    ids=["the leak", "unchanged", "too few", "unlabelled", "always 3"],
-)
-def test_blind_transfer_set_rejects_with_the_right_hint(answer, hint: str) -> None:
-    verdict = exercises.blind_transfer_set.verdict(answer)
-    assert verdict.startswith("✗") and hint in verdict.split("Hint:")[1]
+@pytest.mark.parametrize(("exercise", "answer"), RIGHT)
+def test_a_right_answer_is_accepted(exercise: Exercise, answer: Any) -> None:
+    accepts(exercise, answer)
 
 
-@pytest.mark.parametrize(
-    "exercise",
-    [exercises.share_right, exercises.bias_for_share, exercises.blind_transfer_set],
-    ids=lambda exercise: exercise.id,
-)
-def test_an_untouched_stub_is_not_attempted(exercise) -> None:
-    assert exercise.verdict(lambda *given: None).startswith("○")
+@pytest.mark.parametrize(("exercise", "answer", "hint"), WRONG.values(), ids=WRONG)
+def test_a_wrong_answer_gets_its_hint(exercise: Exercise, answer: Any, hint: str) -> None:
+    rejects(exercise, answer, hint)
+
+
+@pytest.mark.parametrize("exercise", exercises_of(exercises), ids=lambda exercise: exercise.id)
+def test_a_stub_is_not_attempted(exercise: Exercise) -> None:
+    untouched(exercise)
 
 
 # ---- the explorer --------------------------------------------------------------------------------

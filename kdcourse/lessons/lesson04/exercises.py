@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kdcourse.checks.exercises import Exercise, Property
+from kdcourse.checks.exercises import Exercise, Property, close
 from kdlib import losses
 
 _Z_S = torch.tensor(
@@ -19,24 +19,19 @@ _Z_T = torch.tensor(
 _Y = torch.tensor([0, 2, 1])
 
 
-def _near(a: Any, b: Any) -> bool:
-    a, b = torch.as_tensor(a).double(), torch.as_tensor(b).double()
-    return a.shape == b.shape and torch.allclose(a, b, rtol=1e-5, atol=1e-8)
-
-
 real_alpha = Exercise(
     "04.1",
     "the alpha that a loss without T² really has",
     [
         Property(
             "at T = 1 nothing changes",
-            lambda f: _near(f(0.9, 1.0), 0.9) and _near(f(0.5, 1.0), 0.5),
+            lambda f: close(f(0.9, 1.0), 0.9) and close(f(0.5, 1.0), 0.5),
             "T² is 1 at T = 1, so a forgotten T² does no harm there. "
             "Divide by the sum of both weights.",
         ),
         Property(
             "soft targets by themselves stay alone: alpha = 1 gives 1",
-            lambda f: _near(f(1.0, 20.0), 1.0),
+            lambda f: close(f(1.0, 20.0), 1.0),
             "Our weights sum to 1. Divide by the sum of both weights.",
         ),
         Property(
@@ -46,7 +41,7 @@ real_alpha = Exercise(
         ),
         Property(
             "(0.9, 4) gives 0.36: the soft weight is alpha / T²",
-            lambda f: _near(f(0.9, 4.0), 0.36),
+            lambda f: close(f(0.9, 4.0), 0.36),
             "Their soft weight in our measure is alpha / T² (squared); the hard one is 1 - alpha.",
         ),
     ],
@@ -62,7 +57,7 @@ def _autograd(T: float) -> Tensor:
 
 
 def _gradient(T: float) -> Callable[[Any], bool]:
-    return lambda f: _near(f(_Z_S, _Z_T, T), _autograd(T))
+    return lambda f: close(f(_Z_S, _Z_T, T), _autograd(T))
 
 
 _GIVEN_UP = torch.tensor([[2.0, 0.5, -1.0, -40.0]], dtype=torch.float64)  # its last class
@@ -79,7 +74,7 @@ reverse_gradient = Exercise(
         ),
         Property(
             "it vanishes where student and teacher agree",
-            lambda f: _near(f(_Z_T, _Z_T, 2.0), torch.zeros_like(_Z_T)),
+            lambda f: close(f(_Z_T, _Z_T, 2.0), torch.zeros_like(_Z_T)),
             "There log(q_T / p_T) is 0 for every class, and so is the KL.",
         ),
         Property(
@@ -90,7 +85,7 @@ reverse_gradient = Exercise(
         ),
         Property(
             "for each image it sums to 0 over the classes",
-            lambda f: _near(f(_Z_S, _Z_T, 2.0).sum(-1), torch.zeros(3, dtype=torch.float64)),
+            lambda f: close(f(_Z_S, _Z_T, 2.0).sum(-1), torch.zeros(3, dtype=torch.float64)),
             "A constant added to all logits changes nothing. Subtract from log(q_T / p_T) "
             "the KL of that image: its mean under q_T.",
         ),
@@ -123,19 +118,19 @@ mended_loss = Exercise(
     [
         Property(
             "alpha = 0 is cross-entropy with the labels",
-            lambda f: _near(f(_Z_S, _Z_T, _Y, 4.0, 0.0), F.cross_entropy(_Z_S, _Y)),
+            lambda f: close(f(_Z_S, _Z_T, _Y, 4.0, 0.0), F.cross_entropy(_Z_S, _Y)),
             "In this course alpha weighs the soft targets; 1 - alpha weighs the labels.",
         ),
         Property(
             "alpha = 1 gives 0 where student and teacher agree",
-            lambda f: _near(f(_Z_T, _Z_T, _Y, 2.0, 1.0), 0.0),
+            lambda f: close(f(_Z_T, _Z_T, _Y, 2.0, 1.0), 0.0),
             "The soft part is a KL: 0 where both agree. Cross-entropy exceeds KL by the entropy "
             "of p_T; and kl_div takes the student's log-probabilities first, the teacher's "
             "probabilities second, both at T.",
         ),
         Property(
             "alpha = 1 at T = 1 is the KL per image",
-            lambda f: _near(
+            lambda f: close(
                 f(_Z_S, _Z_T, _Y, 1.0, 1.0), F.kl_div(*_log_and_p(1.0), reduction="batchmean")
             ),
             'reduction="mean" divides by the classes as well: take "batchmean". '
@@ -143,12 +138,12 @@ mended_loss = Exercise(
         ),
         Property(
             "at T = 4 the soft part is multiplied by T²",
-            lambda f: _near(f(_Z_S, _Z_T, _Y, 4.0, 1.0), losses.soft_targets(_Z_S, _Z_T, 4.0)),
+            lambda f: close(f(_Z_S, _Z_T, _Y, 4.0, 1.0), losses.soft_targets(_Z_S, _Z_T, 4.0)),
             "Both sets of logits are divided by T, and the KL is multiplied by T**2.",
         ),
         Property(
             "alpha = 0.9 mixes both",
-            lambda f: _near(
+            lambda f: close(
                 f(_Z_S, _Z_T, _Y, 4.0, 0.9),
                 0.1 * F.cross_entropy(_Z_S, _Y) + 0.9 * losses.soft_targets(_Z_S, _Z_T, 4.0),
             ),

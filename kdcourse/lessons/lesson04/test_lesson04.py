@@ -1,6 +1,6 @@
 """Notebook 04: its checkers accept the right and reject the wrong; its explorer, swept whole."""
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from kdcourse.checks import Exercise
+from kdcourse.checks.lists import accepts, exercises_of, rejects, untouched
 from kdcourse.explorers import BankExplorer
 from kdcourse.lessons.lesson04 import exercises
 from kdlib import losses
@@ -23,26 +25,6 @@ def right_alpha(alpha: float, T: float) -> float:
 
 def another_right_alpha(alpha: float, T: float) -> Tensor:
     return torch.tensor(alpha / (alpha + (1 - alpha) * T**2), dtype=torch.float64)
-
-
-WRONG_ALPHAS: dict[str, tuple[Callable[[float, float], Any], str]] = {
-    "not normalised": (lambda a, T: a / T**2, "sum of both weights"),
-    "T² on the wrong side": (lambda a, T: a * T**2 / (1 - a + a * T**2), "divide alpha by T²"),
-    "T instead of T²": (lambda a, T: a / T / (1 - a + a / T), "squared"),
-    "unchanged": (lambda a, T: a, "divide alpha by T²"),
-}
-
-
-@pytest.mark.parametrize("answer", [right_alpha, another_right_alpha])
-def test_it_accepts_the_real_alpha(answer: Any) -> None:
-    assert exercises.real_alpha.verdict(answer).startswith("✓")
-
-
-@pytest.mark.parametrize("name", WRONG_ALPHAS)
-def test_it_rejects_a_wrong_alpha_with_its_hint(name: str) -> None:
-    answer, hint = WRONG_ALPHAS[name]
-    verdict = exercises.real_alpha.verdict(answer)
-    assert verdict.startswith("✗") and hint in verdict
 
 
 def parts(z_s: Tensor, z_t: Tensor, T: float) -> tuple[Tensor, Tensor]:
@@ -87,36 +69,6 @@ def weighted_by_the_teacher(z_s: Tensor, z_t: Tensor, T: float) -> Tensor:
     return T * p * (ratio - (p * ratio).sum(-1, keepdim=True)) / len(z_s)
 
 
-WRONG_GRADIENTS: dict[str, tuple[Callable[[Tensor, Tensor, float], Any], str]] = {
-    "summed": (lambda s, t, T: right_gradient(s, t, T).sum(-1), "shape of z_s"),
-    "one more term": (
-        lambda s, t, T: right_gradient(s, t, T) + (s / T).softmax(-1),
-        "is 0 for every class",
-    ),
-    "the forward KL's": (forward_gradient, "forward KL"),
-    "weighted by the teacher": (weighted_by_the_teacher, "weighted by the student"),
-    "without the KL": (without_kl, "KL of that image"),
-    "the KL of the batch": (kl_of_the_batch, "KL of that image"),
-    "sign": (lambda s, t, T: -right_gradient(s, t, T), "student first"),
-    "not averaged": (lambda s, t, T: right_gradient(s, t, T) * len(s), "divide by len"),
-    "no T": (lambda s, t, T: right_gradient(s, t, T) / T, "one T stays"),
-    "T²": (lambda s, t, T: right_gradient(s, t, T) * T, "one T stays"),
-    "logits not divided": (lambda s, t, T: T * right_gradient(s, t, 1.0), "divided by T"),
-}
-
-
-@pytest.mark.parametrize("answer", [right_gradient, gradient_by_logits, gradient_by_autograd])
-def test_it_accepts_the_gradient(answer: Any) -> None:
-    assert exercises.reverse_gradient.verdict(answer).startswith("✓")
-
-
-@pytest.mark.parametrize("name", WRONG_GRADIENTS)
-def test_it_rejects_a_wrong_gradient_with_its_hint(name: str) -> None:
-    answer, hint = WRONG_GRADIENTS[name]
-    verdict = exercises.reverse_gradient.verdict(answer)
-    assert verdict.startswith("✗") and hint in verdict
-
-
 def loss(
     z_s: Tensor, z_t: Tensor, y: Tensor, T: float, alpha: float,
     *, mean: bool = False, power: int = 2, swapped: bool = False, entropy: bool = False,
@@ -134,39 +86,95 @@ def the_library(z_s: Tensor, z_t: Tensor, y: Tensor, T: float, alpha: float) -> 
     return (1 - alpha) * hard + alpha * losses.soft_targets(z_s, z_t, T)
 
 
-WRONG_LOSSES: dict[str, tuple[dict[str, Any], str]] = {
-    "as printed": ({"mean": True, "power": 1, "swapped": True}, "alpha weighs the soft"),
-    "swapped": ({"swapped": True}, "alpha weighs the soft"),
-    "mean over classes": ({"mean": True}, "batchmean"),
-    "T": ({"power": 1}, "T**2"),
-    "no T²": ({"power": 0}, "T**2"),
-    "soft cross-entropy": ({"entropy": True}, "exceeds KL by the entropy"),
+def both_whole(z_s: Tensor, z_t: Tensor, y: Tensor, T: float, alpha: float) -> Tensor:
+    alone = F.cross_entropy(z_s, y) if alpha < 1 else 0.0
+    return alone + alpha * losses.soft_targets(z_s, z_t, T)
+
+
+RIGHT = [
+    (exercises.real_alpha, right_alpha),
+    (exercises.real_alpha, another_right_alpha),
+    (exercises.reverse_gradient, right_gradient),
+    (exercises.reverse_gradient, gradient_by_logits),
+    (exercises.reverse_gradient, gradient_by_autograd),
+    (exercises.mended_loss, loss),
+    (exercises.mended_loss, the_library),
+]
+WRONG = {
+    "not normalised": (exercises.real_alpha, lambda a, T: a / T**2, "sum of both weights"),
+    "T² on the wrong side": (
+        exercises.real_alpha,
+        lambda a, T: a * T**2 / (1 - a + a * T**2),
+        "divide alpha by T²",
+    ),
+    "T instead of T²": (exercises.real_alpha, lambda a, T: a / T / (1 - a + a / T), "squared"),
+    "unchanged": (exercises.real_alpha, lambda a, T: a, "divide alpha by T²"),
+    "summed": (
+        exercises.reverse_gradient,
+        lambda s, t, T: right_gradient(s, t, T).sum(-1),
+        "shape of z_s",
+    ),
+    "one more term": (
+        exercises.reverse_gradient,
+        lambda s, t, T: right_gradient(s, t, T) + (s / T).softmax(-1),
+        "is 0 for every class",
+    ),
+    "the forward KL's": (exercises.reverse_gradient, forward_gradient, "forward KL"),
+    "weighted by the teacher": (
+        exercises.reverse_gradient,
+        weighted_by_the_teacher,
+        "weighted by the student",
+    ),
+    "without the KL": (exercises.reverse_gradient, without_kl, "KL of that image"),
+    "the KL of the batch": (exercises.reverse_gradient, kl_of_the_batch, "KL of that image"),
+    "sign": (exercises.reverse_gradient, lambda s, t, T: -right_gradient(s, t, T), "student first"),
+    "not averaged": (
+        exercises.reverse_gradient,
+        lambda s, t, T: right_gradient(s, t, T) * len(s),
+        "divide by len",
+    ),
+    "no T": (
+        exercises.reverse_gradient,
+        lambda s, t, T: right_gradient(s, t, T) / T,
+        "one T stays",
+    ),
+    "T²": (exercises.reverse_gradient, lambda s, t, T: right_gradient(s, t, T) * T, "one T stays"),
+    "logits not divided": (
+        exercises.reverse_gradient,
+        lambda s, t, T: T * right_gradient(s, t, 1.0),
+        "divided by T",
+    ),
+    "as printed": (
+        exercises.mended_loss,
+        partial(loss, mean=True, power=1, swapped=True),
+        "alpha weighs the soft",
+    ),
+    "swapped": (exercises.mended_loss, partial(loss, swapped=True), "alpha weighs the soft"),
+    "mean over classes": (exercises.mended_loss, partial(loss, mean=True), "batchmean"),
+    "T": (exercises.mended_loss, partial(loss, power=1), "T**2"),
+    "no T²": (exercises.mended_loss, partial(loss, power=0), "T**2"),
+    "soft cross-entropy": (
+        exercises.mended_loss,
+        partial(loss, entropy=True),
+        "exceeds KL by the entropy",
+    ),
+    "both parts whole": (exercises.mended_loss, both_whole, "(1 - alpha) times one part"),
 }
 
 
-@pytest.mark.parametrize("answer", [loss, the_library])
-def test_it_accepts_the_mended_loss(answer: Any) -> None:
-    assert exercises.mended_loss.verdict(answer).startswith("✓")
+@pytest.mark.parametrize(("exercise", "answer"), RIGHT)
+def test_a_right_answer_is_accepted(exercise: Exercise, answer: Any) -> None:
+    accepts(exercise, answer)
 
 
-@pytest.mark.parametrize("name", WRONG_LOSSES)
-def test_it_rejects_a_loss_with_its_mistake(name: str) -> None:
-    switches, hint = WRONG_LOSSES[name]
-    verdict = exercises.mended_loss.verdict(lambda *given: loss(*given, **switches))
-    assert verdict.startswith("✗") and hint in verdict
+@pytest.mark.parametrize(("exercise", "answer", "hint"), WRONG.values(), ids=WRONG)
+def test_a_wrong_answer_gets_its_hint(exercise: Exercise, answer: Any, hint: str) -> None:
+    rejects(exercise, answer, hint)
 
 
-def test_it_rejects_a_loss_that_leaves_one_part_out() -> None:
-    def both_whole(z_s: Tensor, z_t: Tensor, y: Tensor, T: float, alpha: float) -> Tensor:
-        alone = F.cross_entropy(z_s, y) if alpha < 1 else 0.0
-        return alone + alpha * losses.soft_targets(z_s, z_t, T)
-
-    assert exercises.mended_loss.verdict(both_whole).startswith("✗")
-
-
-@pytest.mark.parametrize("name", ["real_alpha", "reverse_gradient", "mended_loss"])
-def test_an_untouched_stub_is_not_attempted(name: str) -> None:
-    assert getattr(exercises, name).verdict(lambda *given: ...).startswith("○")
+@pytest.mark.parametrize("exercise", exercises_of(exercises), ids=lambda exercise: exercise.id)
+def test_a_stub_is_not_attempted(exercise: Exercise) -> None:
+    untouched(exercise)
 
 
 GRID = {"T": [1.0, 4.0, 20.0], "alpha": [0.5, 0.9], "width": [8, 32]}

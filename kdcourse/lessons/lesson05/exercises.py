@@ -1,13 +1,12 @@
 """Exercises of notebook 05."""
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kdcourse.checks.exercises import Exercise, Property
+from kdcourse.checks.exercises import Exercise, Property, close
 from kdlib import losses
 
 _MAPS = torch.tensor(
@@ -17,11 +16,6 @@ _MAPS = torch.tensor(
 )  # fmt: skip
 _S = torch.tensor([[1.0, 0.0, 2.0], [0.5, -1.0, 0.0], [2.0, 1.0, 1.0], [0.0, 3.0, -1.0]])
 _T = torch.tensor([[2.0, 1.0, 0.0], [0.0, 1.0, 1.0], [1.0, 1.0, -2.0], [-1.0, 0.5, 2.0]])
-
-
-def _near(a: Any, b: Any) -> bool:
-    a, b = torch.as_tensor(a).double(), torch.as_tensor(b).double()
-    return a.shape == b.shape and torch.allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
 def _attention(f: Tensor) -> Tensor:
@@ -39,17 +33,17 @@ attention_map = Exercise(
         ),
         Property(
             "the sign of a feature does not matter",
-            lambda f: _near(f(-_MAPS), f(_MAPS)),
+            lambda f: close(f(-_MAPS), f(_MAPS)),
             "Square before you sum, or positive and negative channels cancel.",
         ),
         Property(
             "each row has length 1",
-            lambda f: _near(f(_MAPS).norm(dim=1), torch.ones(2)),
+            lambda f: close(f(_MAPS).norm(dim=1), torch.ones(2)),
             "F.normalize(…, dim=1): Euclidean length. (Its second argument by place is p.)",
         ),
         Property(
             "it is Σ over channels of f²",
-            lambda f: _near(f(_MAPS), _attention(_MAPS)),
+            lambda f: close(f(_MAPS), _attention(_MAPS)),
             "Squares, summed over channels: not absolute values, not the mean squared.",
         ),
     ],
@@ -67,12 +61,12 @@ find_yourself = Exercise(
         ),
         Property(
             "lengths do not matter",
-            lambda f: _near(f(3 * _S, 5 * _T, 0.5), f(_S, _T, 0.5)),
+            lambda f: close(f(3 * _S, 5 * _T, 0.5), f(_S, _T, 0.5)),
             "Cosines: give both sides' rows length 1 (dim=1) before the product.",
         ),
         Property(
             "at a very high temperature nobody is found: log of the batch",
-            lambda f: _near(f(_S, _T, 1e7), math.log(len(_S))),
+            lambda f: close(f(_S, _T, 1e7), math.log(len(_S))),
             "Divide the cosines by the temperature, and take the cross-entropy over the images.",
         ),
         Property(
@@ -82,7 +76,7 @@ find_yourself = Exercise(
         ),
         Property(
             "the student asks, the teacher's features are the answers",
-            lambda f: _near(f(_S, _T, 0.5), losses.contrastive(_S, _T, temperature=0.5)),
+            lambda f: close(f(_S, _T, 0.5), losses.contrastive(_S, _T, temperature=0.5)),
             "Rows are the student's images, columns the teacher's: f_s @ f_t.T.",
         ),
     ],
@@ -100,19 +94,19 @@ mended_similarity = Exercise(
         ),
         Property(
             "turning the student's space changes nothing",
-            lambda f: _near(f(_S[:, [2, 0, 1]] * torch.tensor([1, -1, 1]), _T), f(_S, _T)),
+            lambda f: close(f(_S[:, [2, 0, 1]] * torch.tensor([1, -1, 1]), _T), f(_S, _T)),
             "Similarities of images do not see which unit is which: f @ f.T.",
         ),
         Property(
             "rows have Euclidean length 1",
-            lambda f: _near(
+            lambda f: close(
                 f(_S, _T) * losses.similarity(_S**2, _T), f(_S**2, _T) * losses.similarity(_S, _T)
             ),
             "F.normalize(G, 1) sets p = 1. Write dim=1.",
         ),
         Property(
             "it averages over batch² entries",
-            lambda f: _near(f(_S, _T), losses.similarity(_S, _T)),
+            lambda f: close(f(_S, _T), losses.similarity(_S, _T)),
             "G has batch × batch entries: divide by len(f_s) ** 2.",
         ),
     ],

@@ -1,6 +1,5 @@
 """Notebook 05: its checkers accept the right and reject the wrong; its explorer, swept whole."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kdcourse.checks import Exercise
+from kdcourse.checks.lists import accepts, exercises_of, rejects, untouched
 from kdcourse.lessons.lesson05 import exercises
 from kdcourse.lessons.lesson05.neighbours import Neighbours, nearest, shared
 from kdlib import losses
@@ -42,7 +42,7 @@ def similarity(
     return (g_s - g_t).pow(2).sum() / len(f_s) ** power
 
 
-RIGHT: list[tuple[Exercise, Callable[..., Any]]] = [
+RIGHT = [
     (exercises.attention_map, attention),
     (exercises.attention_map, attention_by_einsum),
     (exercises.find_yourself, contrastive),
@@ -57,7 +57,7 @@ def scores(f_s: Tensor, f_t: Tensor, temperature: float) -> Tensor:
     return F.normalize(f_s, dim=1) @ F.normalize(f_t, dim=1).T / temperature
 
 
-WRONG: dict[str, tuple[Exercise, Callable[..., Any], str]] = {
+WRONG = {
     "not flattened": (exercises.attention_map, lambda f: f.pow(2).sum(1), "flatten height"),
     "channels kept": (exercises.attention_map, lambda f: f.pow(2).flatten(1), "Sum over the chan"),
     "not squared": (
@@ -122,20 +122,18 @@ WRONG: dict[str, tuple[Exercise, Callable[..., Any], str]] = {
 
 
 @pytest.mark.parametrize(("exercise", "answer"), RIGHT)
-def test_it_accepts_the_right(exercise: Exercise, answer: Any) -> None:
-    assert exercise.verdict(answer).startswith("✓")
+def test_a_right_answer_is_accepted(exercise: Exercise, answer: Any) -> None:
+    accepts(exercise, answer)
 
 
-@pytest.mark.parametrize("name", WRONG)
-def test_it_rejects_the_wrong_with_its_hint(name: str) -> None:
-    exercise, answer, hint = WRONG[name]
-    verdict = exercise.verdict(answer)
-    assert verdict.startswith("✗") and hint in verdict, verdict
+@pytest.mark.parametrize(("exercise", "answer", "hint"), WRONG.values(), ids=WRONG)
+def test_a_wrong_answer_gets_its_hint(exercise: Exercise, answer: Any, hint: str) -> None:
+    rejects(exercise, answer, hint)
 
 
-@pytest.mark.parametrize("name", ["attention_map", "find_yourself", "mended_similarity"])
-def test_an_untouched_stub_is_not_attempted(name: str) -> None:
-    assert getattr(exercises, name).verdict(lambda *given: ...).startswith("○")
+@pytest.mark.parametrize("exercise", exercises_of(exercises), ids=lambda exercise: exercise.id)
+def test_a_stub_is_not_attempted(exercise: Exercise) -> None:
+    untouched(exercise)
 
 
 # ---- the explorer --------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kdcourse.checks.exercises import Exercise, Property
+from kdcourse.checks.exercises import Exercise, Property, close
 from kdlib import distances
 
 
@@ -18,23 +18,18 @@ _A, _B = _cloud(40, 3, 0), _cloud(25, 3, 1, mean=2, scale=1.5)
 _C = _cloud(40, 3, 2, scale=0.5)
 
 
-def _near(a: Any, b: Any, tolerance: float = 1e-5) -> bool:
-    a, b = torch.as_tensor(a).double(), torch.as_tensor(b).double()
-    return a.shape == b.shape and torch.allclose(a, b, rtol=tolerance, atol=1e-8)
-
-
 proxy_a = Exercise(
     "06.1",
     "the proxy A-distance of a probe's error",
     [
-        Property("a coin gives 0", lambda f: _near(f(0.5), 0.0), "err = ½ must give 0."),
+        Property("a coin gives 0", lambda f: close(f(0.5), 0.0), "err = ½ must give 0."),
         Property(
-            "a perfect probe gives 2", lambda f: _near(f(0.0), 2.0), "err = 0 must give 2, not 1."
+            "a perfect probe gives 2", lambda f: close(f(0.0), 2.0), "err = 0 must give 2, not 1."
         ),
-        Property("err = ¼ gives 1", lambda f: _near(f(0.25), 1.0), "It is linear: 2 (1 − 2 err)."),
+        Property("err = ¼ gives 1", lambda f: close(f(0.25), 1.0), "It is linear: 2 (1 − 2 err)."),
         Property(
             "worse than a coin is below 0",
-            lambda f: _near(f(0.75), -1.0),
+            lambda f: close(f(0.75), -1.0),
             "Neither clip nor take the absolute value: below 0 is a probe that learned noise.",
         ),
     ],
@@ -50,32 +45,32 @@ coral = Exercise(
         ),
         Property(
             "a cloud has no distance from itself",
-            lambda f: _near(f(_A, _A), 0.0),
+            lambda f: close(f(_A, _A), 0.0),
             "It is a difference of two covariances.",
         ),
         Property(
             "moving a cloud changes nothing",
-            lambda f: _near(f(_A, _C + 5), f(_A, _C)),
+            lambda f: close(f(_A, _C + 5), f(_A, _C)),
             "Centre each cloud by its own mean.",
         ),
         Property(
             "it takes clouds of different sizes, in any order",
-            lambda f: _near(f(_A, _B), f(_B, _A)),
+            lambda f: close(f(_A, _B), f(_B, _A)),
             "Covariances are (d, d) whatever the number of rows.",
         ),
         Property(
             "twice the features, sixteen times the distance",
-            lambda f: _near(f(2 * _A, 2 * _C), 16 * f(_A, _C)),
+            lambda f: close(f(2 * _A, 2 * _C), 16 * f(_A, _C)),
             "Square the difference of covariances; do not take a root.",
         ),
         Property(
             "divided by 4 d²",
-            lambda f: _near(f(_A, _C), distances.coral(_A, _C), 0.08),
+            lambda f: close(f(_A, _C), distances.coral(_A, _C), rtol=0.08),
             "The sum of squares is divided by 4 d², d the number of features.",
         ),
         Property(
             "covariances divide by n − 1",
-            lambda f: _near(f(_A, _B), distances.coral(_A, _B)),
+            lambda f: close(f(_A, _B), distances.coral(_A, _B)),
             "n − 1 rows are free once the mean is known.",
         ),
     ],

@@ -1,6 +1,6 @@
 """Notebook 06: its checkers accept the right and reject the wrong; its explorers, swept whole."""
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,30 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from kdcourse.checks import Exercise
+from kdcourse.checks.lists import accepts, exercises_of, rejects, untouched
 from kdcourse.lessons.lesson06 import exercises
 from kdcourse.lessons.lesson06.mean_distances import MeanDistances
 from kdcourse.lessons.lesson06.severity import Severity
 from kdlib import distances
-
-WRONG_PROXIES: dict[str, tuple[Callable[[float], Any], str]] = {
-    "one factor of 2 forgotten": (lambda err: 1 - 2 * err, "not 1"),
-    "2 (1 - err)": (lambda err: 2 * (1 - err), "½ must give 0"),
-    "clipped": (lambda err: max(0.0, 2 * (1 - 2 * err)), "Neither clip"),
-    "absolute": (lambda err: abs(2 * (1 - 2 * err)), "Neither clip"),
-    "squared": (lambda err: 2 * (1 - 4 * err**2), "linear"),
-}
-
-
-@pytest.mark.parametrize("answer", [lambda err: 2 - 4 * err, lambda err: torch.tensor(2 - 4 * err)])
-def test_it_accepts_the_proxy_a_distance(answer: Any) -> None:
-    assert exercises.proxy_a.verdict(answer).startswith("✓")
-
-
-@pytest.mark.parametrize("name", WRONG_PROXIES)
-def test_it_rejects_a_wrong_proxy_with_its_hint(name: str) -> None:
-    answer, hint = WRONG_PROXIES[name]
-    verdict = exercises.proxy_a.verdict(answer)
-    assert verdict.startswith("✗") and hint in verdict
 
 
 def coral_by_hand(
@@ -50,30 +32,6 @@ def coral_by_hand(
 def with_cov(f_a: Tensor, f_b: Tensor) -> float:
     gap = np.cov(f_a.numpy(), rowvar=False) - np.cov(f_b.numpy(), rowvar=False)
     return float(np.linalg.norm(gap) ** 2 / (2 * f_a.shape[1]) ** 2)
-
-
-WRONG_CORALS: dict[str, tuple[Callable[[Tensor, Tensor], Any], str]] = {
-    "not centred": (lambda a, b: coral_by_hand(a, b, centred=False), "Centre each cloud"),
-    "not summed": (lambda a, b: torch.cov(a.T) - torch.cov(b.T), "Sum over all"),
-    "a root": (lambda a, b: coral_by_hand(a, b, root=True), "do not take a root"),
-    "divided by n": (lambda a, b: coral_by_hand(a, b, free=0), "n − 1 rows"),
-    "4 d": (lambda a, b: coral_by_hand(a, b) * a.shape[1], "4 d²"),
-    "d²": (lambda a, b: coral_by_hand(a, b) * 4, "4 d²"),
-    "rows for features": (lambda a, b: (torch.cov(a) - torch.cov(b)).square().sum(), "(d, d)"),
-    "means": (lambda a, b: distances.euclidean(a, b), "Centre each cloud"),
-}
-
-
-@pytest.mark.parametrize("answer", [coral_by_hand, with_cov, distances.coral])
-def test_it_accepts_coral(answer: Any) -> None:
-    assert exercises.coral.verdict(answer).startswith("✓")
-
-
-@pytest.mark.parametrize("name", WRONG_CORALS)
-def test_it_rejects_a_wrong_coral_with_its_hint(name: str) -> None:
-    answer, hint = WRONG_CORALS[name]
-    verdict = exercises.coral.verdict(answer)
-    assert verdict.startswith("✗") and hint in verdict, verdict
 
 
 def band(
@@ -110,20 +68,6 @@ def through_numpy(distance: Any, f_a: Tensor, f_b: Tensor, permutations: int, se
     return torch.stack(values).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64))
 
 
-WRONG_BANDS: dict[str, tuple[dict[str, Any], str]] = {
-    "as printed": ({"pooled": False, "extremes": True}, "pool both clouds"),
-    "min and max": ({"extremes": True}, "quantiles"),
-    "two halves": ({"halves": True}, "first len(f_a)"),
-    "rows drawn twice": ({"replace": True}, "Shuffle the pooled rows once"),
-    "quantiles, but not pooled": ({"pooled": False}, "pool both clouds"),
-    "the middle half": ({"upper": 0.75}, "quantiles"),
-    "a 90 % band": ({"upper": 0.95}, "quantiles"),
-    "a 99 % band": ({"upper": 0.995}, "quantiles"),
-    "the upper edge first": ({"turned": True}, "lower edge first"),
-    "no seed": ({"seeded": False}, "seeded by `seed`"),
-}
-
-
 def sorted_by_hand(distance: Any, f_a: Tensor, f_b: Tensor, permutations: int, seed: int) -> Any:
     generator, rows, values = torch.Generator().manual_seed(seed), torch.cat([f_b, f_a]), []
     for _ in range(permutations):
@@ -133,36 +77,87 @@ def sorted_by_hand(distance: Any, f_a: Tensor, f_b: Tensor, permutations: int, s
     return values[int(0.025 * permutations)], values[int(0.975 * permutations)]
 
 
-@pytest.mark.parametrize("answer", [band, the_library, through_numpy, sorted_by_hand])
-def test_it_accepts_the_mended_band(answer: Any) -> None:
-    assert exercises.mended_band.verdict(answer).startswith("✓"), exercises.mended_band.verdict(
-        answer
-    )
+def shuffled_apart(distance: Any, f_a: Tensor, f_b: Tensor, permutations: int, seed: int) -> Any:
+    generator, values = torch.Generator().manual_seed(seed), []
+    for _ in range(permutations):
+        a = f_a[torch.randperm(len(f_a), generator=generator)]
+        b = f_b[torch.randperm(len(f_b), generator=generator)]
+        values.append(float(distance(a, b)))
+    return min(values), max(values)
 
 
-@pytest.mark.parametrize("name", WRONG_BANDS)
-def test_it_rejects_a_band_with_its_mistake(name: str) -> None:
-    switches, hint = WRONG_BANDS[name]
-    verdict = exercises.mended_band.verdict(lambda *given: band(*given, **switches))
-    assert verdict.startswith("✗") and hint in verdict, verdict
+RIGHT = [
+    (exercises.proxy_a, lambda err: 2 - 4 * err),
+    (exercises.proxy_a, lambda err: torch.tensor(2 - 4 * err)),
+    (exercises.coral, coral_by_hand),
+    (exercises.coral, with_cov),
+    (exercises.coral, distances.coral),
+    (exercises.mended_band, band),
+    (exercises.mended_band, the_library),
+    (exercises.mended_band, through_numpy),
+    (exercises.mended_band, sorted_by_hand),
+]
+WRONG = {
+    "one factor of 2 forgotten": (exercises.proxy_a, lambda err: 1 - 2 * err, "not 1"),
+    "2 (1 - err)": (exercises.proxy_a, lambda err: 2 * (1 - err), "½ must give 0"),
+    "clipped": (exercises.proxy_a, lambda err: max(0.0, 2 * (1 - 2 * err)), "Neither clip"),
+    "absolute": (exercises.proxy_a, lambda err: abs(2 * (1 - 2 * err)), "Neither clip"),
+    "squared": (exercises.proxy_a, lambda err: 2 * (1 - 4 * err**2), "linear"),
+    "not centred": (
+        exercises.coral,
+        lambda a, b: coral_by_hand(a, b, centred=False),
+        "Centre each cloud",
+    ),
+    "not summed": (exercises.coral, lambda a, b: torch.cov(a.T) - torch.cov(b.T), "Sum over all"),
+    "a root": (exercises.coral, lambda a, b: coral_by_hand(a, b, root=True), "do not take a root"),
+    "divided by n": (exercises.coral, lambda a, b: coral_by_hand(a, b, free=0), "n − 1 rows"),
+    "4 d": (exercises.coral, lambda a, b: coral_by_hand(a, b) * a.shape[1], "4 d²"),
+    "d²": (exercises.coral, lambda a, b: coral_by_hand(a, b) * 4, "4 d²"),
+    "rows for features": (
+        exercises.coral,
+        lambda a, b: (torch.cov(a) - torch.cov(b)).square().sum(),
+        "(d, d)",
+    ),
+    "means": (exercises.coral, lambda a, b: distances.euclidean(a, b), "Centre each cloud"),
+    "as printed": (
+        exercises.mended_band,
+        partial(band, pooled=False, extremes=True),
+        "pool both clouds",
+    ),
+    "min and max": (exercises.mended_band, partial(band, extremes=True), "quantiles"),
+    "two halves": (exercises.mended_band, partial(band, halves=True), "first len(f_a)"),
+    "rows drawn twice": (
+        exercises.mended_band,
+        partial(band, replace=True),
+        "Shuffle the pooled rows once",
+    ),
+    "quantiles, but not pooled": (
+        exercises.mended_band,
+        partial(band, pooled=False),
+        "pool both clouds",
+    ),
+    "the middle half": (exercises.mended_band, partial(band, upper=0.75), "quantiles"),
+    "a 90 % band": (exercises.mended_band, partial(band, upper=0.95), "quantiles"),
+    "a 99 % band": (exercises.mended_band, partial(band, upper=0.995), "quantiles"),
+    "the upper edge first": (exercises.mended_band, partial(band, turned=True), "lower edge first"),
+    "no seed": (exercises.mended_band, partial(band, seeded=False), "seeded by `seed`"),
+    "each cloud by itself": (exercises.mended_band, shuffled_apart, "pool both clouds"),
+}
 
 
-def test_it_rejects_a_band_that_shuffles_each_cloud_by_itself() -> None:
-    def printed(distance: Any, f_a: Tensor, f_b: Tensor, permutations: int, seed: int) -> Any:
-        generator, values = torch.Generator().manual_seed(seed), []
-        for _ in range(permutations):
-            a = f_a[torch.randperm(len(f_a), generator=generator)]
-            b = f_b[torch.randperm(len(f_b), generator=generator)]
-            values.append(float(distance(a, b)))
-        return min(values), max(values)
-
-    verdict = exercises.mended_band.verdict(printed)
-    assert verdict.startswith("✗") and "pool both clouds" in verdict
+@pytest.mark.parametrize(("exercise", "answer"), RIGHT)
+def test_a_right_answer_is_accepted(exercise: Exercise, answer: Any) -> None:
+    accepts(exercise, answer)
 
 
-@pytest.mark.parametrize("name", ["proxy_a", "coral", "mended_band"])
-def test_an_untouched_stub_is_not_attempted(name: str) -> None:
-    assert getattr(exercises, name).verdict(lambda *given: ...).startswith("○")
+@pytest.mark.parametrize(("exercise", "answer", "hint"), WRONG.values(), ids=WRONG)
+def test_a_wrong_answer_gets_its_hint(exercise: Exercise, answer: Any, hint: str) -> None:
+    rejects(exercise, answer, hint)
+
+
+@pytest.mark.parametrize("exercise", exercises_of(exercises), ids=lambda exercise: exercise.id)
+def test_a_stub_is_not_attempted(exercise: Exercise) -> None:
+    untouched(exercise)
 
 
 # ---- the playground of three distances -----------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from kdcourse.checks.exercises import Exercise, Property
+from kdcourse.checks.exercises import Exercise, Property, close
 from kdlib.models import MLP, initialise, mlp
 
 
@@ -23,27 +23,23 @@ def _share(*still: str) -> Callable[[Any], float]:
     return ask
 
 
-def _near(a: float, b: float) -> bool:
-    return abs(a - b) < 0.01
-
-
 moving_share = Exercise(
     "07.1",
     "how much of a network may move",
     [
         Property(
             "nothing held still: 100",
-            lambda f: _near(_share()(f), 100),
+            lambda f: close(_share()(f), 100),
             "All weights may move: 100 %, not 1 and not 0.",
         ),
         Property(
             "all held still: 0",
-            lambda f: _near(_share("stage1", "head")(f), 0),
+            lambda f: close(_share("stage1", "head")(f), 0),
             "Count the weights whose requires_grad is True, not the others.",
         ),
         Property(
             "stage1 (15 weights) held still, the head (8) moves: 34.8",
-            lambda f: _near(_share("stage1")(f), 100 * 8 / 23),
+            lambda f: close(_share("stage1")(f), 100 * 8 / 23),
             "A weight tensor holds many numbers: sum up numel(), not the number of tensors. "
             "And it is the share that moves.",
         ),

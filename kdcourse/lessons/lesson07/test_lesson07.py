@@ -1,7 +1,6 @@
 """Notebook 07: its checkers accept the right and reject the wrong; its explorer, swept whole."""
 
 import copy
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,6 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from kdcourse.checks import Exercise
+from kdcourse.checks.lists import accepts, exercises_of, rejects, untouched
 from kdcourse.lessons.lesson07 import exercises
 from kdcourse.lessons.lesson07.frozen_parts import FrozenParts
 from kdlib.adaptation import freeze
@@ -17,29 +18,6 @@ from kdlib.adaptation import freeze
 def share(network: nn.Module) -> float:
     counts = [(w.numel(), w.requires_grad) for w in network.parameters()]
     return 100 * sum(n for n, moves in counts if moves) / sum(n for n, _ in counts)
-
-
-WRONG_SHARES: dict[str, tuple[Callable[[nn.Module], Any], str]] = {
-    "a fraction": (lambda net: share(net) / 100, "100 %, not 1"),
-    "the frozen share": (lambda net: 100 - share(net), "100 %, not 1 and not 0"),
-    "all of them": (lambda net: 100.0, "requires_grad is True"),
-    "tensors, not weights": (
-        lambda net: 100 * np.mean([w.requires_grad for w in net.parameters()]),
-        "numel()",
-    ),
-}
-
-
-def test_it_accepts_the_share() -> None:
-    assert exercises.moving_share.verdict(share).startswith("✓")
-    assert exercises.moving_share.verdict(lambda net: torch.tensor(share(net))).startswith("✓")
-
-
-@pytest.mark.parametrize("name", WRONG_SHARES)
-def test_it_rejects_a_wrong_share_with_its_hint(name: str) -> None:
-    answer, hint = WRONG_SHARES[name]
-    verdict = exercises.moving_share.verdict(answer)
-    assert verdict.startswith("✗") and hint in verdict
 
 
 def reader(
@@ -66,29 +44,6 @@ def by_index(network: Any, height: int, width: int) -> Any:
     made = copy.deepcopy(network)
     made.load_state_dict(state)
     return made
-
-
-WRONG_READERS: dict[str, tuple[Callable[..., Any], str]] = {
-    "up and down": (lambda *given: reader(*given, axes=(-2,)), "last axis"),
-    "all pixels backwards": (lambda *given: reader(*given, axes=(-1, -2)), "last axis"),
-    "units backwards": (lambda *given: reader(*given, axes=(0,)), "last axis"),
-    "height and width exchanged": (lambda net, h, w: reader(net, w, h), "last axis"),
-    "in place": (lambda *given: reader(*given, own=False), "deepcopy"),
-    "the network itself": (lambda net, h, w: net, "first layer"),
-    "head too": (turned_head, "first layer"),
-}
-
-
-@pytest.mark.parametrize("answer", [reader, by_index])
-def test_it_accepts_the_mirror_reader(answer: Any) -> None:
-    assert exercises.mirror_reader.verdict(answer).startswith("✓")
-
-
-@pytest.mark.parametrize("name", WRONG_READERS)
-def test_it_rejects_a_wrong_reader_with_its_hint(name: str) -> None:
-    answer, hint = WRONG_READERS[name]
-    verdict = exercises.mirror_reader.verdict(answer)
-    assert verdict.startswith("✗") and hint in verdict
 
 
 def hold(network: nn.Module, name: str) -> nn.Module:
@@ -132,30 +87,71 @@ def all_in_eval(network: nn.Module, name: str) -> nn.Module:
     return network.eval()
 
 
-WRONG_HOLDS: dict[str, tuple[Callable[..., Any], str]] = {
-    "as printed": (as_printed, "no switch"),
-    "names that begin alike": (too_many, "exactly that name"),
-    "weights only": (weights_only, "keeps on averaging"),
-    "awake again": (awake_again, "after network.train()"),
-    "all in eval mode": (all_in_eval, "Only the stage"),
+RIGHT = [
+    (exercises.moving_share, share),
+    (exercises.moving_share, lambda network: torch.tensor(share(network))),
+    (exercises.mirror_reader, reader),
+    (exercises.mirror_reader, by_index),
+    (exercises.mended_hold, hold),
+    (exercises.mended_hold, hold_by_freeze),
+]
+WRONG = {
+    "a fraction": (exercises.moving_share, lambda net: share(net) / 100, "100 %, not 1"),
+    "the frozen share": (
+        exercises.moving_share,
+        lambda net: 100 - share(net),
+        "100 %, not 1 and not 0",
+    ),
+    "all of them": (exercises.moving_share, lambda net: 100.0, "requires_grad is True"),
+    "tensors, not weights": (
+        exercises.moving_share,
+        lambda net: 100 * np.mean([w.requires_grad for w in net.parameters()]),
+        "numel()",
+    ),
+    "up and down": (
+        exercises.mirror_reader,
+        lambda *given: reader(*given, axes=(-2,)),
+        "last axis",
+    ),
+    "all pixels backwards": (
+        exercises.mirror_reader,
+        lambda *given: reader(*given, axes=(-1, -2)),
+        "last axis",
+    ),
+    "units backwards": (
+        exercises.mirror_reader,
+        lambda *given: reader(*given, axes=(0,)),
+        "last axis",
+    ),
+    "height and width exchanged": (
+        exercises.mirror_reader,
+        lambda net, h, w: reader(net, w, h),
+        "last axis",
+    ),
+    "in place": (exercises.mirror_reader, lambda *given: reader(*given, own=False), "deepcopy"),
+    "the network itself": (exercises.mirror_reader, lambda net, h, w: net, "first layer"),
+    "head too": (exercises.mirror_reader, turned_head, "first layer"),
+    "as printed": (exercises.mended_hold, as_printed, "no switch"),
+    "names that begin alike": (exercises.mended_hold, too_many, "exactly that name"),
+    "weights only": (exercises.mended_hold, weights_only, "keeps on averaging"),
+    "awake again": (exercises.mended_hold, awake_again, "after network.train()"),
+    "all in eval mode": (exercises.mended_hold, all_in_eval, "Only the stage"),
 }
 
 
-@pytest.mark.parametrize("answer", [hold, hold_by_freeze])
-def test_it_accepts_a_stage_held_still(answer: Any) -> None:
-    assert exercises.mended_hold.verdict(answer).startswith("✓")
+@pytest.mark.parametrize(("exercise", "answer"), RIGHT)
+def test_a_right_answer_is_accepted(exercise: Exercise, answer: Any) -> None:
+    accepts(exercise, answer)
 
 
-@pytest.mark.parametrize("name", WRONG_HOLDS)
-def test_it_rejects_a_loose_hold_with_its_hint(name: str) -> None:
-    answer, hint = WRONG_HOLDS[name]
-    verdict = exercises.mended_hold.verdict(answer)
-    assert verdict.startswith("✗") and hint in verdict
+@pytest.mark.parametrize(("exercise", "answer", "hint"), WRONG.values(), ids=WRONG)
+def test_a_wrong_answer_gets_its_hint(exercise: Exercise, answer: Any, hint: str) -> None:
+    rejects(exercise, answer, hint)
 
 
-@pytest.mark.parametrize("name", ["moving_share", "mirror_reader", "mended_hold"])
-def test_an_untouched_stub_is_not_attempted(name: str) -> None:
-    assert getattr(exercises, name).verdict(lambda *given: ...).startswith("○")
+@pytest.mark.parametrize("exercise", exercises_of(exercises), ids=lambda exercise: exercise.id)
+def test_a_stub_is_not_attempted(exercise: Exercise) -> None:
+    untouched(exercise)
 
 
 # ---- the explorer --------------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 """Notebook 08: its checkers, its explorer, and its stored table trained again in samples."""
 
-from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from kdcourse.checks import Exercise
+from kdcourse.checks.lists import accepts, exercises_of, rejects, untouched
 from kdcourse.lessons.lesson08 import exercises
 from kdcourse.lessons.lesson08 import table as script
 from kdcourse.lessons.lesson08.clouds import Clouds
@@ -34,31 +35,6 @@ def counts_of(logits: Tensor) -> Tensor:
     return torch.bincount(logits.argmax(-1), minlength=logits.shape[-1])
 
 
-WRONG_VANISHED: dict[str, tuple[Callable[[Tensor], Any], str]] = {
-    "the frequent ones": (lambda z: z.argmax(-1).unique().tolist(), "even share"),
-    "no minlength": (
-        lambda z: (torch.bincount(z.argmax(-1)) < 0.1 * len(z) / z.shape[-1]).nonzero()[:, 0],
-        "minlength",
-    ),
-    "only zero": (lambda z: (counts_of(z) == 0).nonzero()[:, 0], "not with 0"),
-    "a tenth of all": (lambda z: (counts_of(z) < 0.1 * len(z)).nonzero()[:, 0], "a tenth of all"),
-    "a fifth of the share": (lambda z: right_vanished(z, 0.2), "A tenth of the even share"),
-    "a fixed number": (lambda z: (counts_of(z) < 3).nonzero()[:, 0], "share of len(logits)"),
-}
-
-
-@pytest.mark.parametrize("answer", [right_vanished, vanished_as_tensor])
-def test_it_accepts_the_vanished_classes(answer: Any) -> None:
-    assert exercises.vanished.verdict(answer).startswith("✓")
-
-
-@pytest.mark.parametrize("name", WRONG_VANISHED)
-def test_it_rejects_wrong_vanished_classes(name: str) -> None:
-    answer, hint = WRONG_VANISHED[name]
-    verdict = exercises.vanished.verdict(answer)
-    assert verdict.startswith("✗") and hint in verdict
-
-
 def confusion(
     z: Tensor, T: float, *, diagonal: bool = False, rows: bool = True, soften: bool = True,
     weigh: bool = True, detach: bool = True, surer: float = 1.0,
@@ -79,28 +55,6 @@ def confusion_by_loops(z: Tensor, T: float) -> Tensor:
     c = (weight[:, None, None] * p[:, :, None] * p[:, None]).sum(0)
     beside = c.masked_fill(torch.eye(len(c), dtype=torch.bool), 0)
     return (beside.sum(1) / c.sum(1)).mean()
-
-
-WRONG_CONFUSIONS: dict[str, tuple[dict[str, Any], str]] = {
-    "diagonal": ({"diagonal": True}, "leave the diagonal out"),
-    "rows": ({"rows": False}, "Divide each row"),
-    "no T": ({"soften": False}, "softmax(z / T)"),
-    "no weights": ({"weigh": False}, "W_i is proportional"),
-    "weights turned round": ({"surer": -1.0}, "W_i is proportional"),
-    "weights with gradient": ({"detach": False}, ".detach()"),
-}
-
-
-@pytest.mark.parametrize("answer", [confusion, confusion_by_loops, losses.minimum_class_confusion])
-def test_it_accepts_minimum_class_confusion(answer: Any) -> None:
-    assert exercises.class_confusion.verdict(answer).startswith("✓")
-
-
-@pytest.mark.parametrize("name", WRONG_CONFUSIONS)
-def test_it_rejects_a_wrong_class_confusion(name: str) -> None:
-    switches, hint = WRONG_CONFUSIONS[name]
-    verdict = exercises.class_confusion.verdict(lambda z, T: confusion(z, T, **switches))
-    assert verdict.startswith("✗") and hint in verdict
 
 
 @torch.no_grad()
@@ -167,33 +121,93 @@ def tied(teacher: nn.Module, student: nn.Module, decay: float) -> None:
         mine.data = now.data
 
 
-WRONG_FOLLOWERS: dict[str, tuple[Callable[..., None], str]] = {
-    "a copy": (lambda t, s, d: t.load_state_dict(s.state_dict()), "are the shares swapped"),
-    "swapped": (swapped, "share of itself"),
-    "no buffers": (without_buffers, "copy them"),
-    "the student moves": (backwards, "share"),
-    "one memory": (tied, "ties both together"),
-    "as on the blog": (from_the_blog, "share of itself"),
-    "only the shares mended": (shares_mended, "copy them"),
-    "only the buffers mended": (buffers_mended, "share of itself"),
+RIGHT = [
+    (exercises.vanished, right_vanished),
+    (exercises.vanished, vanished_as_tensor),
+    (exercises.class_confusion, confusion),
+    (exercises.class_confusion, confusion_by_loops),
+    (exercises.class_confusion, losses.minimum_class_confusion),
+    (exercises.follow, right_follow),
+    (exercises.follow, follow_by_state),
+    (exercises.follow, follow_through_data),
+]
+WRONG = {
+    "the frequent ones": (
+        exercises.vanished,
+        lambda z: z.argmax(-1).unique().tolist(),
+        "even share",
+    ),
+    "no minlength": (
+        exercises.vanished,
+        lambda z: (torch.bincount(z.argmax(-1)) < 0.1 * len(z) / z.shape[-1]).nonzero()[:, 0],
+        "minlength",
+    ),
+    "only zero": (exercises.vanished, lambda z: (counts_of(z) == 0).nonzero()[:, 0], "not with 0"),
+    "a tenth of all": (
+        exercises.vanished,
+        lambda z: (counts_of(z) < 0.1 * len(z)).nonzero()[:, 0],
+        "a tenth of all",
+    ),
+    "a fifth of the share": (
+        exercises.vanished,
+        lambda z: right_vanished(z, 0.2),
+        "A tenth of the even share",
+    ),
+    "a fixed number": (
+        exercises.vanished,
+        lambda z: (counts_of(z) < 3).nonzero()[:, 0],
+        "share of len(logits)",
+    ),
+    "diagonal": (
+        exercises.class_confusion,
+        partial(confusion, diagonal=True),
+        "leave the diagonal out",
+    ),
+    "rows": (exercises.class_confusion, partial(confusion, rows=False), "Divide each row"),
+    "no T": (exercises.class_confusion, partial(confusion, soften=False), "softmax(z / T)"),
+    "no weights": (
+        exercises.class_confusion,
+        partial(confusion, weigh=False),
+        "W_i is proportional",
+    ),
+    "weights turned round": (
+        exercises.class_confusion,
+        partial(confusion, surer=-1.0),
+        "W_i is proportional",
+    ),
+    "weights with gradient": (
+        exercises.class_confusion,
+        partial(confusion, detach=False),
+        ".detach()",
+    ),
+    "a copy": (
+        exercises.follow,
+        lambda t, s, d: t.load_state_dict(s.state_dict()),
+        "are the shares swapped",
+    ),
+    "swapped": (exercises.follow, swapped, "share of itself"),
+    "no buffers": (exercises.follow, without_buffers, "copy them"),
+    "the student moves": (exercises.follow, backwards, "share"),
+    "one memory": (exercises.follow, tied, "ties both together"),
+    "as on the blog": (exercises.follow, from_the_blog, "share of itself"),
+    "only the shares mended": (exercises.follow, shares_mended, "copy them"),
+    "only the buffers mended": (exercises.follow, buffers_mended, "share of itself"),
 }
 
 
-@pytest.mark.parametrize("answer", [right_follow, follow_by_state, follow_through_data])
-def test_it_accepts_a_teacher_that_follows(answer: Any) -> None:
-    assert exercises.follow.verdict(answer).startswith("✓")
+@pytest.mark.parametrize(("exercise", "answer"), RIGHT)
+def test_a_right_answer_is_accepted(exercise: Exercise, answer: Any) -> None:
+    accepts(exercise, answer)
 
 
-@pytest.mark.parametrize("name", WRONG_FOLLOWERS)
-def test_it_rejects_a_teacher_that_does_not(name: str) -> None:
-    answer, hint = WRONG_FOLLOWERS[name]
-    verdict = exercises.follow.verdict(answer)
-    assert verdict.startswith("✗") and hint in verdict, verdict
+@pytest.mark.parametrize(("exercise", "answer", "hint"), WRONG.values(), ids=WRONG)
+def test_a_wrong_answer_gets_its_hint(exercise: Exercise, answer: Any, hint: str) -> None:
+    rejects(exercise, answer, hint)
 
 
-@pytest.mark.parametrize("name", ["vanished", "class_confusion", "follow"])
-def test_an_untouched_stub_is_not_attempted(name: str) -> None:
-    assert getattr(exercises, name).verdict(lambda *given: ...).startswith("○")
+@pytest.mark.parametrize("exercise", exercises_of(exercises), ids=lambda exercise: exercise.id)
+def test_a_stub_is_not_attempted(exercise: Exercise) -> None:
+    untouched(exercise)
 
 
 # ---- the explorer --------------------------------------------------------------------------------
@@ -284,6 +298,7 @@ def test_the_page_states_the_weights_of_the_table() -> None:
     assert script.STRENGTHS == (0.3, 1.0, 3.0) and "DANN with strengths 0.3, 1 and 3" in page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: " ".join(map(str, sample)))
 def test_sampled_cells_are_trained_again(sample: tuple[str, str, int]) -> None:
     """Another processor rounds otherwise, so a training wanders; it arrives nearby."""

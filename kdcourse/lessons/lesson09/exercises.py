@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kdcourse.checks.exercises import Exercise, Property
+from kdcourse.checks.exercises import Exercise, Property, close
 from kdlib import losses
 from kdlib.adaptation import clouds, gaussian
 
@@ -16,25 +16,20 @@ _Z_S, _Z_T = torch.randn(2, 6, 4, dtype=torch.float64, generator=_G)
 _Y = torch.tensor([0, 2, 1, -1, -1, -1])  # three source images, three unlabelled ones of the target
 
 
-def _near(a: Any, b: Any) -> bool:
-    a, b = torch.as_tensor(a).double(), torch.as_tensor(b).double()
-    return a.shape == b.shape and torch.allclose(a, b, rtol=1e-5, atol=1e-8)
-
-
 def _across(y: Tensor, T: float, lam: float) -> Tensor:
     hard, soft = losses.hard_labels(_Z_S, y), losses.soft_targets(_Z_S, _Z_T, T)
     return (1 - lam) * hard + lam * soft
 
 
 def _loss(y: Tensor, T: float, lam: float) -> Callable[[Any], bool]:
-    return lambda f: _near(f(_Z_S, _Z_T, y, T, lam), _across(y, T, lam))
+    return lambda f: close(f(_Z_S, _Z_T, y, T, lam), _across(y, T, lam))
 
 
 def _without_labels(f: Any, lam: float) -> bool:
     """Right where no image has a label, and so is every slope."""
     y, z_s = torch.full_like(_Y, -1), _Z_S.clone().requires_grad_()
     loss = torch.as_tensor(f(z_s, _Z_T, y, 2.0, lam))
-    if not _near(loss.detach(), _across(y, 2.0, lam)):
+    if not close(loss.detach(), _across(y, 2.0, lam)):
         return False
     if not loss.requires_grad:  # a plain number: as good as its value
         return True
@@ -118,19 +113,19 @@ weights = Exercise(
         ),
         Property(
             "with S = identity the ratios are exp(-|m|² / (2 d))",
-            lambda f: _near(
+            lambda f: close(
                 _ratio(f, _M, torch.eye(3).double()), _expected(_M, torch.eye(3).double())
             ),
             "The *squared* distance, divided by 2 and by the number d of features.",
         ),
         Property(
             "S counts: the distance is Mahalanobis', m' S⁻¹ m",
-            lambda f: _near(_ratio(f, _M, _S), _expected(_M, _S)),
+            lambda f: close(_ratio(f, _M, _S), _expected(_M, _S)),
             "Multiply by the inverse of S: torch.linalg.solve(S, m.T).T",
         ),
         Property(
             "the mean of the weights is 1",
-            lambda f: _near(f(_M, _S).mean(), 1.0),
+            lambda f: close(f(_M, _S).mean(), 1.0),
             "Divide by their mean (not by their sum).",
         ),
     ],
@@ -143,7 +138,7 @@ _CLASSES = torch.tensor([3, 1, 3, 0])
 
 
 def _mended(beta: float, gamma: float, kappa: float) -> Callable[[Any], bool]:
-    return lambda f: _near(
+    return lambda f: close(
         f(_EPS_I, _EPS_C, _CLASSES, beta, gamma, kappa),
         gaussian.noise(_EPS_I, _EPS_C[_CLASSES], beta, gamma, kappa),
     )

@@ -1,6 +1,6 @@
 """Notebook 09: its checkers accept the right and reject the wrong; its explorers, swept whole."""
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from kdcourse.checks import Exercise
+from kdcourse.checks.lists import accepts, exercises_of, rejects, untouched
 from kdcourse.explorers import BankExplorer, ErrorTable
 from kdcourse.lessons.lesson09 import exercises
 from kdlib import losses
@@ -69,39 +71,6 @@ def the_library(z_s: Tensor, z_t: Tensor, y: Tensor, T: float, lam: float) -> Te
     return (1 - lam) * losses.hard_labels(z_s, y) + lam * losses.soft_targets(z_s, z_t, T)
 
 
-WRONG_LOSSES: dict[str, tuple[dict[str, Any], str]] = {
-    "weights swapped": ({"swapped": True}, "lam the teacher"),
-    "divided by the whole batch": ({"ignore": False}, "labelled images only"),
-    "no ignore_index": ({"plain": True}, "labelled images only"),
-    "target images only": ({"where": True}, "averaged over *all* images"),
-    "target images only, nan without": ({"where": True, "guarded": False}, "pick out none"),
-    "source images only": ({"labelled": True}, "averaged over *all* images"),
-    "KL turned round": ({"reverse": True}, "p the teacher's"),
-    "mean over classes": ({"mean": True}, "summed over classes"),
-    "no T²": ({"power": 0}, "T**2"),
-    "T": ({"power": 1}, "T**2"),
-    "nan without a label": ({"empty": False}, "clamp(min=1)"),
-}
-
-
-@pytest.mark.parametrize("answer", [across, the_library, by_where, by_nan_to_num])
-def test_it_accepts_the_loss(answer: Any) -> None:
-    assert exercises.across.verdict(answer).startswith("✓")
-
-
-@pytest.mark.parametrize("name", WRONG_LOSSES)
-def test_it_rejects_a_loss_with_its_mistake(name: str) -> None:
-    switches, hint = WRONG_LOSSES[name]
-    verdict = exercises.across.verdict(lambda *given: across(*given, **switches))
-    assert verdict.startswith("✗") and hint in verdict
-
-
-@pytest.mark.parametrize("answer", [by_ignore_index, by_a_branch])
-def test_it_rejects_the_average_over_no_label(answer: Any) -> None:
-    verdict = exercises.across.verdict(answer)
-    assert verdict.startswith("✗") and "all y = -1" in verdict and "clamp(min=1)" in verdict
-
-
 def right_weights(m: Tensor, S: Tensor) -> Tensor:
     raw = torch.exp(-torch.einsum("nd,de,ne->n", m, torch.linalg.inv(S), m) / (2 * m.shape[1]))
     return raw / raw.mean()
@@ -119,73 +88,120 @@ def _delta(m: Tensor, S: Tensor) -> Tensor:
     return clouds.mahalanobis(m, S)
 
 
-WRONG_WEIGHTS: dict[str, tuple[Callable[[Tensor, Tensor], Any], str]] = {
-    "centred again": (lambda m, S: right_weights(m - m.mean(0), S), "do not centre it again"),
-    "per feature": (lambda m, S: torch.exp(-(m**2)), "one number each"),
-    "sign": (lambda m, S: _scaled(torch.exp(_delta(m, S) / 6)), "minus"),
-    "without d": (lambda m, S: _scaled(torch.exp(-_delta(m, S) / 2)), "number d of features"),
-    "not squared": (lambda m, S: _scaled(torch.exp(-_delta(m, S).sqrt() / 6)), "*squared*"),
-    "Euclid": (lambda m, S: _scaled(torch.exp(-m.square().sum(1) / 6)), "inverse of S"),
-    "S itself": (lambda m, S: _scaled(torch.exp(-((m @ S) * m).sum(1) / 6)), "inverse of S"),
-    "not scaled": (clouds.raw_weights, "Divide by their mean"),
-    "sum 1": (lambda m, S: right_weights(m, S) / len(m), "not by their sum"),
-}
-
-
-@pytest.mark.parametrize("answer", [right_weights, weights_by_softmax])
-def test_it_accepts_the_weights(answer: Any) -> None:
-    assert exercises.weights.verdict(answer).startswith("✓")
-
-
-@pytest.mark.parametrize("name", WRONG_WEIGHTS)
-def test_it_rejects_wrong_weights_with_their_hint(name: str) -> None:
-    answer, hint = WRONG_WEIGHTS[name]
-    verdict = exercises.weights.verdict(answer)
-    assert verdict.startswith("✗") and hint in verdict
-
-
 def the_noise(eps_i: Any, eps_c: Any, classes: Any, beta: Any, gamma: Any, kappa: Any) -> Any:
     return gaussian.noise(eps_i, eps_c[classes], beta, gamma, kappa)
 
 
-WRONG_NOISES: dict[str, tuple[Callable[..., Any], str]] = {
+RIGHT = [
+    (exercises.across, across),
+    (exercises.across, the_library),
+    (exercises.across, by_where),
+    (exercises.across, by_nan_to_num),
+    (exercises.weights, right_weights),
+    (exercises.weights, weights_by_softmax),
+    (exercises.mended_noise, the_noise),
+    (exercises.mended_noise, lambda i, c, k, b, g, kappa: b * (1 - g) * i + b * g * kappa * c[k]),
+]
+WRONG = {
+    "weights swapped": (exercises.across, partial(across, swapped=True), "lam the teacher"),
+    "divided by the whole batch": (
+        exercises.across,
+        partial(across, ignore=False),
+        "labelled images only",
+    ),
+    "no ignore_index": (exercises.across, partial(across, plain=True), "labelled images only"),
+    "target images only": (
+        exercises.across,
+        partial(across, where=True),
+        "averaged over *all* images",
+    ),
+    "target images only, nan without": (
+        exercises.across,
+        partial(across, where=True, guarded=False),
+        "pick out none",
+    ),
+    "source images only": (
+        exercises.across,
+        partial(across, labelled=True),
+        "averaged over *all* images",
+    ),
+    "KL turned round": (exercises.across, partial(across, reverse=True), "p the teacher's"),
+    "mean over classes": (exercises.across, partial(across, mean=True), "summed over classes"),
+    "no T²": (exercises.across, partial(across, power=0), "T**2"),
+    "T": (exercises.across, partial(across, power=1), "T**2"),
+    "nan without a label": (exercises.across, partial(across, empty=False), "clamp(min=1)"),
+    "centred again": (
+        exercises.weights,
+        lambda m, S: right_weights(m - m.mean(0), S),
+        "do not centre it again",
+    ),
+    "per feature": (exercises.weights, lambda m, S: torch.exp(-(m**2)), "one number each"),
+    "sign": (exercises.weights, lambda m, S: _scaled(torch.exp(_delta(m, S) / 6)), "minus"),
+    "without d": (
+        exercises.weights,
+        lambda m, S: _scaled(torch.exp(-_delta(m, S) / 2)),
+        "number d of features",
+    ),
+    "not squared": (
+        exercises.weights,
+        lambda m, S: _scaled(torch.exp(-_delta(m, S).sqrt() / 6)),
+        "*squared*",
+    ),
+    "Euclid": (
+        exercises.weights,
+        lambda m, S: _scaled(torch.exp(-m.square().sum(1) / 6)),
+        "inverse of S",
+    ),
+    "S itself": (
+        exercises.weights,
+        lambda m, S: _scaled(torch.exp(-((m @ S) * m).sum(1) / 6)),
+        "inverse of S",
+    ),
+    "not scaled": (exercises.weights, clouds.raw_weights, "Divide by their mean"),
+    "sum 1": (exercises.weights, lambda m, S: right_weights(m, S) / len(m), "not by their sum"),
     "as printed": (
+        exercises.mended_noise,
         lambda i, c, k, b, g, kappa: b * kappa * (1 - g) * i + g * c[: len(i)],
         "both parts in brackets",
     ),
     "beta on one part": (
+        exercises.mended_noise,
         lambda i, c, k, b, g, kappa: b * (1 - g) * i + g * kappa * c[k],
         "both parts in brackets",
     ),
     "kappa on both": (
+        exercises.mended_noise,
         lambda i, c, k, b, g, kappa: b * kappa * ((1 - g) * i + g * c[k]),
         "kappa belongs to the class",
     ),
     "by place, not by class": (
+        exercises.mended_noise,
         lambda i, c, k, b, g, kappa: b * ((1 - g) * i + g * kappa * c[: len(i)]),
         "eps_c[classes]",
     ),
-    "no kappa": (lambda i, c, k, b, g, kappa: b * ((1 - g) * i + g * c[k]), "gamma * kappa"),
+    "no kappa": (
+        exercises.mended_noise,
+        lambda i, c, k, b, g, kappa: b * ((1 - g) * i + g * c[k]),
+        "gamma * kappa",
+    ),
+    "nan without a label, by ignore_index": (exercises.across, by_ignore_index, "clamp(min=1)"),
+    "nan without a label, by a branch": (exercises.across, by_a_branch, "clamp(min=1)"),
 }
 
 
-@pytest.mark.parametrize(
-    "answer", [the_noise, lambda i, c, k, b, g, kappa: b * (1 - g) * i + b * g * kappa * c[k]]
-)
-def test_it_accepts_the_noise(answer: Any) -> None:
-    assert exercises.mended_noise.verdict(answer).startswith("✓")
+@pytest.mark.parametrize(("exercise", "answer"), RIGHT)
+def test_a_right_answer_is_accepted(exercise: Exercise, answer: Any) -> None:
+    accepts(exercise, answer)
 
 
-@pytest.mark.parametrize("name", WRONG_NOISES)
-def test_it_rejects_a_wrong_noise_with_its_hint(name: str) -> None:
-    answer, hint = WRONG_NOISES[name]
-    verdict = exercises.mended_noise.verdict(answer)
-    assert verdict.startswith("✗") and hint in verdict
+@pytest.mark.parametrize(("exercise", "answer", "hint"), WRONG.values(), ids=WRONG)
+def test_a_wrong_answer_gets_its_hint(exercise: Exercise, answer: Any, hint: str) -> None:
+    rejects(exercise, answer, hint)
 
 
-@pytest.mark.parametrize("name", ["across", "weights", "mended_noise"])
-def test_an_untouched_stub_is_not_attempted(name: str) -> None:
-    assert getattr(exercises, name).verdict(lambda *given: ...).startswith("○")
+@pytest.mark.parametrize("exercise", exercises_of(exercises), ids=lambda exercise: exercise.id)
+def test_a_stub_is_not_attempted(exercise: Exercise) -> None:
+    untouched(exercise)
 
 
 def bank(axes: dict[str, list[Any]], split: str, errors: np.ndarray) -> Bank:
