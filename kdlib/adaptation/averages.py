@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from kdlib.adaptation.terms import _OnTarget
+from kdlib.arguments import check_fraction
 from kdlib.data import Examples
 from kdlib.losses import probability_mse
-from kdlib.losses.arguments import check_fraction
 from kdlib.models import observe
 from kdlib.objectives import Step
 

@@ -12,8 +12,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from kdlib import distances, losses
+from kdlib.arguments import check_temperature
 from kdlib.data import Examples
-from kdlib.losses.arguments import check_temperature
 from kdlib.objectives import Number, Step
 from kdlib.objectives.algebra import Term
 

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from kdlib import files
 from kdlib.bank.group import Group, Outcome
 from kdlib.data import Examples
 from kdlib.models import fingerprint, initialise
 from kdlib.source import library_hash
-from kdlib.training import files
 
 KEPT = {part.name for part in fields_of(Outcome)} - {"stopped"}
 HASHED = ("kdlib", "torch", "torchvision")  # packages whose code, or version, is in the key
@@ -61,7 +61,7 @@ def bank_key(
 def find_bank(path: Path) -> Outcome | None:
     """What stands there of a bank; None where nothing does, or (a warning) no sound one."""
     try:
-        content = files.load(path)
+        content = files.restore(path)
         if not (isinstance(content, dict) and set(content) >= KEPT):
             raise OSError(f"{path} holds no bank")
         return Outcome(**{name: content[name] for name in KEPT})

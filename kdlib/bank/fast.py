@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kdlib.arguments import check_same_classes
 from kdlib.bank.group import Group, Report, Trained
 from kdlib.bank.together import train_together
 from kdlib.data import Batch, Examples
-from kdlib.losses.arguments import check_same_classes
 from kdlib.models import MLP
 from kdlib.objectives import HardLabels, LearnedTemperature, Objective, SoftTargets, Symbol
 from kdlib.objectives.symbols import leaves, value

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from kdlib import metrics
+from kdlib.arguments import check_labelled
 from kdlib.bank.axes import arguments
-from kdlib.metrics.scores import check_labelled
 from kdlib.objectives import Objective
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from kdlib.data.arguments import (
+from kdlib.arguments import (
     check_domain,
     check_images,
     check_labels,

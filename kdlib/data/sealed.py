@@ -4,15 +4,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-
-def check_numbers(logits: Tensor) -> None:
-    """Raises ValueError where the largest logit of an answer (…, classes) is no finite number."""
-    finite = logits.amax(-1).isfinite()
-    if not finite.all():
-        raise ValueError(
-            f"{int((~finite).sum())} of {finite.numel()} answers are nan or inf: did the training "
-            "diverge, or was it stopped? Train again with a smaller lr, or score what is finite"
-        )
+from kdlib.arguments import check_numbers
 
 
 class SealedLabels:

@@ -5,17 +5,14 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from kdlib.losses.arguments import (
-    average,
+from kdlib.arguments import (
     check_fraction,
-    check_labels,
+    check_label_for_each,
     check_same_classes,
     check_temperature,
     check_where,
-    floats,
-    per_image_kl,
-    softer,
 )
+from kdlib.losses.averaging import average, floats, per_image_kl, softer
 
 Where = Tensor | None
 
@@ -28,7 +25,7 @@ def hard_labels(
     `smoothing` spreads that share of the label over all classes (Szegedy et al. 2016).
     """
     check_fraction("smoothing", smoothing)
-    check_labels(z_s, y)
+    check_label_for_each(z_s, y)
     if where is not None:
         check_where(where, y.shape)  # here, as labels would broadcast it
     (z_s,) = floats(z_s)
@@ -125,7 +122,7 @@ def decoupled(
     """
     check_temperature(T)
     check_same_classes(z_s, z_t)
-    check_labels(z_s, y)
+    check_label_for_each(z_s, y)
     z_s, z_t = floats(z_s, z_t)
     label = torch.nn.functional.one_hot(y.clamp(min=0), z_s.shape[-1]).bool()
     parts = []

@@ -9,13 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kdlib.losses.arguments import (
-    average,
-    check_same_shape,
-    check_temperature,
-    check_where,
-    floats,
-)
+from kdlib.arguments import check_same_shape, check_temperature, check_where
+from kdlib.losses.averaging import average, floats
 
 Where = Tensor | None
 

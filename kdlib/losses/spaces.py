@@ -5,7 +5,8 @@ import math
 import torch
 from torch import Tensor
 
-from kdlib.losses.arguments import average, check_temperature, floats, per_image_kl
+from kdlib.arguments import check_temperature
+from kdlib.losses.averaging import average, floats, per_image_kl
 
 
 def class_centres(features: Tensor, y: Tensor) -> Tensor:

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from kdlib.losses.arguments import average, check_temperature, check_where, floats
+from kdlib.arguments import check_temperature, check_where
+from kdlib.losses.averaging import average, floats
 
 Where = Tensor | None
 

@@ -5,8 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdlib.data.sealed import check_numbers
-from kdlib.losses.arguments import check_temperature
+from kdlib.arguments import check_labelled, check_numbers, check_temperature
 from kdlib.models import evaluating
 
 
@@ -19,19 +18,6 @@ def wrong(logits: Tensor, y: Tensor) -> Tensor:
     check_labelled(logits, y)
     check_numbers(logits)
     return logits.argmax(-1) != y
-
-
-def check_labelled(logits: Tensor, y: Tensor) -> None:
-    """Raises ValueError unless there is a label for each answer."""
-    if logits.dim() < 2:
-        raise ValueError(f"logits have shape {tuple(logits.shape)}; expected (…, N, classes)")
-    if logits.shape[-2] != len(y):
-        raise ValueError(f"{logits.shape[-2]} answers for {len(y)} labels; give one per label")
-    if (y < 0).any():
-        raise ValueError(
-            f"{int((y < 0).sum())} of {len(y)} examples have no label (y = -1); "
-            "score labelled examples only"
-        )
 
 
 def _check_classes(logits: Tensor, y: Tensor) -> None:

@@ -5,8 +5,7 @@ import itertools
 import torch
 from torch import Tensor, nn
 
-from kdlib.data.arguments import whole
-from kdlib.losses.arguments import check_fraction
+from kdlib.arguments import check_fraction, whole
 
 
 class Normalise(nn.Module):

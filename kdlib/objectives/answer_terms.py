@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from kdlib import losses
+from kdlib.arguments import check_fraction, check_temperature
 from kdlib.data import Examples
-from kdlib.losses.arguments import check_fraction, check_temperature
 from kdlib.objectives import symbols
 from kdlib.objectives.algebra import Term
 from kdlib.objectives.learner import Step

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kdlib.arguments import check_temperature
 from kdlib.data import Examples
-from kdlib.losses.arguments import check_temperature
 from kdlib.objectives.answer_terms import Taught
 from kdlib.objectives.learner import Step
 from kdlib.objectives.pairing import Layers, describe, projector

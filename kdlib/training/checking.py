@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from kdlib.arguments import finite
 from kdlib.data import Examples
 from kdlib.device import pick, resolve_precision
-from kdlib.losses.arguments import finite
 from kdlib.models import normalises, predict
 from kdlib.objectives import Objective, TeacherTable
 from kdlib.training.settings import Settings, check_seed

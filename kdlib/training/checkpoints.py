@@ -4,7 +4,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from kdlib.training import files
+from kdlib import files
 from kdlib.training.optimisers import rates_for_recording
 
 
@@ -30,7 +30,7 @@ def read_checkpoint(
     Raises ValueError for a file that is no checkpoint, or one of a run with other settings.
     """
     try:
-        content = files.load(path)
+        content = files.restore(path)
     except FileNotFoundError:
         return []
     written = content.get("settings") if isinstance(content, dict) else None

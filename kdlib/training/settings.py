@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
-from kdlib.data.arguments import whole
-from kdlib.losses.arguments import finite
+from kdlib.arguments import finite, whole
 
 LARGEST_SEED = 2**40  # times a million, it still fits into a generator's seed
 

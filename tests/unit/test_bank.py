@@ -504,7 +504,7 @@ def test_a_full_disk_costs_only_the_cache(
     def refuse(*arguments: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("kdlib.training.files.os.fsync", refuse)
+    monkeypatch.setattr("kdlib.files.os.fsync", refuse)
     with pytest.warns(UserWarning, match="could not be saved .*used without being kept"):
         bank = train_bank(
             student=mlp(16, 4, 4), examples=train, evaluate={"test": test}, epochs=1, seeds=1

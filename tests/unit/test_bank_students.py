@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from kdlib import files
 from kdlib.adaptation import freeze
 from kdlib.bank import Bank, train_bank
 from kdlib.data import Examples
@@ -15,7 +16,7 @@ from kdlib.losses import hard_labels
 from kdlib.models import MLP, fingerprint, mlp, predict
 from kdlib.objectives import HardLabels, SoftTargets
 from kdlib.objectives.algebra import Term
-from kdlib.training import files, fit
+from kdlib.training import fit
 
 
 def trained(train: Examples, student: object, **more: object) -> Bank:

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from kdlib import vision
 from kdlib.bank import train_bank
 from kdlib.data import Examples, Splits, jitter
+from kdlib.files import restore, save
 from kdlib.models import MLP, cnn, fingerprint, initialise, mlp
 from kdlib.objectives import (
     HardLabels,
@@ -28,7 +29,7 @@ from kdlib.objectives import (
     progress,
     tabulate,
 )
-from kdlib.training import files, fit, load, save
+from kdlib.training import fit
 from kdlib.training.epochs import epoch_seed
 
 
@@ -301,7 +302,7 @@ def test_no_flipped_byte_is_ever_read_as_sound(tmp_path: Path, seed: int) -> Non
         changed[place] ^= 16
         path.write_bytes(changed)
         try:
-            read = load(path)
+            read = restore(path)
         except OSError:
             continue
         assert read["n"] == 3 and torch.equal(read["w"], content["w"])  # a byte nobody reads
@@ -342,7 +343,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     if where == "pytorch":
         monkeypatch.setattr(torch, "save", refuse_in_pytorch)
     else:
-        monkeypatch.setattr(f"kdlib.training.files.os.{where}", refuse)
+        monkeypatch.setattr(f"kdlib.files.os.{where}", refuse)
 
 
 @pytest.mark.parametrize("where", ["fsync", "replace", "pytorch"])
@@ -380,10 +381,10 @@ def test_an_interrupt_while_a_file_is_written_leaves_nothing_behind(
 
     path = tmp_path / "run.pt"
     save(path, {"x": 1})
-    monkeypatch.setattr(f"kdlib.training.files.os.{where}", interrupt)
+    monkeypatch.setattr(f"kdlib.files.os.{where}", interrupt)
     with pytest.raises(KeyboardInterrupt):
         save(path, {"x": 2})
-    assert load(path) == {"x": 1} and [file.name for file in tmp_path.iterdir()] == ["run.pt"]
+    assert restore(path) == {"x": 1} and [file.name for file in tmp_path.iterdir()] == ["run.pt"]
     run = fit(mlp(16, 8, 4), train, epochs=2, seed=0, checkpoint=tmp_path / "new.pt")
     assert run.interrupted and [file.name for file in tmp_path.iterdir()] == ["run.pt"]
 
@@ -392,11 +393,11 @@ def test_files_are_whole_verified_and_run_no_code(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "x.pt"
     content = {"t": torch.arange(5.0), "n": [1, 2.5, "three", None], "d": {"x": True}}
     save(path, content)
-    read = load(path)
+    read = restore(path)
     assert torch.equal(read.pop("t"), content["t"])
     assert read == {"n": [1, 2.5, "three", None], "d": {"x": True}}
     with pytest.raises(FileNotFoundError, match=r"y.pt does not exist; check the name"):
-        load(tmp_path / "y.pt")
+        restore(tmp_path / "y.pt")
 
     class Evil:
         def __reduce__(self) -> tuple:
@@ -404,11 +405,10 @@ def test_files_are_whole_verified_and_run_no_code(tmp_path: Path) -> None:
 
     (tmp_path / "evil.pt").write_bytes(pickle.dumps({"payload": Evil(), "sha256": ""}, protocol=2))
     with pytest.raises(OSError, match="damaged or not one of ours; choose another name"):
-        load(tmp_path / "evil.pt")
+        restore(tmp_path / "evil.pt")
     assert not (tmp_path / "touched").exists()
     with pytest.raises(OSError, match="could not be saved"):
         save(path / "under_a_file.pt", {})
-    assert files.load is load
 
 
 @pytest.mark.parametrize(
@@ -429,21 +429,21 @@ def test_what_could_not_be_read_again_is_not_written(
     said = f"save was given {named}; expected tensors.*for a network save network.state_dict"
     with pytest.raises(ValueError, match=said):
         save(path, given(train))
-    assert torch.equal(load(path)["w"], torch.ones(2))
+    assert torch.equal(restore(path)["w"], torch.ones(2))
     assert [file.name for file in tmp_path.iterdir()] == ["net.pt"]
 
 
 def test_a_network_comes_back_as_the_docstring_says(tmp_path: Path) -> None:
     network, other = initialise(mlp(16, 8, 4), 0), initialise(mlp(16, 8, 4), 1)
     save(tmp_path / "net.pt", network.state_dict())
-    other.load_state_dict(load(tmp_path / "net.pt"))
+    other.load_state_dict(restore(tmp_path / "net.pt"))
     assert same(network, other)
 
 
 def test_a_folder_and_an_unreadable_file_are_told(
     train: Examples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for act in (load, lambda path: save(path, 1)):
+    for act in (restore, lambda path: save(path, 1)):
         with pytest.raises(OSError, match="is a folder; name a file in it"):
             act(tmp_path)
     with pytest.raises(OSError, match="is a folder; name a file in it"):
@@ -455,7 +455,7 @@ def test_a_folder_and_an_unreadable_file_are_told(
     save(tmp_path / "x.pt", 1)
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(OSError, match=r"x.pt could not be read \(Permission denied\); make it re"):
-        load(tmp_path / "x.pt")
+        restore(tmp_path / "x.pt")
 
 
 def test_a_cache_that_may_not_be_read_costs_only_a_warning(

@@ -18,8 +18,8 @@ def save(path: str | Path, content: Any) -> None:
     """Writes tensors, numbers and text with their SHA-256: to a temporary name, then replaced.
 
     For a network: `save(path, network.state_dict())`, then
-    `network.load_state_dict(load(path))`.
-    Raises ValueError for what `load` could not read (a network, a function, a NumPy array), and
+    `network.load_state_dict(restore(path))`.
+    Raises ValueError for what `restore` could not read (a network, a function, a NumPy array), and
     OSError with one sentence when the disk is full or `path` is a folder; what stood at `path` is
     then untouched.
     """
@@ -49,7 +49,7 @@ def save(path: str | Path, content: Any) -> None:
         ) from error
 
 
-def load(path: str | Path) -> Any:
+def restore(path: str | Path) -> Any:
     """Reads what `save` wrote, to the CPU wherever it was; no code in the file is run.
 
     Raises FileNotFoundError, or OSError for a folder and for a file that may not be read, is

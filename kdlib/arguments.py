@@ -1,0 +1,173 @@
+"""What is asked of numbers, shapes, images, labels and answers; each error is one sentence."""
+
+import math
+from numbers import Integral, Real
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# ---- numbers -------------------------------------------------------------------------------------
+
+
+def whole(value: Any, least: int) -> bool:
+    """Whether this is a whole number of at least that."""
+    return isinstance(value, Integral) and int(value) >= least
+
+
+def finite(value: Any) -> bool:
+    """Whether this is a plain number, neither nan nor inf."""
+    return isinstance(value, Real) and math.isfinite(value)
+
+
+def check_temperature(T: float | Tensor) -> None:
+    """Plain numbers must be finite and > 0; tensors are checked where the grid is built."""
+    if not isinstance(T, Tensor) and not (finite(T) and T > 0):
+        raise ValueError(f"temperature T={T!r}: expected a finite number above 0, such as 4")
+
+
+def check_fraction(name: str, value: float | Tensor) -> None:
+    """Plain numbers must lie in [0, 1]."""
+    if not isinstance(value, Tensor) and not (finite(value) and 0 <= value <= 1):
+        raise ValueError(f"{name}={value!r}: expected a number from 0 to 1")
+
+
+# ---- examples ------------------------------------------------------------------------------------
+
+
+def one_place(index: int, count: int) -> slice:
+    """Where the one example at this index is; IndexError outside, which ends a loop over all."""
+    if not -count <= index < count:
+        raise IndexError(
+            f"example {index} was asked for out of {count}; choose one of 0, 1, …, "
+            "or count back from the last, -1"
+        )
+    return slice(index % count, index % count + 1)
+
+
+def check_shape(x: Tensor) -> None:
+    if x.dim() != 4:
+        raise ValueError(
+            f"images have shape {tuple(x.shape)}; expected (N, C, H, W): "
+            "add a channel axis with x[:, None] for grey images"
+        )
+
+
+def check_images(x: Any) -> None:
+    """(N, C, H, W), uint8 or finite floats from 0 to 1."""
+    _check_tensor("images", x)
+    check_shape(x)
+    if x.dtype == torch.uint8 or not x.numel():
+        return
+    if not x.is_floating_point():
+        raise ValueError(
+            f"images are {x.dtype}; expected torch.uint8 from 0 to 255, as x.to(torch.uint8) makes "
+            "them, or floats from 0 to 1"
+        )
+    low, high = x.detach().aminmax()  # one pass, and nan stays nan
+    if not (low >= 0 and high <= 1):
+        raise ValueError(
+            f"images hold values from {low:g} to {high:g}; expected finite floats from 0 to 1: "
+            "divide pixels by 255 first, and leave normalising to the network"
+        )
+
+
+def check_labels(y: Any, count: int) -> None:
+    """(count,), int64, at least -1."""
+    _check_tensor("labels", y)
+    if y.shape != (count,):
+        raise ValueError(
+            f"labels have shape {tuple(y.shape)} for {count} images; "
+            f"expected ({count},): one class index each, -1 where there is no label"
+        )
+    if y.dtype != torch.int64:
+        raise ValueError(f"labels are {y.dtype}; expected torch.int64: y.long() makes them so")
+    if count and int(y.min()) < -1:
+        raise ValueError(
+            f"a label is {int(y.min())}; expected class indices 0, 1, …, and -1 for no label"
+        )
+
+
+def check_domain(domain: Any, count: int) -> None:
+    """(count,), int64, at least 0."""
+    tensor = isinstance(domain, Tensor)
+    if not tensor or domain.shape != (count,) or domain.dtype != torch.int64:
+        what = f"{domain.dtype} of shape {tuple(domain.shape)}" if tensor else repr(domain)
+        raise ValueError(
+            f"domain is {what} for {count} images; expected torch.int64 of shape ({count},) "
+            "(a name is given with name=…)"
+        )
+    if count and int(domain.min()) < 0:
+        raise ValueError(
+            f"a domain is {int(domain.min())}; expected 0 (source) or a target's 1, 2, …"
+        )
+
+
+def _check_tensor(what: str, given: Any) -> None:
+    if not isinstance(given, Tensor):
+        raise ValueError(
+            f"{what} are a {type(given).__name__}; expected a tensor: torch.as_tensor(…) makes one"
+        )
+
+
+# ---- answers and features ------------------------------------------------------------------------
+
+
+def check_label_for_each(z: Tensor, y: Tensor) -> None:
+    if y.shape != z.shape[:-1]:
+        raise ValueError(
+            f"labels have shape {tuple(y.shape)} and logits {tuple(z.shape)}; "
+            f"expected {tuple(z.shape[:-1])}: one label for each image, -1 where there is none"
+        )
+
+
+def check_where(where: Tensor, batch: torch.Size) -> None:
+    if where.shape != batch:
+        raise ValueError(
+            f"where has shape {tuple(where.shape)} and the batch {tuple(batch)}; "
+            "expected True or False once for each image"
+        )
+
+
+def check_same_classes(z_s: Tensor, z_t: Tensor) -> None:
+    if z_s.shape[-1] != z_t.shape[-1]:
+        raise ValueError(
+            f"the student answers with {z_s.shape[-1]} classes and the teacher with "
+            f"{z_t.shape[-1]}; give both heads the same classes"
+        )
+    if z_s.shape != z_t.shape:
+        raise ValueError(
+            f"student logits have shape {tuple(z_s.shape)}, teacher logits {tuple(z_t.shape)}; "
+            "both must speak of the same batch"
+        )
+
+
+def check_same_shape(f_s: Tensor, f_t: Tensor) -> None:
+    if f_s.shape != f_t.shape:
+        raise ValueError(
+            f"student features have shape {tuple(f_s.shape)}, teacher features "
+            f"{tuple(f_t.shape)}; project the student's to the teacher's shape first"
+        )
+
+
+def check_numbers(logits: Tensor) -> None:
+    """Raises ValueError where the largest logit of an answer (…, classes) is no finite number."""
+    finite = logits.amax(-1).isfinite()
+    if not finite.all():
+        raise ValueError(
+            f"{int((~finite).sum())} of {finite.numel()} answers are nan or inf: did the training "
+            "diverge, or was it stopped? Train again with a smaller lr, or score what is finite"
+        )
+
+
+def check_labelled(logits: Tensor, y: Tensor) -> None:
+    """Raises ValueError unless there is a label for each answer."""
+    if logits.dim() < 2:
+        raise ValueError(f"logits have shape {tuple(logits.shape)}; expected (…, N, classes)")
+    if logits.shape[-2] != len(y):
+        raise ValueError(f"{logits.shape[-2]} answers for {len(y)} labels; give one per label")
+    if (y < 0).any():
+        raise ValueError(
+            f"{int((y < 0).sum())} of {len(y)} examples have no label (y = -1); "
+            "score labelled examples only"
+        )
