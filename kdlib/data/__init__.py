@@ -1,9 +1,9 @@
 """Images, labels and domains as tensors on one device."""
 
-from kdlib.data.examples import Batch, Examples, Splits
+from kdlib.data.examples import Batch, Examples
 from kdlib.data.sealed import SealedLabels
 from kdlib.data.shifts import SHIFTS, severity
-from kdlib.data.sources import cache_root, data_root, load, names, verify
+from kdlib.data.sources import Splits, cache_root, data_root, load, names, verify
 from kdlib.data.transforms import jitter
 
 __all__ = [

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -17,8 +17,9 @@ from kdlib.arguments import (
     one_place,
     whole,
 )
+from kdlib.data import strata
 from kdlib.data.batches import Batch, orders
-from kdlib.data.hashes import fingerprint, image_ids
+from kdlib.data.hashes import content_hash, image_ids
 from kdlib.data.sealed import SealedLabels
 from kdlib.data.transforms import changed
 
@@ -69,10 +70,14 @@ class Examples:
         """One int64 per image: a hash of its content (equal pictures, equal id)."""
         return image_ids(self.x).to(self.y.device)
 
+    @property
+    def _known_ids(self) -> Tensor | None:
+        return self.__dict__.get("ids")
+
     @cached_property
     def fingerprint(self) -> str:
         """A hash of everything: images and their shape, labels, domains, and their order."""
-        return fingerprint(self.x, self.ids, self.y, self.domain)
+        return content_hash(self.x, self.ids, self.y, self.domain)
 
     @property
     def classes(self) -> int:
@@ -90,17 +95,13 @@ class Examples:
             index = one_place(int(index), len(self))
         x = self.x[index]
         check_shape(x)  # an index may take an axis away
-        chosen = _examples(x, self.y[index], self.domain[index], self.name)
-        if "ids" in self.__dict__:
-            chosen.__dict__["ids"] = self.ids[index]
-        return chosen
+        ids = None if self._known_ids is None else self._known_ids[index]
+        return _examples(x, self.y[index], self.domain[index], self.name, ids)
 
     def to(self, device: str | torch.device) -> "Examples":
         x, y, domain = (part.to(device) for part in (self.x, self.y, self.domain))
-        moved = _examples(x, y, domain, self.name)
-        if "ids" in self.__dict__:
-            moved.__dict__["ids"] = self.ids.to(device)
-        return moved
+        ids = None if self._known_ids is None else self._known_ids.to(device)
+        return _examples(x, y, domain, self.name, ids)
 
     def called(self, name: str) -> "Examples":
         return self._with(name=name)
@@ -154,71 +155,29 @@ class Examples:
 
     def _with(self, **changes: Any) -> "Examples":
         parts = {"x": self.x, "y": self.y, "domain": self.domain, "name": self.name}
-        altered = _examples(**{**parts, **changes})
-        if "ids" in self.__dict__ and "x" not in changes:
-            altered.__dict__["ids"] = self.ids
-        return altered
+        ids = None if "x" in changes else self._known_ids
+        return _examples(**{**parts, **changes}, ids=ids)
 
     def only(self, classes: Iterable[int]) -> "Examples":
         """The examples of these classes."""
-        return self[self._is_one_of(classes)]
+        return self[strata.is_one_of(self.y, classes)]
 
     def without(self, classes: Iterable[int]) -> "Examples":
         """The examples of all other classes."""
-        return self[~self._is_one_of(classes)]
-
-    def _is_one_of(self, classes: Iterable[int]) -> Tensor:
-        wanted = torch.tensor(list(classes), dtype=torch.int64, device=self.y.device)
-        unknown = sorted(set(wanted.tolist()) - set(self.y.unique().tolist()))
-        if unknown:
-            raise ValueError(
-                f"class {unknown[0]} does not occur among {self.y.unique().tolist()}; "
-                "choose classes that these examples have"
-            )
-        return torch.isin(self.y, wanted)
+        return self[~strata.is_one_of(self.y, classes)]
 
     def per_class(self, count: int, *, seed: int = 0) -> "Examples":
         """`count` examples of each class, drawn at random."""
-        labelled = self.y[self.y >= 0]
-        scarce = torch.unique(labelled, return_counts=True)[1].min() if len(labelled) else 0
-        if not whole(count, 1) or count > scarce:
-            raise ValueError(
-                f"{count} examples per class were asked for; the rarest class has {int(scarce)}: "
-                f"expected 1 to {int(scarce)}, a whole number"
-            )
-        rank, order = self._rank_within_class(seed)
-        return self[order[(rank < count) & (self.y[order] >= 0)]]
+        return self[strata.places_per_class(self.y, count, seed)]
 
     def split(self, *sizes: int, seed: int = 0) -> tuple["Examples", ...]:
         """Disjoint parts of these sizes, each with every class in proportion (stratified)."""
-        if not all(whole(size, 1) for size in sizes) or sum(sizes) > len(self):
-            raise ValueError(
-                f"parts of {sizes} were asked for out of {len(self)} examples; "
-                "expected whole, positive sizes that sum to no more than that"
-            )
-        rank, order = self._rank_within_class(seed)
-        counts = torch.bincount(self.y + 1)
-        fraction = (rank + 0.5) / counts[self.y[order] + 1]
-        order = order[torch.argsort(fraction, stable=True)]
-        parts = torch.split(order, [*sizes, len(self) - sum(sizes)])
-        return tuple(self[part] for part in parts[: len(sizes)])
+        return tuple(self[part] for part in strata.places_of_parts(self.y, sizes, seed))
 
     def folds(self, k: int, *, seed: int = 0) -> list[tuple["Examples", "Examples"]]:
         """k pairs (the rest, one fold) for cross-validation, stratified."""
-        if not whole(k, 2) or k > len(self):
-            raise ValueError(
-                f"k={k} folds of {len(self)} examples; expected 2 to {len(self)}, a whole number"
-            )
-        rank, order = self._rank_within_class(seed)
-        return [(self[order[rank % k != i]], self[order[rank % k == i]]) for i in range(k)]
-
-    def _rank_within_class(self, seed: int) -> tuple[Tensor, Tensor]:
-        """A random order of all examples, and each one's rank among those of its class."""
-        generator = torch.Generator().manual_seed(seed)
-        order = torch.randperm(len(self), generator=generator).to(self.device)
-        y = self.y[order]
-        one_hot = torch.nn.functional.one_hot(y + 1)
-        return one_hot.cumsum(0).gather(1, (y + 1)[:, None])[:, 0] - 1, order
+        pairs = strata.places_of_folds(self.y, k, seed)
+        return [(self[rest], self[fold]) for rest, fold in pairs]
 
     def __add__(self, other: "Examples") -> "Examples":
         if self.x.shape[1:] != other.x.shape[1:] or self.x.dtype != other.x.dtype:
@@ -229,10 +188,9 @@ class Examples:
             )
         x, y = torch.cat([self.x, other.x]), torch.cat([self.y, other.y])
         domain = torch.cat([self.domain, other.domain])
-        both = _examples(x, y, domain, f"{self.name}+{other.name}")
-        if "ids" in self.__dict__ and "ids" in other.__dict__:
-            both.__dict__["ids"] = torch.cat([self.ids, other.ids])
-        return both
+        known = [ids for ids in (self._known_ids, other._known_ids) if ids is not None]
+        ids = torch.cat(known) if len(known) == 2 else None
+        return _examples(x, y, domain, f"{self.name}+{other.name}", ids)
 
     # ---- reading -----------------------------------------------------------------------------
 
@@ -264,16 +222,15 @@ class Examples:
         return orders(self.domain, size, generator, balanced=balanced)
 
 
-def _examples(x: Tensor, y: Tensor, domain: Tensor, name: str) -> Examples:
-    """Examples out of parts that are known to be sound: no value is looked at again."""
+def _examples(
+    x: Tensor, y: Tensor, domain: Tensor, name: str, ids: Tensor | None = None
+) -> Examples:
+    """Examples out of parts that are known to be sound: no value is looked at again.
+
+    ids: hashes of the images where they are known already.
+    """
     made = object.__new__(Examples)
     made.__dict__.update(x=x, y=y, domain=domain, name=name)
+    if ids is not None:
+        made.__dict__["ids"] = ids  # as cached_property keeps them
     return made
-
-
-class Splits(NamedTuple):
-    """What `load` returns: `train, validation, test = load("mnist5k")`."""
-
-    train: Examples
-    validation: Examples
-    test: Examples

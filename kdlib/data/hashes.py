@@ -15,7 +15,7 @@ def image_ids(x: Tensor) -> Tensor:
     return torch.tensor(numbers, dtype=torch.int64)
 
 
-def fingerprint(x: Tensor, *parts: Tensor) -> str:
+def content_hash(x: Tensor, *parts: Tensor) -> str:
     """A hash of how the images x are kept (precision and shape), and of the parts, (N,) each."""
     kept = f"{x.dtype} {tuple(x.shape)}".encode()
     return hashlib.sha256(kept + torch.stack(parts).cpu().numpy().tobytes()).hexdigest()

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import platformdirs
 import torch
 
-from kdlib.data.examples import Examples, Splits
+from kdlib.data.examples import Examples
 
 # SHA-256 of the files we read. torchvision checks only that its files are present: a truncated
 # download stays broken for ever. Fashion-MNIST is published, and read here, as .gz.
@@ -50,6 +51,14 @@ def cache_root() -> Path:
 def data_root() -> Path:
     """Where torchvision's files are looked for: KDLIB_DATA, or a folder in the cache."""
     return Path(os.environ.get("KDLIB_DATA") or cache_root() / "data").expanduser()
+
+
+class Splits(NamedTuple):
+    """What `load` returns: `train, validation, test = load("mnist5k")`."""
+
+    train: Examples
+    validation: Examples
+    test: Examples
 
 
 def load(name: str, *, size: int | None = None) -> Splits:

@@ -5,14 +5,14 @@ from collections.abc import Callable
 from torch import Tensor
 
 from kdlib.distances.kernels import mmd
-from kdlib.distances.moments import coral, cosine, euclidean, frechet, mahalanobis
+from kdlib.distances.moments import coral, cosine_distance, euclidean, frechet, mahalanobis
 from kdlib.distances.nulls import null_band
 from kdlib.distances.probe import proxy_a_distance
 from kdlib.distances.transport import sinkhorn, sliced_wasserstein
 
 DISTANCES: dict[str, Callable[..., Tensor]] = {
     "euclidean": euclidean,
-    "cosine": cosine,
+    "cosine": cosine_distance,
     "mahalanobis": mahalanobis,
     "mmd": mmd,
     "coral": coral,
@@ -25,7 +25,7 @@ DISTANCES: dict[str, Callable[..., Tensor]] = {
 __all__ = [
     "DISTANCES",
     "coral",
-    "cosine",
+    "cosine_distance",
     "euclidean",
     "frechet",
     "mahalanobis",

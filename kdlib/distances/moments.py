@@ -12,7 +12,7 @@ def euclidean(f_a: Tensor, f_b: Tensor) -> Tensor:
     return (f_a.mean(0) - f_b.mean(0)).norm()
 
 
-def cosine(f_a: Tensor, f_b: Tensor) -> Tensor:
+def cosine_distance(f_a: Tensor, f_b: Tensor) -> Tensor:
     """1 - cosine of the angle between the two means, seen from the origin: 0 to 2."""
     f_a, f_b = checked(f_a, f_b)
     means = torch.stack([f_a.mean(0), f_b.mean(0)])

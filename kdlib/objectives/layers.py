@@ -10,7 +10,7 @@ from kdlib.arguments import check_temperature
 from kdlib.data import Examples
 from kdlib.objectives.answer_terms import Taught
 from kdlib.objectives.learner import Step
-from kdlib.objectives.pairing import Layers, describe, projector
+from kdlib.objectives.pairing import Layers, explain_pair, projector
 from kdlib.objectives.teachers import Teacher
 
 Pair = tuple[Tensor, Tensor]
@@ -59,7 +59,7 @@ class OnLayers(Taught):
         pairs = self.features(step)
         for (f_s, f_t), names in zip(pairs, self.layers.items(), strict=True):
             if not {f_s.dim(), f_t.dim()} <= {2, 4}:
-                raise ValueError(describe(self.name, names, (f_s, f_t), step, self.teacher))
+                raise ValueError(explain_pair(self.name, names, (f_s, f_t), step, self.teacher))
         made = [projector(*pair) if self.projects(*pair) else nn.Identity() for pair in pairs]
         return nn.ModuleList(made) if any(self.projects(*pair) for pair in pairs) else None
 

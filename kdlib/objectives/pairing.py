@@ -57,7 +57,7 @@ def projector(f_s: Tensor, f_t: Tensor) -> nn.Module:
     return linear
 
 
-def describe(
+def explain_pair(
     term: str, names: tuple[str, str], pair: tuple[Tensor, Tensor], step: Step, teacher: Teacher
 ) -> str:
     """Why this pair cannot be, and which layers can."""

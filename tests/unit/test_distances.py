@@ -11,7 +11,7 @@ from kdlib.data import load, severity
 from kdlib.distances import (
     DISTANCES,
     coral,
-    cosine,
+    cosine_distance,
     euclidean,
     frechet,
     mahalanobis,
@@ -123,9 +123,9 @@ B = torch.tensor([[4.0, 5], [6, 5], [4, 5], [6, 5]])  # mean (5, 5), covariance 
 
 def test_means_by_hand():
     assert euclidean(A, B) == pytest.approx(math.hypot(4, 4))
-    assert cosine(A, B) == pytest.approx(0, abs=1e-6)
-    assert cosine(A, B * torch.tensor([1, 0])) == pytest.approx(1 - math.sqrt(0.5))
-    assert cosine(A, -A) == pytest.approx(2)
+    assert cosine_distance(A, B) == pytest.approx(0, abs=1e-6)
+    assert cosine_distance(A, B * torch.tensor([1, 0])) == pytest.approx(1 - math.sqrt(0.5))
+    assert cosine_distance(A, -A) == pytest.approx(2)
 
 
 def test_mahalanobis_by_hand():
@@ -374,7 +374,7 @@ def test_a_singular_covariance_is_shrunk_or_said():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: cosine(torch.tensor([[1.0], [-1.0]]), torch.ones(2, 1)), "no direction"),
+        (lambda: cosine_distance(torch.tensor([[1.0], [-1.0]]), torch.ones(2, 1)), "no direction"),
         (lambda: mmd(cloud(5, 2), cloud(5, 2), scales=[]), "scales="),
         (lambda: sliced_wasserstein(cloud(5, 2), cloud(5, 2), projections=0), "projections=0"),
         (lambda: sinkhorn(cloud(5, 2), cloud(5, 2), regularisation=0), "regularisation=0"),

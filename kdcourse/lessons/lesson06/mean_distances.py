@@ -12,7 +12,7 @@ from torch import Tensor
 from kdcourse.explorers.base import Explorer
 from kdcourse.explorers.controls import State, written
 from kdcourse.figures import MARKERS
-from kdlib.distances import cosine, euclidean, mahalanobis
+from kdlib.distances import cosine_distance, euclidean, mahalanobis
 
 ANGLES = (0, 15, 30, 45, 60, 75, 90)
 STRETCHES = (1, 2, 4, 8)
@@ -70,7 +70,7 @@ class MeanDistances(Explorer):
         f_a, f_b = self.clouds(state)
         return {
             "euclidean": float(euclidean(f_a, f_b)),
-            "cosine": float(cosine(f_a, f_b)),
+            "cosine": float(cosine_distance(f_a, f_b)),
             "mahalanobis": float(mahalanobis(f_a, f_b, shrinkage=0)),
         }
 
