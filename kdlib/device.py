@@ -47,7 +47,6 @@ def within_quota() -> Iterator[None]:
 
     The load of the moment is left out of it: numbers would depend on the neighbours.
     """
-    _keep_freed_memory()
     before, allowed = torch.get_num_threads(), threads()
     if before > allowed:
         torch.set_num_threads(allowed)
@@ -59,10 +58,11 @@ def within_quota() -> Iterator[None]:
 
 
 @functools.cache
-def _keep_freed_memory() -> None:
-    """glibc keeps up to 256 MiB that were freed, instead of faulting them in again in each step.
+def keep_freed_memory() -> None:
+    """From now on, in the whole process: glibc keeps up to 256 MiB that were freed.
 
-    A vmap step of 64 students takes three quarters of the time so. Elsewhere nothing changes.
+    Otherwise each step faults them in again: a vmap step of 64 students takes three quarters of the
+    time so. Where there is no glibc nothing changes.
     """
     trim_threshold, mmap_threshold, size = -1, -3, 256 << 20  # the numbers are malloc.h's
     with contextlib.suppress(AttributeError, OSError, TypeError):

@@ -11,7 +11,6 @@ import importlib
 import re
 import sys
 from types import ModuleType
-from typing import Any
 
 import torch
 
@@ -40,19 +39,3 @@ torchvision, mended = _import_torchvision()
 datasets = importlib.import_module("torchvision.datasets")
 models = importlib.import_module("torchvision.models")
 transforms = importlib.import_module("torchvision.transforms.v2")
-
-
-def _rebuild(rebuild: Any, *arguments: Any) -> Any:
-    return rebuild(*arguments)
-
-
-def _reduce_through_the_guard(dataset: Any, protocol: Any) -> Any:
-    reduced: Any = object.__reduce_ex__(dataset, protocol)  # a tuple, for all but globals
-    rebuild, arguments, *rest = reduced
-    return (_rebuild, (rebuild, *arguments), *rest)
-
-
-if mended:
-    # A DataLoader worker that starts by spawn unpickles the dataset in a fresh process. The pickle
-    # names this module first, so that the guard stands before torchvision is imported there.
-    datasets.VisionDataset.__reduce_ex__ = _reduce_through_the_guard

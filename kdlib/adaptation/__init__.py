@@ -2,7 +2,8 @@
 
 from kdlib.adaptation.adversaries import CDAN, DANN, ramp
 from kdlib.adaptation.averages import MeanTeacher
-from kdlib.adaptation.plain import adabn, freeze, unfreeze
+from kdlib.adaptation.batchnorm import adabn
+from kdlib.adaptation.freezing import freeze, unfreeze
 from kdlib.adaptation.terms import CORAL, MCC, MMD, InformationMaximization
 
 __all__ = [

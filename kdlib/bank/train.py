@@ -20,7 +20,7 @@ from kdlib.bank.register import Register, Watch
 from kdlib.bank.result import Bank
 from kdlib.bank.sequential import sequential
 from kdlib.data import Examples, cache_root
-from kdlib.device import pick, within_quota
+from kdlib.device import keep_freed_memory, pick, within_quota
 from kdlib.objectives import HardLabels, Objective, TeacherTable, formula
 from kdlib.training.checking import check_teachers, check_unseen
 from kdlib.training.settings import Settings
@@ -76,6 +76,7 @@ def train_bank(
     seed given twice, examples to answer that are none or of another size, or a cell that cannot be
     trained.
     """
+    keep_freed_memory()
     axes, seeds = axes_and_seeds(grid, seeds)
     objective = HardLabels() if objective is None else objective
     settings = Settings(epochs, lr, batch, order_seed, weight_decay, schedule, precision)

@@ -12,7 +12,6 @@ from kdlib.losses.answers import (
     jensen_shannon,
     logit_mse,
     probability_mse,
-    regularizer,
     reverse_kl,
     soft_targets,
     standardized,
@@ -28,10 +27,11 @@ from kdlib.losses.features import (
     neuron_selectivity,
     relational,
     similarity,
+    variational,
 )
 from kdlib.losses.gradients import reverse_gradient
-from kdlib.losses.parameters import parameter_kl, parameter_l2, shrink
-from kdlib.losses.spaces import class_centres, kernel_similarity, variational
+from kdlib.losses.parameters import parameter_kl, parameter_l2, regularizer, shrink
+from kdlib.losses.spaces import class_centres, kernel_similarity
 from kdlib.losses.unlabelled import (
     diversity,
     entropy,

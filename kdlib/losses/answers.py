@@ -1,7 +1,5 @@
 """Losses on answers: labels, soft targets, logits and their relatives."""
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
@@ -167,21 +165,3 @@ def standardized(z_s: Tensor, z_t: Tensor, T: float | Tensor, *, where: Where = 
         (z - z.mean(-1, keepdim=True)) / (z.std(-1, keepdim=True) + 1e-7) for z in floats(z_s, z_t)
     )
     return soft_targets(z_s, z_t, T, where=where)
-
-
-def regularizer(
-    parameters: Mapping[str, Tensor], towards: Mapping[str, Tensor] | None = None
-) -> Tensor:
-    """½ Σ θ², or ½ Σ (θ - θ_t)² where a tensor of that name and shape is given.
-
-    L2 to zero, and L2-SP to the teacher's weights (Li, Grandvalet & Davoine 2018).
-    """
-    towards = towards or {}
-    return sum(
-        (value - _same_shape(towards.get(name), value)).square().sum() / 2
-        for name, value in parameters.items()
-    ) + torch.zeros(())
-
-
-def _same_shape(other: Tensor | None, value: Tensor) -> Tensor | float:
-    return other.detach() if other is not None and other.shape == value.shape else 0.0

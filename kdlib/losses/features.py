@@ -5,6 +5,8 @@ Losses that compare entry by entry need equal shapes: project the student's feat
 `where` (batch,) bool leaves examples out; what none of them concerns is 0, with a gradient.
 """
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -132,6 +134,19 @@ def neuron_selectivity(f_s: Tensor, f_t: Tensor, *, where: Where = None) -> Tens
         return (a @ b.transpose(1, 2)).square().flatten(1).mean(-1)
 
     return average(kernel(s, s) + kernel(t, t) - 2 * kernel(s, t), where)
+
+
+def variational(
+    mean: Tensor, log_variance: Tensor, f_t: Tensor, *, where: Tensor | None = None
+) -> Tensor:
+    """-log N(f_t; mean, variance), averaged over units and images (VID, Ahn et al. 2019).
+
+    mean: (batch, width) regressed from the student's feature; log_variance: (width,), learned.
+    The variational reading of feature distillation: a lower bound on the mutual information.
+    """
+    mean, log_variance, f_t = floats(mean, log_variance, f_t)
+    squared = (f_t - mean).square() / log_variance.exp()
+    return average((squared + log_variance + math.log(2 * math.pi)).mean(-1) / 2, where)
 
 
 # ---- parts ---------------------------------------------------------------------------------------

@@ -34,6 +34,18 @@ def parameter_l2(student: Weights, teacher: Weights) -> Tensor:
     return torch.stack([(s - t).square().sum() / 2 for s, t in pairs]).sum()
 
 
+def regularizer(parameters: Weights, towards: Weights | None = None) -> Tensor:
+    """½ Σ θ², or ½ Σ (θ - θ_t)² where a tensor of that name and shape is given.
+
+    L2 to zero, and L2-SP to the teacher's weights (Li, Grandvalet & Davoine 2018).
+    """
+    towards = towards or {}
+    return sum(
+        (value - _same_shape(towards.get(name), value)).square().sum() / 2
+        for name, value in parameters.items()
+    ) + torch.zeros(())
+
+
 def shrink(weight: Tensor, shape: tuple[int, ...]) -> Tensor:
     """A weight (out, in, …) mapped into a smaller space (fewer out, fewer in) by SVD.
 
@@ -97,3 +109,7 @@ def _energy(student: Tensor, teacher: Tensor) -> Tensor:
         for w in (student, teacher)
     )
     return (p_t * (p_t / p_s).log()).sum()
+
+
+def _same_shape(other: Tensor | None, value: Tensor) -> Tensor | float:
+    return other.detach() if other is not None and other.shape == value.shape else 0.0

@@ -1,7 +1,5 @@
 """Soft targets read off feature spaces."""
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -41,16 +39,3 @@ def kernel_similarity(
         (-gamma * (f[:, None] - centres).square().sum(-1) / T).log_softmax(-1) for f in (f_t, f_s)
     )
     return T**2 * average(per_image_kl(log_p, log_q), where)
-
-
-def variational(
-    mean: Tensor, log_variance: Tensor, f_t: Tensor, *, where: Tensor | None = None
-) -> Tensor:
-    """-log N(f_t; mean, variance), averaged over units and images (VID, Ahn et al. 2019).
-
-    mean: (batch, width) regressed from the student's feature; log_variance: (width,), learned.
-    The variational reading of feature distillation: a lower bound on the mutual information.
-    """
-    mean, log_variance, f_t = floats(mean, log_variance, f_t)
-    squared = (f_t - mean).square() / log_variance.exp()
-    return average((squared + log_variance + math.log(2 * math.pi)).mean(-1) / 2, where)

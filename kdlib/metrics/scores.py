@@ -1,12 +1,9 @@
 """Scores from logits (…, N, classes) and labels (N,)."""
 
-from typing import Any
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kdlib.arguments import check_labelled, check_numbers, check_temperature
-from kdlib.models import evaluating
 
 
 def wrong(logits: Tensor, y: Tensor) -> Tensor:
@@ -164,26 +161,3 @@ def dark_knowledge(logits: Tensor, y: Tensor, T: float = 1.0) -> Tensor:
     means = one_hot.T @ p / one_hot.sum(0).clamp(min=1)[:, None]
     means.fill_diagonal_(0)
     return means / means.sum(-1, keepdim=True).clamp(min=1e-300)
-
-
-def multiply_adds(network: nn.Module, x: Tensor) -> int:
-    """Multiply-adds of linear and convolutional layers for one image of x (1, C, H, W)."""
-    counts: list[int] = []
-
-    def count(module: nn.Module, inputs: Any, output: Tensor) -> None:
-        assert isinstance(module, nn.Linear | nn.Conv2d)
-        positions = output.numel() // (len(output) * module.weight.shape[0])
-        counts.append(positions * module.weight.numel())
-
-    hooks = [
-        module.register_forward_hook(count)
-        for module in network.modules()
-        if isinstance(module, nn.Linear | nn.Conv2d)
-    ]
-    try:
-        with evaluating(network):
-            network(x[:1])
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return sum(counts)

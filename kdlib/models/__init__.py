@@ -1,9 +1,10 @@
 """The course's networks, and how to look inside any network."""
 
+from kdlib.models.cost import multiply_adds, parameter_count
 from kdlib.models.kinds import convolves, normalises
 from kdlib.models.networks import CNN, MLP, Normalise, cnn, mlp
 from kdlib.models.observing import Observation, as_taps, evaluating, observe, predict
-from kdlib.models.weights import fingerprint, inherit, initialise, parameter_count
+from kdlib.models.weights import fingerprint, inherit, initialise
 
 __all__ = [
     "CNN",
@@ -18,6 +19,7 @@ __all__ = [
     "inherit",
     "initialise",
     "mlp",
+    "multiply_adds",
     "normalises",
     "observe",
     "parameter_count",

@@ -1,4 +1,4 @@
-"""Weights of any network: drawn, hashed, counted, inherited."""
+"""Weights of any network: drawn, hashed, inherited."""
 
 import hashlib
 
@@ -38,11 +38,6 @@ def fingerprint(network: nn.Module) -> str:
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
-
-
-def parameter_count(network: nn.Module) -> int:
-    """The number of weights that training may change."""
-    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def inherit(student: nn.Module, teacher: nn.Module, *, shrink: bool = False) -> list[str]:

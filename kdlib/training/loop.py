@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from kdlib import metrics
 from kdlib.data import Batch, Examples
 from kdlib.data.transforms import changed
-from kdlib.device import autocast, within_quota
+from kdlib.device import autocast, keep_freed_memory, within_quota
 from kdlib.models import convolves, evaluating, fingerprint, initialise, predict
 from kdlib.objectives import HardLabels, Learner, Objective
 from kdlib.objectives.teachers import Answers, tabled_answers
@@ -101,6 +101,7 @@ def fit(
     Raises ValueError for a student, examples or settings that cannot be trained on or with, before
     training; during it, where the student's answers to `validate` are no numbers any more.
     """
+    keep_freed_memory()
     objective = HardLabels() if objective is None else objective
     settings = Settings(epochs, lr, batch, order_seed, weight_decay, schedule, precision)
     seed, until = as_python(seed), as_python(until)

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from kdlib import metrics
 from kdlib.data import SealedLabels
 from kdlib.metrics import Interval
-from kdlib.models import cnn, mlp
 
 
 def answers(count: int = 400, classes: int = 5, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -198,15 +197,6 @@ def test_dark_knowledge_is_the_mean_of_the_wrong_classes() -> None:
     torch.testing.assert_close(matrix[1], p / p.sum())
 
 
-def test_multiply_adds_by_hand() -> None:
-    x = torch.zeros(2, 1, 8, 8)
-    assert metrics.multiply_adds(mlp(64, 5, 10), x) == 64 * 5 + 5 * 10
-    by_hand = 64 * 9 * 2 + 16 * 9 * 2 * 4 + 4 * 9 * 4 * 8 + 8 * 10
-    network = cnn(2)
-    assert metrics.multiply_adds(network, x) == by_hand
-    assert network.training and not any(m._forward_hooks for m in network.modules())
-
-
 # ---- intervals -----------------------------------------------------------------------------------
 
 
@@ -353,14 +343,6 @@ def test_one_standard_error_takes_the_simplest_that_is_as_good() -> None:
 def test_mistake_one_seed() -> None:
     """One seed has no interval over seeds, and resolves nothing."""
     assert not metrics.interval([5.0]).excludes(0)
-
-
-def test_mistake_scores_in_train_mode() -> None:
-    """Counting must neither use nor move BatchNorm's statistics."""
-    network = cnn(2)
-    before = {k: v.clone() for k, v in network.state_dict().items()}
-    metrics.multiply_adds(network, torch.rand(4, 1, 8, 8))
-    assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
 
 
 def test_copies_of_one_student_differ_by_nothing_for_sure() -> None:

@@ -12,6 +12,7 @@ from kdlib.models import (
     fingerprint,
     initialise,
     mlp,
+    multiply_adds,
     observe,
     parameter_count,
     predict,
@@ -344,3 +345,36 @@ def test_predict_needs_examples() -> None:
     nothing = Examples(X[:0], torch.zeros(0, dtype=torch.int64), name="nothing")
     with pytest.raises(ValueError, match=r"Examples\(nothing: 0 .* holds no examples to predict"):
         predict(mlp(64, 10), nothing)
+
+
+def test_multiply_adds_by_hand() -> None:
+    x = torch.zeros(2, 1, 8, 8)
+    assert multiply_adds(mlp(64, 5, 10), x) == 64 * 5 + 5 * 10
+    by_hand = 64 * 9 * 2 + 16 * 9 * 2 * 4 + 4 * 9 * 4 * 8 + 8 * 10
+    network = cnn(2)
+    assert multiply_adds(network, x) == by_hand
+    assert network.training and not any(m._forward_hooks for m in network.modules())
+
+
+def test_multiply_adds_of_attention_by_hand() -> None:
+    """Four products by weights (3 in, 1 out), and two of six tokens with one another."""
+    attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    class Attending(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention = attention
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.attention(x[:, 0], x[:, 0], x[:, 0], need_weights=False)[0]
+
+    counted = multiply_adds(Attending(), torch.rand(2, 1, 6, 8))
+    assert counted == 4 * 6 * 8 * 8 + 2 * 6 * 6 * 8
+
+
+def test_mistake_costs_counted_in_train_mode() -> None:
+    """Counting must neither use nor move BatchNorm's statistics."""
+    network = cnn(2)
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    multiply_adds(network, torch.rand(4, 1, 8, 8))
+    assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())

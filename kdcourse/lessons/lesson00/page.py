@@ -189,7 +189,7 @@ guess.recall(
 
 # %% tags=["nbval-ignore-output"]
 for name, network in {"teacher": teacher, "student": student}.items():
-    adds = metrics.multiply_adds(network, test.batch(slice(0, 1)).x)
+    adds = models.multiply_adds(network, test.batch(slice(0, 1)).x)
     print(f"{name}: {models.parameter_count(network):,} weights, {adds:,} multiply-adds per image")
 
 # %% [markdown]
