@@ -22,9 +22,9 @@ def multiply_adds(network: nn.Module, x: Tensor) -> int:
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with evaluating(network), sdpa_kernel(SDPBackend.MATH):
-            with FlopCounterMode(display=False) as counter:
-                network(x[:1])
+        attention = sdpa_kernel(SDPBackend.MATH)
+        with evaluating(network), attention, FlopCounterMode(display=False) as counter:
+            network(x[:1])
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
     return counter.get_total_flops() // 2
