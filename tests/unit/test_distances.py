@@ -313,6 +313,7 @@ def test_null_band_is_the_permutation_quantile():
     assert null_band(euclidean, a, b, seed=1) == null_band(euclidean, a, b, seed=1)
 
 
+@pytest.mark.slow
 def test_null_band_holds_its_level():
     inside = 0
     for i in range(60):

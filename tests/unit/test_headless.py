@@ -65,6 +65,17 @@ def test_lab_notes_run_where_they_are_asked_for(course: Path) -> None:
     assert headless.find("04_temperature_notes", course).stem == "04_temperature_notes"
 
 
+@pytest.fixture
+def no_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run writes its notebook as it is: for what is asked of names, folders and order."""
+
+    def written(notebook: nbformat.NotebookNode, target: Path, **how: object) -> object:
+        nbformat.write(notebook, target)
+        return notebook
+
+    monkeypatch.setattr("kdcourse.headless.runs.execute", written)
+
+
 def test_declarations_are_read_with_their_types_and_ranges(course: Path) -> None:
     found = headless.declared(course / "04_temperature.ipynb")
     assert list(found) == ["T", "seed", "dataset", "quick"]
@@ -203,12 +214,14 @@ def test_benchmarks_check_their_words_before_they_measure(
     assert end.value.code == 2 and said in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("no_kernel")
 def test_a_notebook_named_twice_is_run_once(course: Path) -> None:
     out = course.parent / "runs"
     results = headless.run_many(["05", "05_features"], {}, out, folder=course)
     assert len(results) == 1 and results[0].ok
 
 
+@pytest.mark.usefixtures("no_kernel")
 def test_what_a_killed_run_left_is_removed_and_what_goes_on_is_not(course: Path) -> None:
     out = course.parent / "runs"
     gone = subprocess.Popen([sys.executable, "-c", ""])
@@ -279,6 +292,7 @@ def test_a_run_writes_notebook_and_record_and_is_not_repeated(
     assert result.ok and not result.skipped
 
 
+@pytest.mark.slow
 def test_the_kernel_is_this_interpreter_quiet_and_as_strict_as_the_user(
     course: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -296,6 +310,7 @@ def test_the_kernel_is_this_interpreter_quiet_and_as_strict_as_the_user(
     assert headless.run("04", {}, course.parent / "runs", folder=course, threads=3).ok
 
 
+@pytest.mark.slow
 def test_a_user_kernel_of_the_same_name_is_not_taken(
     course: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -327,6 +342,7 @@ def test_a_failed_notebook_is_kept_apart_and_named(
     assert not list(out.glob("*-failed*")), "the failure is mended, its traces go"
 
 
+@pytest.mark.slow
 def test_a_cell_that_takes_too_long_is_stopped_and_named(course: Path) -> None:
     write(course, "import time\ntime.sleep(60)")
     result = headless.run("04", {}, course.parent / "runs", folder=course, timeout=1)
@@ -337,6 +353,7 @@ def test_a_cell_that_takes_too_long_is_stopped_and_named(course: Path) -> None:
     assert not (course.parent / "runs" / "04_temperature.ipynb").exists()
 
 
+@pytest.mark.slow
 def test_a_part_of_a_second_is_a_timeout_too(course: Path) -> None:
     assert headless.run("04", {}, course.parent / "runs", folder=course, timeout=59.5).ok
 
@@ -447,6 +464,7 @@ def test_a_program_reads_a_sweep_as_numbers(course: Path) -> None:
     assert table["04.1 points low"].isna().all() and np.isinf(table["04.1 points high"]).all()
 
 
+@pytest.mark.usefixtures("no_kernel")
 def test_a_sweep_takes_any_executor_and_skips_what_is_finished(course: Path) -> None:
     out = course.parent / "runs"
     with ThreadPoolExecutor(2) as executor:

@@ -301,6 +301,7 @@ def test_a_network_sees_images_in_its_own_precision(kind: torch.dtype) -> None:
             assert said.dtype == own and torch.equal(said, expected)
 
 
+@pytest.mark.slow
 def test_observe_compiles_in_one_piece() -> None:
     network = mlp(64, 5, 10)
     ask = torch.compile(lambda x: observe(network, x).logits, backend="eager", fullgraph=True)

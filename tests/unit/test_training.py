@@ -163,6 +163,7 @@ def test_bf16_and_fp32_differ_but_agree(train: Examples, test: Examples) -> None
     assert abs(runs[0].error(test) - runs[1].error(test)) < 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("taps", [False, True])
 @pytest.mark.parametrize("make", [lambda: cnn(2, classes=4), lambda: mlp(64, 6, 4)])
 def test_a_compiled_student_is_trained_compiled_and_the_same(train: Examples, make, taps) -> None:
