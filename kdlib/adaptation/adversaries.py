@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from kdlib.adaptation.terms import _Alignment
 from kdlib.data import Examples
 from kdlib.losses import reverse_gradient
-from kdlib.losses.averaging import average, floats
+from kdlib.losses.answers import average, floats
 from kdlib.objectives import Number, Step
 from kdlib.objectives.fields import check_no_symbol
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from kdlib.adaptation.clouds import Cloud, FeatureMap, describe, fit_map
 from kdlib.arguments import check_fraction
 from kdlib.data import Examples
-from kdlib.losses.averaging import average, floats, per_image_kl
+from kdlib.losses.answers import average, floats, per_image_kl
 from kdlib.objectives import HardLabels, Number, Objective, Step, Term
 from kdlib.objectives.seeds import salted
 from kdlib.objectives.teachers import Teacher

@@ -50,7 +50,7 @@ def _values(name: str, values: Any, wanted: str) -> list[Any]:
 
 def check_axes(
     axes: dict[str, list[Any]], seeds: list[int], objective: Any, student: Any, examples: Any,
-    evaluate: Any, engine: str, engines: Iterable[str],
+    lr: Any, evaluate: Any, engine: str, engines: Iterable[str],
 ) -> None:  # fmt: skip
     """Raises ValueError where axes, and what is asked for, do not fit together."""
     if not isinstance(evaluate, Mapping):
@@ -62,13 +62,14 @@ def check_axes(
         raise ValueError(f"engine={engine!r}: expected 'auto', {', '.join(map(repr, engines))}")
     if not seeds:
         raise ValueError("no seeds to train; give seeds=5, or a list such as range(5, 15)")
-    wanted = dict.fromkeys((*arguments(objective), *arguments(student), *arguments(examples)))
+    askers = (objective, student, examples, lr)
+    wanted = dict.fromkeys(name for asker in askers for name in arguments(asker))
     for name, values in axes.items():
         if not values:
             raise ValueError(f"axis {name!r} has no values; give at least one")
         if name not in wanted and name not in Settings.__dataclass_fields__:
             raise ValueError(
-                f"axis {name!r} is asked for by neither objective, student nor examples "
+                f"axis {name!r} is asked for by neither objective, student, examples nor lr "
                 f"(they ask for {', '.join(wanted) or 'nothing'}); use it, or leave it out"
             )
     missing = [name for name in wanted if name not in axes]

@@ -53,6 +53,8 @@ def bank_key(
     parts += [[split, examples.fingerprint] for split, examples in evaluate.items()]
     for group in groups:
         network = initialise(group.build(), 0)
+        begun = [] if group.start is None else map(group.start, dict.fromkeys(group.seeds))
+        parts += [fingerprint(one) for one in begun]
         parts += [group.state, group.objective.key(), group.examples.fingerprint]
         parts += [fingerprint(network), asdict(group.settings), group.examples.device.type]
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:32]

@@ -137,7 +137,7 @@ def fast(group: Group, report: Report) -> Trained:
     targets = [_target(group, w, term, whole, tabled, classes) for w, term in terms]
     _, balanced = domain_rules(networks[0], examples, None, None)
     passes = Epochs(examples, settings, balanced=balanced)
-    optimizer = adamw([stack.flat], settings.weight_decay, settings.rate)
+    optimizer = adamw([stack.flat], settings.weight_decay, settings.lr)
     scheduler = one_cycle(optimizer, passes.total_steps, settings.schedule)
 
     images_of: dict[Examples, list[Tensor]] = {}  # prepared once, answered after every epoch

@@ -23,7 +23,8 @@ class Group:
 
     state: axis -> the value that made this structure · places: (S,), where each student stands
     among all of the bank · bindings: symbol -> (S,) · engine: the name of the one that trains them
-    · tables: what teachers answered in tables so far, shared by the groups of a bank.
+    · start: seed -> the network whose weights it begins from, None: drawn · tables: what teachers
+    answered in tables so far, shared by the groups of a bank.
     """
 
     objective: Objective
@@ -35,15 +36,36 @@ class Group:
     state: dict[str, Any] = field(default_factory=dict)
     places: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
     engine: str = ""
+    start: Callable[[int], nn.Module] | None = None
     tables: dict[nn.Module, TeacherTable] = field(default_factory=dict)
 
     def fresh(self) -> list[nn.Module]:
         """Each student before training, where the examples are; those of one seed are one."""
-        drawn = {
-            seed: initialise(self.build(), seed).to(self.examples.device)
-            for seed in dict.fromkeys(self.seeds)
+        begun = {
+            seed: self.begun(seed).to(self.examples.device) for seed in dict.fromkeys(self.seeds)
         }
-        return [drawn[seed] for seed in self.seeds]
+        return [begun[seed] for seed in self.seeds]
+
+    def begun(self, seed: int) -> nn.Module:
+        """The student of this seed before training: with drawn weights, or those of `start`."""
+        if self.start is None:
+            return initialise(self.build(), seed)
+        network, given = self.build(), self.start(seed)
+        if not isinstance(given, nn.Module):
+            raise ValueError(f"start({seed}) is a {type(given).__name__}; expected a network")
+        try:
+            network.load_state_dict(given.state_dict())
+        except RuntimeError as error:
+            raise ValueError(
+                f"start({seed}) has other weights than the student "
+                f"({str(error).splitlines()[-1].strip()}); give networks of the student's build"
+            ) from None
+        return network
+
+    @property
+    def owned_seed(self) -> Callable[[int], int]:
+        """What draws the modules that an objective owns: the seed, as in `fit`; with `start` 0."""
+        return (lambda seed: seed) if self.start is None else (lambda seed: 0)
 
     def to(self, device: torch.device) -> "Group":
         """The same students on another device."""

@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,12 +16,14 @@ from kdlib.device import check_precision, has_bf16
 from kdlib.models import convolves
 from kdlib.objectives import Objective, Symbol
 from kdlib.training.checking import check_answers, check_parts
-from kdlib.training.settings import Settings
+from kdlib.training.optimisers import named_groups
+from kdlib.training.settings import Settings, rates_at
 
 
 def make_group(
     objective: Any, student: Any, examples: Any, axes: dict[str, list[Any]], symbolic: list[str],
     seeds: list[int], state: dict[str, Any], settings: Settings,
+    start: Callable[[int], nn.Module] | None,
 ) -> Group:  # fmt: skip
     """The students that share a structure: all cells of the symbolic axes, times seeds."""
     formula = objective
@@ -29,8 +32,9 @@ def make_group(
     if callable(examples):
         examples = examples(**{name: state[name] for name in arguments(examples)})
     settings = replace(settings, **{n: v for n, v in state.items() if n in vars(settings)})
-    _ = settings.rate  # one, and not a mapping
-    settings.check()
+    if callable(settings.lr):
+        asked = {n: state.get(n, Symbol(n)) for n in arguments(settings.lr)}
+        settings = replace(settings, lr=settings.lr(**asked))
 
     def build() -> nn.Module:
         if isinstance(student, nn.Module) or not callable(student):
@@ -40,9 +44,13 @@ def make_group(
 
     network = build()
     check_parts(network, examples, formula)
+    if isinstance(settings.lr, Mapping):
+        named_groups((f"student.{name}" for name, _ in network.named_parameters()), settings.lr)
     cells = list(itertools.product(*(axes[name] for name in symbolic)))
     for cell in cells:
-        formula.check(examples, dict(zip(symbolic, cell, strict=True)))
+        numbers = dict(zip(symbolic, cell, strict=True))
+        formula.check(examples, numbers)
+        replace(settings, lr=rates_at(settings.lr, numbers)).check()
     check_answers(network, examples)
     dtype = next(network.parameters()).dtype
     bindings = {
@@ -52,13 +60,13 @@ def make_group(
         for i, name in enumerate(symbolic)
     }
     all_seeds = [seed for _ in cells for seed in seeds]
-    return Group(formula, build, examples, all_seeds, bindings, settings, state)
+    return Group(formula, build, examples, all_seeds, bindings, settings, state, start=start)
 
 
 def choose_engine(group: Group) -> str:
     """The engine for "auto": the fast one where it can, fits one by one where vmap cannot."""
     network = group.build()
-    if matches(group.objective, network, group.examples):
+    if _fast_enough(group, network):
         return "fast"
     on_cpu = group.examples.device.type == "cpu"
     alone = (convolves(network) and on_cpu) or group.objective.one_by_one
@@ -67,17 +75,22 @@ def choose_engine(group: Group) -> str:
 
 def check_engine(group: Group) -> None:
     """Raises ValueError where the group's engine cannot train it."""
-    if group.engine == "fast" and not matches(group.objective, group.build(), group.examples):
+    if group.engine == "fast" and not _fast_enough(group, group.build()):
         raise ValueError(
             f"the fast engine trains mlp(…) students without dropout under HardLabels and "
-            f"SoftTargets, not {type(group.build()).__name__} under {group.objective}; "
-            "use engine='auto'"
+            f"SoftTargets at one rate, not {type(group.build()).__name__} under {group.objective} "
+            f"with lr={group.settings.lr}; use engine='auto'"
         )
     if group.engine == "reference" and group.objective.one_by_one:
         raise ValueError(
             f"the reference engine trains students together, which {group.objective} does not "
             "allow; use engine='auto' or 'sequential'"
         )
+
+
+def _fast_enough(group: Group, network: nn.Module) -> bool:
+    one_rate = isinstance(group.settings.lr, int | float)
+    return one_rate and matches(group.objective, network, group.examples)
 
 
 def exact_precision(precision: str, engine: str, device: torch.device) -> str:

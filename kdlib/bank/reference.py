@@ -1,7 +1,9 @@
 """All students in one vmap: any objective, any network without data-dependent control flow."""
 
+from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 
@@ -9,11 +11,12 @@ from kdlib.bank.group import Group, Report, Trained, Weights
 from kdlib.bank.together import train_together
 from kdlib.data import Batch, Examples
 from kdlib.objectives import Learner
+from kdlib.objectives.symbols import value
 from kdlib.objectives.teachers import Answers, ask, tabled_answers
 from kdlib.training.capture import repeats
 from kdlib.training.checking import domain_rules
 from kdlib.training.epochs import Epochs
-from kdlib.training.optimisers import adamw, one_cycle
+from kdlib.training.optimisers import adamw, named_groups, one_cycle
 
 
 def reference(group: Group, report: Report) -> Trained:
@@ -22,7 +25,9 @@ def reference(group: Group, report: Report) -> Trained:
     first = examples.batch(slice(0, 2))
     per_domain, balanced = domain_rules(group.build(), examples, None, None)
     learners = {
-        seed: Learner.of(network, objective, first, seed=seed, per_domain=per_domain)
+        seed: Learner.of(
+            network, objective, first, seed=group.owned_seed(seed), per_domain=per_domain
+        )
         for seed, network in zip(group.seeds, group.fresh(), strict=True)
     }
     stacked = [learners[seed] for seed in group.seeds]
@@ -33,7 +38,8 @@ def reference(group: Group, report: Report) -> Trained:
     taps = objective.teacher_taps()
     tabled = tabled_answers(taps, examples, group.tables)
     passes = Epochs(examples, settings, balanced=balanced)
-    optimizer = adamw(list(params.values()), settings.weight_decay, settings.rate)
+    groups, shares = rates(params, settings.lr, group.bindings)
+    optimizer = adamw(groups, settings.weight_decay)
     scheduler = one_cycle(optimizer, passes.total_steps, settings.schedule)
 
     def loss(p: Any, b: Any, symbols: Any, batch: Batch, done: float, answers: Answers) -> Tensor:
@@ -52,13 +58,38 @@ def reference(group: Group, report: Report) -> Trained:
         gradients, values = vmap(slopes, randomness="different")(params, buffers, group.bindings)
         for name, parameter in params.items():
             parameter.grad = gradients[name]
+        before = {name: params[name].detach().clone() for name in shares}
         optimizer.step()
+        with torch.no_grad():  # AdamW's step is linear in the rate
+            for name, share in shares.items():
+                params[name].copy_(torch.lerp(before[name], params[name], share))
         return {"loss": values.detach()}
 
     allowed = repeats(objective, examples)
     losses = train_together(group, passes, step, scheduler, answer, report, allowed=allowed)
     weights = _students(group, params, buffers)
     return Trained(weights, losses.cpu(), group.answer(weights))
+
+
+def rates(
+    params: Weights, lr: Any, bindings: dict[str, Tensor]
+) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
+    """AdamW's groups at their students' largest rates, and the share of it that each student takes.
+
+    params: stacked, (S, …) · lr: a number or expression, or beginning of a name -> those ·
+    bindings: symbol -> (S,). Shares (S, 1, …) for the names whose rates differ between students.
+    """
+    named = lr if isinstance(lr, Mapping) else {"": lr}
+    groups, shares = [], {}
+    for start, names in named_groups(params, named).items():
+        rate = value(named[start], bindings)
+        highest = float(rate.max()) if isinstance(rate, Tensor) else rate
+        groups.append({"params": [params[name] for name in names], "lr": highest})
+        if isinstance(rate, Tensor):
+            for name in names:
+                share = (rate / highest).to(params[name])
+                shares[name] = share.view(-1, *[1] * (params[name].dim() - 1))
+    return groups, shares
 
 
 def _students(group: Group, params: Weights, buffers: Weights) -> list[Weights]:

@@ -7,6 +7,7 @@ from kdlib.bank.group import Group, Report, Trained, Weights
 from kdlib.bank.processes import each, side_by_side
 from kdlib.models import convolves
 from kdlib.training import fit
+from kdlib.training.settings import rates_at
 
 
 def sequential(group: Group, report: Report) -> Trained:
@@ -19,14 +20,15 @@ def sequential(group: Group, report: Report) -> Trained:
 
     @torch.random.fork_rng(devices=[])  # as if nothing had been drawn, in this process or another
     def train(i: int) -> tuple[Weights, Tensor]:
-        network = group.build()
+        drawn, numbers = group.start is None, {n: float(v[i]) for n, v in group.bindings.items()}
+        network = group.build() if drawn else group.begun(group.seeds[i])
         run = fit(
             network,
             group.examples,
-            group.objective.substitute({n: float(v[i]) for n, v in group.bindings.items()}),
-            seed=group.seeds[i],
+            group.objective.substitute(numbers),
+            seed=group.seeds[i] if drawn else None,
             device=group.examples.device,
-            **vars(settings),
+            **{**vars(settings), "lr": rates_at(settings.lr, numbers)},
         )
         if run.interrupted:
             raise KeyboardInterrupt

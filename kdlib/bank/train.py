@@ -21,7 +21,7 @@ from kdlib.bank.result import Bank
 from kdlib.bank.sequential import sequential
 from kdlib.data import Examples, cache_root
 from kdlib.device import keep_freed_memory, pick, within_quota
-from kdlib.objectives import HardLabels, Objective, TeacherTable, formula
+from kdlib.objectives import HardLabels, Number, Objective, TeacherTable, formula
 from kdlib.training.checking import check_teachers, check_unseen
 from kdlib.training.settings import Settings
 
@@ -38,7 +38,7 @@ def train_bank(
     seeds: int | Sequence[int] = 5,
     evaluate: Mapping[str, Examples],
     epochs: int = 10,
-    lr: float = 1e-2,
+    lr: float | Mapping[str, Number] | Callable[..., Any] = 1e-2,
     batch: int = 128,
     order_seed: int = 0,
     weight_decay: float = 0.0,
@@ -46,6 +46,7 @@ def train_bank(
     precision: str = "fp32",
     engine: str = "auto",
     device: str | torch.device | None = None,
+    start: Callable[[int], nn.Module] | None = None,
     cache: bool = True,
     watch: Watch | None = None,
 ) -> Bank:
@@ -60,6 +61,10 @@ def train_bank(
     A seed draws the initial weights; the order of batches is shared, so that
     `fit(student, …, seed=s, order_seed=o)` reproduces any cell (but not the reference engine's
     dropout, which is drawn for all students at once).
+    lr: one rate, or one for each group of weights as in `fit`, or a function of axes that gives
+    either: `lr=lambda scale: {"head": 1e-2, "": 1e-2 * scale}`.
+    start: seed -> a network of the student's build, whose weights the student of that seed begins
+    from in place of drawn ones; it stays as it is, and a cell equals `fit(copy, …, seed=None)`.
     evaluate: split -> examples to answer; those without labels have answers, but no errors.
     engine: "fast", "reference", "sequential", or "auto"; "sequential" trains convolutional
     students side by side, a process a thread (Linux).
@@ -80,7 +85,7 @@ def train_bank(
     axes, seeds = axes_and_seeds(grid, seeds)
     objective = HardLabels() if objective is None else objective
     settings = Settings(epochs, lr, batch, order_seed, weight_decay, schedule, precision)
-    check_axes(axes, seeds, objective, student, examples, evaluate, engine, ENGINES)
+    check_axes(axes, seeds, objective, student, examples, lr, evaluate, engine, ENGINES)
     structural = structural_axes(axes, student, examples)
     symbolic = [name for name in axes if name not in structural]
     shape = (*(len(values) for values in axes.values()), len(seeds))
@@ -91,7 +96,9 @@ def train_bank(
     for corner in itertools.product(*(range(len(axes[name])) for name in structural)):
         where = dict(zip(structural, corner, strict=True))
         state = {name: axes[name][i] for name, i in where.items()}
-        group = make_group(objective, student, examples, axes, symbolic, seeds, state, settings)
+        group = make_group(
+            objective, student, examples, axes, symbolic, seeds, state, settings, start
+        )
         for split, unseen in evaluate.items():
             check_unseen(f"evaluate[{split!r}]", unseen, group.examples)
         group = group if device is None else group.to(pick(device))

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from kdlib.losses.averaging import floats
+from kdlib.losses.answers import floats
 
 
 def checked(f_a: Tensor, f_b: Tensor, *, least: int = 1, double: bool = False) -> list[Tensor]:

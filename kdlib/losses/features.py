@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kdlib.arguments import check_same_shape, check_temperature, check_where
-from kdlib.losses.averaging import average, floats
+from kdlib.losses.answers import average, floats
 
 Where = Tensor | None
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from kdlib.losses.averaging import floats
+from kdlib.losses.answers import floats
 
 Weights = Mapping[str, Tensor]
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from kdlib.arguments import check_temperature
-from kdlib.losses.averaging import average, floats, per_image_kl
+from kdlib.losses.answers import average, floats, per_image_kl
 
 
 def class_centres(features: Tensor, y: Tensor) -> Tensor:

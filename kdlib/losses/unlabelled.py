@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from kdlib.arguments import check_temperature, check_where
-from kdlib.losses.averaging import average, floats
+from kdlib.losses.answers import average, floats
 
 Where = Tensor | None
 

@@ -1,10 +1,9 @@
 """The course's optimiser and schedule; `fit` and every bank engine use these."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from kdlib.objectives import Learner
 from kdlib.training.capture import graph_maker
@@ -17,26 +16,35 @@ def parameter_groups(learner: Learner, lr: float | Mapping[str, float]) -> list[
     """
     if not isinstance(lr, Mapping):
         return [{"params": list(learner.parameters()), "lr": lr}]
-    groups: dict[str, list[Tensor]] = {start: [] for start in lr}
-    for name, parameter in learner.named_parameters():
-        student_name = name.removeprefix("student.") if name.startswith("student.") else ""
-        fitting = [
-            start
-            for start in lr
-            if student_name == start or student_name.startswith(f"{start}." * bool(start))
-        ]
+    weights = dict(learner.named_parameters())
+    groups = named_groups(weights, lr)
+    return [{"params": [weights[n] for n in names], "lr": lr[b]} for b, names in groups.items()]
+
+
+def named_groups(names: Iterable[str], lr: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Beginning of a name in `lr` -> the learner's weights that it is the longest fit of.
+
+    Raises ValueError for a weight that no beginning fits, and a beginning that fits no weight.
+    """
+    groups: dict[str, list[str]] = {start: [] for start in lr}
+    for name in names:
+        own = name.removeprefix("student.") if name.startswith("student.") else ""
+        fitting = [b for b in lr if own == b or own.startswith(f"{b}." * bool(b))]
         if not fitting:
             raise ValueError(
-                f"lr={dict(lr)} has no learning rate for {student_name or name!r}; "
-                "add '' for all others"
+                f"lr={_shown(lr)} has no learning rate for {own or name!r}; add '' for all others"
             )
-        groups[max(fitting, key=len)].append(parameter)
+        groups[max(fitting, key=len)].append(name)
     empty = [start for start, members in groups.items() if start and not members]
     if empty:
         raise ValueError(
-            f"no weight's name begins with {empty[0]!r}; check the names in lr={dict(lr)}"
+            f"no weight's name begins with {empty[0]!r}; check the names in lr={_shown(lr)}"
         )
-    return [{"params": members, "lr": lr[start]} for start, members in groups.items() if members]
+    return {start: members for start, members in groups.items() if members}
+
+
+def _shown(lr: Mapping[str, Any]) -> str:
+    return "{" + ", ".join(f"{start!r}: {rate}" for start, rate in lr.items()) + "}"
 
 
 def adamw(groups: Any, weight_decay: float, lr: float = 1e-2) -> torch.optim.Optimizer:

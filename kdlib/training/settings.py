@@ -6,6 +6,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from kdlib.arguments import finite, whole
+from kdlib.objectives import symbols
 
 LARGEST_SEED = 2**40  # times a million, it still fits into a generator's seed
 
@@ -18,7 +19,7 @@ class Settings:
     """
 
     epochs: int
-    lr: float | Mapping[str, float]
+    lr: Any  # a number, or beginning of a weight's name -> number; in a bank: expressions, too
     batch: int
     order_seed: int
     weight_decay: float
@@ -28,16 +29,6 @@ class Settings:
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             object.__setattr__(self, name, as_python(value))
-
-    @property
-    def rate(self) -> float:
-        """The learning rate of all weights; ValueError where `lr` names several."""
-        if isinstance(self.lr, Mapping):
-            raise ValueError(
-                f"lr={self.lr!r}: a bank trains all weights at one rate; give a number, "
-                "or train each student with fit(…)"
-            )
-        return self.lr
 
     def check(self) -> None:
         """Raises ValueError for settings that nothing can be trained with."""
@@ -57,6 +48,13 @@ class Settings:
         check_seed("order_seed", self.order_seed)
         if self.schedule not in ("one-cycle", "constant"):
             raise ValueError(f"schedule={self.schedule!r}: expected 'one-cycle' or 'constant'")
+
+
+def rates_at(lr: Any, numbers: Mapping[str, float]) -> Any:
+    """`lr` with numbers in the place of symbols."""
+    if isinstance(lr, Mapping):
+        return {start: float(symbols.value(rate, numbers)) for start, rate in lr.items()}
+    return float(symbols.value(lr, numbers))
 
 
 def as_python(setting: Any) -> Any:

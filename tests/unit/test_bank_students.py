@@ -1,8 +1,10 @@
 """Banks of students that are not quite `mlp(…)`: exchanged, frozen, shared, tied, of one's own."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +15,7 @@ from kdlib.adaptation import freeze
 from kdlib.bank import Bank, train_bank
 from kdlib.data import Examples
 from kdlib.losses import hard_labels
-from kdlib.models import MLP, fingerprint, mlp, predict
+from kdlib.models import MLP, fingerprint, initialise, mlp, predict
 from kdlib.objectives import HardLabels, SoftTargets
 from kdlib.objectives.algebra import Term
 from kdlib.training import fit
@@ -158,3 +160,75 @@ def test_a_foreign_file_under_a_banks_name_is_trained_anew(
     files.save(file, {"settings": 3})
     with pytest.warns(UserWarning, match="holds no bank; the bank is trained anew"):
         assert not trained(train, mlp(16, 8, 4), cache=True).cached
+
+
+# ---- rates and beginnings ------------------------------------------------------------------------
+
+
+def by_scale(scale: Any) -> dict[str, Any]:
+    return {"head": 1e-2, "": 1e-2 * scale}
+
+
+@pytest.mark.parametrize("engine", ["reference", "sequential"])
+@pytest.mark.parametrize("schedule", ["constant", "one-cycle"])
+def test_each_student_has_its_own_rates(train: Examples, engine: str, schedule: str) -> None:
+    """Every cell is what `fit` trains at those rates, weight decay included."""
+    how = {"schedule": schedule, "weight_decay": 0.1, "epochs": 3, "batch": 32}
+    bank = trained(
+        train, mlp(16, 8, 4), grid={"scale": [1.0, 0.3, 0.01]}, lr=by_scale, engine=engine, **how
+    )
+    assert bank.engine == engine
+    for scale in (1.0, 0.3, 0.01):
+        network = fit(mlp(16, 8, 4), train[:96], seed=1, lr=by_scale(scale), **how).network
+        for mine, theirs in zip(
+            bank.network(scale=scale, seed=1).parameters(), network.parameters(), strict=True
+        ):
+            torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
+    slow, quick = bank.network(scale=0.01, seed=0), bank.network(scale=1.0, seed=0)
+    assert not torch.allclose(slow.stage1[0].weight, quick.stage1[0].weight, atol=1e-2)
+
+
+def test_students_of_several_rates_take_no_fast_path(train: Examples) -> None:
+    assert trained(train, mlp(16, 8, 4), lr={"": 1e-2}).engine == "reference"
+    with pytest.raises(ValueError, match=r"fast engine trains .* at one rate, .*use engine='auto'"):
+        trained(train, mlp(16, 8, 4), lr={"": 1e-2}, engine="fast")
+
+
+def source_of(seed: int) -> MLP:
+    return initialise(mlp(16, 8, 4), 100 + seed)  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("engine", ["fast", "reference", "sequential"])
+def test_students_begin_from_given_weights(train: Examples, engine: str) -> None:
+    given = {seed: source_of(seed) for seed in range(2)}
+    before = {seed: fingerprint(network) for seed, network in given.items()}
+    bank = trained(train, mlp(16, 8, 4), start=given.__getitem__, engine=engine)
+    assert {seed: fingerprint(network) for seed, network in given.items()} == before
+    for seed in range(2):
+        network = fit(copy.deepcopy(given[seed]), train[:96], seed=None, epochs=2).network
+        for mine, theirs in zip(
+            bank.network(seed=seed).parameters(), network.parameters(), strict=True
+        ):
+            torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_a_bank_knows_where_its_students_began(
+    train: Examples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KDLIB_CACHE", str(tmp_path))
+    trained(train, mlp(16, 8, 4), cache=True)
+    for other in (source_of, lambda seed: source_of(seed + 1)):
+        assert not trained(train, mlp(16, 8, 4), cache=True, start=other).cached
+        assert trained(train, mlp(16, 8, 4), cache=True, start=other).cached
+
+
+@pytest.mark.parametrize(
+    ("start", "sentence"),
+    [
+        (lambda seed: mlp(16, 9, 4), r"start\(0\) has other weights than the student \(size mis"),
+        (lambda seed: {"weight": 1}, r"start\(0\) is a dict; expected a network"),
+    ],
+)
+def test_a_beginning_that_does_not_fit(train: Examples, start: Any, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        trained(train, mlp(16, 8, 4), start=start)

@@ -154,13 +154,10 @@ def test_a_step_can_be_followed(teacher: MLP, train: Examples, tabulated: bool) 
 
 
 def test_what_decides_a_run_stands_in_one_place() -> None:
-    """NumPy's numbers are Python's, and a rate of each part has no place in a bank."""
+    """NumPy's numbers are Python's."""
     numpy = pytest.importorskip("numpy")
     given = settings(epochs=numpy.int64(2), lr={"": numpy.float32(0.5)})
     assert type(given.epochs) is int and given.lr == {"": 0.5} and type(given.lr[""]) is float  # type: ignore[index]
-    with pytest.raises(ValueError, match="a bank trains all weights at one rate"):
-        _ = given.rate
-    assert settings(lr=1).rate == 1
     with pytest.raises(ValueError, match="schedule='cosine'"):
         settings(schedule="cosine").check()
 
