@@ -166,7 +166,7 @@ def standardized(z_s: Tensor, z_t: Tensor, T: float | Tensor, *, where: Where = 
     return soft_targets(z_s, z_t, T, where=where)
 
 
-# ---- how every loss counts and averages ------------------------------------------------------------
+# ---- how every loss counts and averages ----------------------------------------------------------
 
 
 def floats(*tensors: Tensor) -> list[Tensor]:

@@ -1,6 +1,7 @@
 """The Gaussian feature transfer: each step by what must hold of it, then all of them together."""
 
 import copy
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,21 +10,21 @@ from blobs import blobs
 from sklearn.covariance import ledoit_wolf
 from torch import Tensor, nn
 
-from kdlib.adaptation.clouds import (
+from kdlib.adaptation.feature_gaussian import (
     Cloud,
     FeatureMap,
     describe,
     fit_map,
-    mahalanobis,
     shrunk_covariance,
+    squared_mahalanobis,
 )
-from kdlib.adaptation.gaussian import GaussianTerm, gaussian_transfer, noise
+from kdlib.adaptation.gaussian import GaussianTerm, mixed_noise
+from kdlib.bank import train_bank
 from kdlib.data import Examples
+from kdlib.device import seeded
 from kdlib.models import MLP, fingerprint, mlp, predict
 from kdlib.objectives import HardLabels, Learner
-from kdlib.training import fit
-
-ONCE = {"epochs": 1, "until": None}
+from kdlib.training import Run, fit
 
 
 @pytest.fixture
@@ -87,9 +88,12 @@ def test_standardised_features_have_mean_0_and_deviation_1(
     torch.testing.assert_close(cloud.undo(m), mu, atol=1e-4, rtol=0)
     assert float(cloud.weights(m).mean()) == pytest.approx(1, abs=1e-5)
     nearest, farthest = (
-        int(i) for i in (mahalanobis(m, cloud.S).argmin(), cloud.weights(m).argmin())
+        int(i) for i in (squared_mahalanobis(m, cloud.S).argmin(), cloud.weights(m).argmin())
     )
-    assert cloud.weights(m).argmax() == nearest and mahalanobis(m, cloud.S).argmax() == farthest
+    assert (
+        cloud.weights(m).argmax() == nearest
+        and squared_mahalanobis(m, cloud.S).argmax() == farthest
+    )
 
 
 def test_dead_features_are_dropped_and_small_deviations_floored(
@@ -128,14 +132,22 @@ def test_fewer_images_than_features_give_a_covariance_that_can_be_inverted(
     assert float(torch.linalg.eigvalsh(cloud.S).min()) > 1e-3
     assert torch.isfinite(cloud.weights(m)).all()
     assert float(cloud.weights(m).mean()) == pytest.approx(1, abs=1e-5)
-    assert torch.isfinite(cloud.draw(5, torch.Generator().manual_seed(0))).all()
+    assert torch.isfinite(cloud.draw(5)).all()
 
 
-def test_draws_have_the_covariance_and_leave_shared_randomness_alone(cloud: Cloud) -> None:
-    state = torch.get_rng_state()
-    drawn = cloud.draw(50_000, torch.Generator().manual_seed(0))
+def test_draws_have_the_covariance(cloud: Cloud) -> None:
+    with seeded(0):
+        drawn = cloud.draw(50_000)
     torch.testing.assert_close(torch.cov(drawn.T), cloud.S, atol=0.05, rtol=0)
-    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_source_stands_in_the_table_and_changes_nothing(
+    feature_map: FeatureMap, source: Examples, target: Examples
+) -> None:
+    alone, both = describe(feature_map, target), describe(feature_map, target, source)
+    assert torch.equal(alone.S, both.S) and torch.equal(alone.scale, both.scale)
+    assert alone.table.find(source.ids) is None
+    torch.testing.assert_close(both.table.find(source.ids), predict(feature_map, source))
 
 
 def test_the_cloud_never_reads_a_label(feature_map: FeatureMap, target: Examples) -> None:
@@ -148,10 +160,12 @@ def test_the_cloud_never_reads_a_label(feature_map: FeatureMap, target: Examples
 
 def test_the_noise_is_the_formula() -> None:
     eps_i, eps_c = torch.tensor([1.0, -2.0]), torch.tensor([10.0, 20.0])
-    torch.testing.assert_close(noise(eps_i, eps_c, 0.5, 0.25, 2.0), torch.tensor([2.875, 4.25]))
-    assert torch.equal(noise(eps_i, eps_c, 2.0, 0.0, 7.0), 2 * eps_i)  # kappa is inert
-    assert torch.equal(noise(eps_i, eps_c, 2.0, 1.0, 1.0), 2 * eps_c)
-    assert not noise(eps_i, eps_c, 0.0, 0.5, 1.0).any()
+    torch.testing.assert_close(
+        mixed_noise(eps_i, eps_c, 0.5, 0.25, 2.0), torch.tensor([2.875, 4.25])
+    )
+    assert torch.equal(mixed_noise(eps_i, eps_c, 2.0, 0.0, 7.0), 2 * eps_i)  # kappa is inert
+    assert torch.equal(mixed_noise(eps_i, eps_c, 2.0, 1.0, 1.0), 2 * eps_c)
+    assert not mixed_noise(eps_i, eps_c, 0.0, 0.5, 1.0).any()
 
 
 def test_fresh_noise_on_a_squared_error_leaves_the_expected_gradient() -> None:
@@ -194,7 +208,8 @@ def test_the_terms_gradient_is_that_of_the_noiseless_hint_on_average(
 
 def first_loss(term: GaussianTerm, student: nn.Module, examples: Examples) -> Tensor:
     learner = Learner.of(student, term, examples.batch(slice(0, 2)))
-    return learner(examples.batch())[0]
+    with seeded(0):
+        return learner(examples.batch())[0]
 
 
 @pytest.mark.parametrize("noise_at", ["target", "feature"])
@@ -256,55 +271,32 @@ def test_the_images_noise_is_fresh_in_each_step_and_the_classes_is_not(
         assert (len(set(values)) == 3) is fresh
 
 
-# ---- all of it -----------------------------------------------------------------------------------
+# ---- training ------------------------------------------------------------------------------------
 
 
-def test_it_copies_the_student_and_leaves_teacher_and_labels_alone(
-    student: nn.Module, teacher: MLP, source: Examples, target: Examples
-) -> None:
-    before = fingerprint(student), fingerprint(teacher), torch.get_rng_state()
-    first = gaussian_transfer(student, teacher, source, target, epochs=2, until=None)
-    lied = target.labelled_as(torch.zeros_like(target.y))
-    second = gaussian_transfer(student, teacher, source, lied, epochs=2, until=None)
-    assert (fingerprint(student), fingerprint(teacher)) == before[:2]
-    assert torch.equal(torch.get_rng_state(), before[2])
-    assert fingerprint(first.network) != before[0]
-    assert fingerprint(first.network) == fingerprint(second.network)
-
-
-def test_at_rate_0_it_is_plain_training_on_the_source(
-    student: nn.Module, cloud: Cloud, source: Examples, target: Examples
-) -> None:
-    run = gaussian_transfer(student, cloud, source, target, transfer_rate=0.0, lr_scale=1.0, **ONCE)
-    both = source.as_domain(0) + target.unlabelled().as_domain(1)
-    plain = fit(copy.deepcopy(student), both, HardLabels(), epochs=1, schedule="constant")
-    for a, b in zip(run.network.parameters(), plain.network.parameters(), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
-
-
-def test_the_body_moves_at_its_own_rate(
-    student: nn.Module, cloud: Cloud, source: Examples, target: Examples
-) -> None:
-    def moved(scale: float) -> float:
-        run = gaussian_transfer(student, cloud, source, target, lr_scale=scale, **ONCE)
-        return float((run.network.stage1[0].weight - student.stage1[0].weight).detach().abs().max())
-
-    assert moved(1e-6) < 1e-6 < 1e-3 < moved(1.0)
-
-
-def test_it_stops_by_threshold(
-    student: nn.Module, cloud: Cloud, source: Examples, target: Examples
-) -> None:
-    run = gaussian_transfer(student, cloud, source, target, epochs=50, until=0.2)
-    assert 2 <= len(run.history) < 50
+def moved_on(
+    student: nn.Module, cloud: Cloud, source: Examples, target: Examples, *, lam: float = 0.5,
+    scale: float = 0.3, noise_at: str = "target", noise_std: float = 0.5, **how: Any,
+) -> Run:  # fmt: skip
+    """A copy of the student, trained on by the recipe."""
+    term = GaussianTerm(cloud, noise_at, noise_std=noise_std)
+    return fit(
+        copy.deepcopy(student),
+        source.as_domain(0) + target.unlabelled().as_domain(1),
+        (1 - lam) * HardLabels() + lam * term,
+        lr={"": 1e-2, "stage1": 1e-2 * scale},
+        schedule="constant",
+        **{"epochs": 1, **how},
+    )
 
 
 @pytest.mark.parametrize("noise_at", ["target", "feature"])
 def test_it_resumes_bit_equal(
     student: nn.Module, cloud: Cloud, source: Examples, target: Examples, noise_at: str, tmp_path
 ) -> None:
-    how = {"epochs": 4, "until": None, "noise_at": noise_at}
-    whole = gaussian_transfer(student, cloud, source, target, **how)
+    """Its noise is drawn in an epoch's own seed: nothing of it has to be kept."""
+    how: dict[str, Any] = {"epochs": 4, "noise_at": noise_at}
+    whole = moved_on(student, cloud, source, target, **how)
 
     class Stop(KeyboardInterrupt):
         pass
@@ -318,11 +310,9 @@ def test_it_resumes_bit_equal(
         return x
 
     path = tmp_path / "run.pt"
-    partial = gaussian_transfer(
-        student, cloud, source, target, checkpoint=path, augment=augment, **how
-    )
+    partial = moved_on(student, cloud, source, target, checkpoint=path, augment=augment, **how)
     assert partial.interrupted and 1 <= len(partial.history) < 4
-    resumed = gaussian_transfer(
+    resumed = moved_on(
         student, cloud, source, target, checkpoint=path, augment=lambda x, g: x, **how
     )
     for a, b in zip(whole.network.parameters(), resumed.network.parameters(), strict=True):
@@ -330,13 +320,44 @@ def test_it_resumes_bit_equal(
 
 
 @pytest.mark.parametrize("noise_at", ["target", "feature"])
+def test_a_bank_trains_its_students_together(
+    student: nn.Module, cloud: Cloud, source: Examples, target: Examples, noise_at: str
+) -> None:
+    """Knobs are symbols of one group; without noise each cell is what `fit` trains."""
+
+    def objective(lam: Any, noise_std: Any, white: Any, weighted: Any) -> Any:
+        term = GaussianTerm(cloud, noise_at, noise_std=noise_std, white=white, weighted=weighted)
+        return (1 - lam) * HardLabels() + lam * term
+
+    both = source.as_domain(0) + target.unlabelled().as_domain(1)
+    bank = train_bank(
+        objective, student=mlp(16, 6, 4), examples=both, evaluate={"target": target}, seeds=2,
+        grid={"lam": [0.5, 1.0], "noise_std": [0.0, 0.5], "white": [0.0, 1.0],
+              "weighted": [1.0], "scale": [0.3, 1.0]},
+        lr=lambda scale: {"": 1e-2, "stage1": 1e-2 * scale}, start=lambda seed: student,
+        schedule="constant", epochs=2, cache=False,
+    )  # fmt: skip
+    assert bank.engine == "reference"
+    quiet: dict[str, Any] = {"noise_std": 0.0, "white": 0.0, "weighted": 1.0}
+    for lam, scale in ((0.5, 0.3), (1.0, 1.0)):
+        run = moved_on(
+            student, cloud, source, target, lam=lam, scale=scale, noise_at=noise_at,
+            noise_std=0.0, epochs=2,
+        )  # fmt: skip
+        network = bank.network(lam=lam, scale=scale, seed=1, **quiet)
+        for a, b in zip(run.network.parameters(), network.parameters(), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+    loud = [bank.network(lam=1.0, scale=1.0, seed=s, **{**quiet, "noise_std": 0.5}) for s in (0, 1)]
+    assert fingerprint(loud[0]) != fingerprint(loud[1])  # each student has noise of its own
+
+
+@pytest.mark.parametrize("noise_at", ["target", "feature"])
 def test_one_example_per_class_is_enough(
     student: nn.Module, teacher: MLP, source: Examples, target: Examples, noise_at: str
 ) -> None:
     source, target = source.per_class(1), target.per_class(1)
-    run = gaussian_transfer(
-        student, teacher, source, target, noise_at=noise_at, epochs=2, until=None
-    )
+    cloud = describe(fit_map(teacher, source), target)
+    run = moved_on(student, cloud, source, target, noise_at=noise_at, epochs=2)
     assert all(np.isfinite(row["loss"]) for row in run.history)
 
 
@@ -345,9 +366,9 @@ def test_the_head_teaches_a_student_that_has_no_labels_of_the_target(
 ) -> None:
     """At rate 1 nothing but the noisy term is left: a fresh student learns the classes by it."""
     fresh = fit(mlp(16, 16, 4), source[:8], epochs=1, lr=1e-5, seed=3).network
-    run = gaussian_transfer(
-        fresh, cloud, source, target, noise_at="feature", transfer_rate=1.0, lr_scale=1.0,
-        noise_std=0.2, epochs=30, until=None,
+    run = moved_on(
+        fresh, cloud, source, target, noise_at="feature", lam=1.0, scale=1.0, noise_std=0.2,
+        epochs=30,
     )  # fmt: skip
     assert fit(fresh, source[:8], epochs=1, lr=1e-9).error(target) > 40 > run.error(target) + 20
 
@@ -358,14 +379,13 @@ def test_the_head_teaches_a_student_that_has_no_labels_of_the_target(
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"transfer_rate": 1.5}, "transfer_rate=1.5: expected a number from 0 to 1"),
-        ({"lr_scale": 0.0}, "lr_scale=0.0: expected a finite number above 0"),
         ({"noise_std": -1.0}, "noise_std=-1.0: expected a finite number of at least 0"),
         ({"noise_std": float("nan")}, "noise_std=nan: expected a finite"),
         ({"noise_ratio": 2.0}, "noise_ratio=2.0: expected a number from 0 to 1"),
         ({"centre_weight": -0.1}, "centre_weight=-0.1: expected a finite number of at least 0"),
         ({"noise_at": "labels"}, "noise_at='labels': expected 'target' or 'feature'"),
-        ({"head": "classifier"}, "no part 'classifier'; its parts are"),
+        ({"weighted": 1.5}, "weighted=1.5: expected a number from 0 to 1"),
+        ({"white": -1.0}, "white=-1.0: expected a number from 0 to 1"),
         ({"layer": "embeding"}, "nearest name is 'embedding'"),
     ],
 )
@@ -373,7 +393,8 @@ def test_bad_arguments_are_told(
     student: nn.Module, cloud: Cloud, source: Examples, target: Examples, wrong: dict, said: str
 ) -> None:
     with pytest.raises(ValueError, match=said):
-        gaussian_transfer(student, cloud, source, target, **{**ONCE, **wrong})
+        both = source.as_domain(0) + target.as_domain(1)
+        fit(student, both, HardLabels() + GaussianTerm(cloud, **wrong), epochs=1)
 
 
 def test_bad_examples_are_told(

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from kdcourse.checks.exercises import Exercise, Property, close
 from kdlib import losses
-from kdlib.adaptation import clouds, gaussian
+from kdlib.adaptation import feature_gaussian, gaussian
 
 _G = torch.Generator().manual_seed(9)
 _Z_S, _Z_T = torch.randn(2, 6, 4, dtype=torch.float64, generator=_G)
@@ -83,7 +83,7 @@ across = Exercise(
 
 _M = torch.randn(8, 3, dtype=torch.float64, generator=_G)
 _M = _M @ torch.tensor([[1.5, 0.0, 0.0], [1.0, 0.6, 0.0], [0.0, 0.2, 1.0]], dtype=torch.float64)
-_S = clouds.shrunk_covariance(_M)
+_S = feature_gaussian.shrunk_covariance(_M)
 
 
 def _ratio(f: Any, m: Tensor, S: Tensor) -> Tensor:
@@ -92,7 +92,7 @@ def _ratio(f: Any, m: Tensor, S: Tensor) -> Tensor:
 
 
 def _expected(m: Tensor, S: Tensor) -> Tensor:
-    raw = clouds.raw_weights(m, S)
+    raw = feature_gaussian.raw_weights(m, S)
     return raw / raw[0]
 
 
@@ -140,7 +140,7 @@ _CLASSES = torch.tensor([3, 1, 3, 0])
 def _mended(beta: float, gamma: float, kappa: float) -> Callable[[Any], bool]:
     return lambda f: close(
         f(_EPS_I, _EPS_C, _CLASSES, beta, gamma, kappa),
-        gaussian.noise(_EPS_I, _EPS_C[_CLASSES], beta, gamma, kappa),
+        gaussian.mixed_noise(_EPS_I, _EPS_C[_CLASSES], beta, gamma, kappa),
     )
 
 

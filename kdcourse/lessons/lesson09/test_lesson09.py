@@ -14,7 +14,7 @@ from kdcourse.checks.lists import accepts, exercises_of, rejects, untouched
 from kdcourse.explorers import BankExplorer, ErrorTable
 from kdcourse.lessons.lesson09 import exercises
 from kdlib import losses
-from kdlib.adaptation import clouds, gaussian
+from kdlib.adaptation import feature_gaussian, gaussian
 from kdlib.bank import Bank
 from kdlib.models import mlp
 from kdlib.objectives import HardLabels, SoftTargets, Symbol
@@ -77,7 +77,7 @@ def right_weights(m: Tensor, S: Tensor) -> Tensor:
 
 
 def weights_by_softmax(m: Tensor, S: Tensor) -> Tensor:
-    return len(m) * (-clouds.mahalanobis(m, S) / (2 * m.shape[1])).softmax(0)
+    return len(m) * (-feature_gaussian.squared_mahalanobis(m, S) / (2 * m.shape[1])).softmax(0)
 
 
 def _scaled(raw: Tensor) -> Tensor:
@@ -85,11 +85,11 @@ def _scaled(raw: Tensor) -> Tensor:
 
 
 def _delta(m: Tensor, S: Tensor) -> Tensor:
-    return clouds.mahalanobis(m, S)
+    return feature_gaussian.squared_mahalanobis(m, S)
 
 
 def the_noise(eps_i: Any, eps_c: Any, classes: Any, beta: Any, gamma: Any, kappa: Any) -> Any:
-    return gaussian.noise(eps_i, eps_c[classes], beta, gamma, kappa)
+    return gaussian.mixed_noise(eps_i, eps_c[classes], beta, gamma, kappa)
 
 
 RIGHT = [
@@ -157,7 +157,7 @@ WRONG = {
         lambda m, S: _scaled(torch.exp(-((m @ S) * m).sum(1) / 6)),
         "inverse of S",
     ),
-    "not scaled": (exercises.weights, clouds.raw_weights, "Divide by their mean"),
+    "not scaled": (exercises.weights, feature_gaussian.raw_weights, "Divide by their mean"),
     "sum 1": (exercises.weights, lambda m, S: right_weights(m, S) / len(m), "not by their sum"),
     "as printed": (
         exercises.mended_noise,

@@ -62,9 +62,9 @@ def fit_map(
 class Cloud:
     """The target's features, standardised, as N(0, S).
 
-    table: mu of each target image · alive: (width,) bool, the d features that vary · mean, std:
-    (d,) · S: (d, d), shrunk · resting: (width,), what dead features always are · scale: mean of
-    exp(-delta / (2 d)) over the target.
+    table: mu of each image, the target's first · alive: (width,) bool, the d features that vary ·
+    mean, std: (d,) · S: (d, d), shrunk · resting: (width,), what dead features always are · scale:
+    mean of exp(-delta / (2 d)) over the target.
     """
 
     table: TeacherTable
@@ -82,22 +82,25 @@ class Cloud:
 
     def standardise(self, mu: Tensor) -> Tensor:
         """mu (B, width) -> m (B, d): mean 0 and deviation 1 over the target."""
-        return (mu[:, self.alive] - self.mean) / self.std
+        return (mu[:, self._places] - self.mean) / self.std
 
     def undo(self, m: Tensor) -> Tensor:
         """m (B, d) -> mu (B, width), dead features at rest."""
-        mu = self.resting.expand(len(m), -1).clone()
-        mu[:, self.alive] = self.mean + self.std * m
-        return mu
+        resting = self.resting.expand(len(m), -1)
+        return resting.index_copy(1, self._places, self.mean + self.std * m)
 
     def weights(self, m: Tensor) -> Tensor:
         """exp(-delta / (2 d)) for m (B, d), scaled so that their mean over the target is 1."""
         return raw_weights(m, self.S) / self.scale
 
-    def draw(self, count: int, generator: torch.Generator) -> Tensor:
-        """(count, d) from N(0, S)."""
-        white = torch.randn(count, len(self.S), generator=generator).to(self.S)
+    def draw(self, count: int) -> Tensor:
+        """(count, d) from N(0, S), by PyTorch's own generator."""
+        white = torch.randn(count, len(self.S), dtype=self.S.dtype, device=self.S.device)
         return white @ self.root.T
+
+    @cached_property
+    def _places(self) -> Tensor:
+        return self.alive.nonzero()[:, 0]
 
     @cached_property
     def root(self) -> Tensor:
@@ -108,11 +111,19 @@ class Cloud:
         return f"Cloud({len(self.S)} features)"
 
 
-def describe(feature_map: FeatureMap, target: Examples, *, floor: float = 1e-2) -> Cloud:
+def describe(
+    feature_map: FeatureMap,
+    target: Examples,
+    source: Examples | None = None,
+    *,
+    floor: float = 1e-2,
+) -> Cloud:
     """The cloud of the target's features; labels are not read.
 
-    A feature whose deviation is below a thousandth of `floor` is dead and dropped; smaller
-    deviations than `floor` count as `floor`, so that standardising blows up nothing.
+    source: what students train on beside the target; its mu then stands in the table, too, so that
+    nothing is asked live while they train. A feature whose deviation is below a thousandth of
+    `floor` is dead and dropped; smaller deviations than `floor` count as `floor`, so that
+    standardising blows up nothing.
     """
     if len(target) < 2:
         raise ValueError(f"{target!r} has no spread to describe; give at least 2 images")
@@ -128,7 +139,11 @@ def describe(feature_map: FeatureMap, target: Examples, *, floor: float = 1e-2) 
     mean, std = mu[:, alive].mean(0), mu[:, alive].std(0).clamp(min=floor)
     m = (mu[:, alive] - mean) / std
     S = shrunk_covariance(m)
-    table = TeacherTable(target.ids, mu, feature_map, "the target's features")
+    ids, every = target.ids, mu
+    if source is not None:
+        ids = torch.cat([ids, source.ids])
+        every = torch.cat([mu, predict(feature_map, source).float()])
+    table = TeacherTable(ids, every, feature_map, "the target's features")
     return Cloud(table, alive, mean, std, S, mu.mean(0), raw_weights(m, S).mean())
 
 
@@ -137,17 +152,15 @@ def shrunk_covariance(m: Tensor, *, least: float = 0.01) -> Tensor:
 
     By the share of Ledoit & Wolf 2004, at least `least`: it can be inverted where N < d, too.
     """
-    m = m - m.mean(0)
-    N, d = m.shape
-    S = m.T @ m / N
-    round_ = S.diagonal().mean() * torch.eye(d, dtype=m.dtype, device=m.device)
-    away = (S - round_).square().sum()
-    error = ((m.square().sum(1).square().sum() / N) - S.square().sum()) / N  # of S's entries
-    share = (error / away.clamp(min=1e-12)).clamp(least, 1.0)
-    return (1 - share) * S + share * round_
+    from sklearn import covariance  # half a second that nobody else needs
+
+    rows = m.detach().cpu().double().numpy()
+    share = max(least, float(covariance.ledoit_wolf_shrinkage(rows)))
+    plain = covariance.empirical_covariance(rows)
+    return torch.from_numpy(covariance.shrunk_covariance(plain, share)).to(m)
 
 
-def mahalanobis(m: Tensor, S: Tensor) -> Tensor:
+def squared_mahalanobis(m: Tensor, S: Tensor) -> Tensor:
     """delta: m' S⁻¹ m for each row of m (B, d) -> (B,); about d on average."""
     white = torch.linalg.solve_triangular(torch.linalg.cholesky(S), m.T, upper=False)
     return white.square().sum(0)
@@ -155,4 +168,4 @@ def mahalanobis(m: Tensor, S: Tensor) -> Tensor:
 
 def raw_weights(m: Tensor, S: Tensor) -> Tensor:
     """exp(-delta / (2 d)): (B, d) -> (B,), in (0, 1]."""
-    return torch.exp(-mahalanobis(m, S) / (2 * m.shape[1]))
+    return torch.exp(-squared_mahalanobis(m, S) / (2 * m.shape[1]))
