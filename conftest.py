@@ -1,5 +1,6 @@
 """One environment for all tests: a thread per process, no network, no bars, a cache of its own."""
 
+import gc
 import os
 import shutil
 import tempfile
@@ -37,6 +38,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.slow)
 
 
+def pytest_collection_finish() -> None:
+    gc.freeze()  # imported modules and tests are no garbage: 10 s of looking at them again
+
+
 def pytest_unconfigure() -> None:
+    gc.freeze()  # nor is anything looked for at the end
     if OWNER:
         shutil.rmtree(CACHE, ignore_errors=True)

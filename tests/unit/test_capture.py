@@ -428,6 +428,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> str:
     return "meta"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [*ON_VECTORS, *ON_MAPS])
 def test_all_of_a_step_is_where_the_student_trains(elsewhere: str, kind: str) -> None:
     """Images start on the CPU; batches, tables, what objectives own and changed images follow."""

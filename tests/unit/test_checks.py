@@ -1,5 +1,6 @@
 """Claims that fail the build, checkers that accept the right, predictions that stay the same."""
 
+import atexit
 import functools
 import json
 import re
@@ -17,11 +18,15 @@ from kdcourse.measured import columns, phrase
 from kdlib.metrics import Interval
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def shell():
-    """IPython's display goes to a shell, as in a notebook."""
-    yield InteractiveShell.instance()
+    """IPython's display goes to a shell, as in a notebook: one for all, for each that is left to
+    the end of the tests collects the whole memory's garbage then."""
+    made = InteractiveShell.instance()
+    yield made
     InteractiveShell.clear_instance()
+    atexit.unregister(made.atexit_operations)
+    made.atexit_operations()
 
 
 def said(**options: object) -> tuple[str, dict]:

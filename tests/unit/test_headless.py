@@ -358,6 +358,7 @@ def test_a_part_of_a_second_is_a_timeout_too(course: Path) -> None:
     assert headless.run("04", {}, course.parent / "runs", folder=course, timeout=59.5).ok
 
 
+@pytest.mark.slow
 def test_a_kernel_that_dies_is_a_sentence(course: Path) -> None:
     write(course, "import os\nos._exit(1)")
     result = headless.run("04", {}, course.parent / "runs", folder=course)

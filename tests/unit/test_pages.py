@@ -192,6 +192,7 @@ def test_ids_come_from_content_so_a_new_cell_moves_no_other() -> None:
     assert ids("a", "b", "b") == ids("new", "a", "b", "b")[1:]
 
 
+@pytest.mark.slow
 def test_a_build_is_strict_idempotent_and_in_step(
     course: Course, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -163,6 +163,7 @@ def test_a_stub_is_not_attempted(exercise: Exercise) -> None:
 # ---- the playground of three distances -----------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_playground_is_drawn_in_every_state() -> None:
     assert MeanDistances(count=20).sweep() == 7 * 4 * 3
 
