@@ -5,17 +5,3 @@ from kdlib.adaptation.averages import MeanTeacher
 from kdlib.adaptation.batchnorm import adabn
 from kdlib.adaptation.freezing import freeze, unfreeze
 from kdlib.adaptation.terms import CORAL, MCC, MMD, InformationMaximization
-
-__all__ = [
-    "CDAN",
-    "CORAL",
-    "DANN",
-    "MCC",
-    "MMD",
-    "InformationMaximization",
-    "MeanTeacher",
-    "adabn",
-    "freeze",
-    "ramp",
-    "unfreeze",
-]

@@ -96,7 +96,7 @@ class GaussianTerm(Term):
         return _Owned(nn.Linear(f_s.shape[1], len(cloud.S)), eps_c)
 
     def loss(self, step: Step, owned: nn.Module | None) -> Tensor:
-        assert owned is not None
+        assert isinstance(owned, _Owned)
         cloud, feature_map = self.cloud, self.cloud.feature_map
         mu = step.teacher(cloud.table).logits
         m = cloud.standardise(mu)

@@ -23,7 +23,7 @@ from kdlib.training.settings import Settings, rates_at
 def make_group(
     objective: Any, student: Any, examples: Any, axes: dict[str, list[Any]], symbolic: list[str],
     seeds: list[int], state: dict[str, Any], settings: Settings,
-    start: Callable[[int], nn.Module] | None,
+    start: Callable[[int], nn.Module] | None = None,
 ) -> Group:  # fmt: skip
     """The students that share a structure: all cells of the symbolic axes, times seeds."""
     formula = objective

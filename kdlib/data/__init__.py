@@ -5,18 +5,3 @@ from kdlib.data.sealed import SealedLabels
 from kdlib.data.shifts import SHIFTS, severity
 from kdlib.data.sources import Splits, cache_root, data_root, load, names, verify
 from kdlib.data.transforms import jitter
-
-__all__ = [
-    "SHIFTS",
-    "Batch",
-    "Examples",
-    "SealedLabels",
-    "Splits",
-    "cache_root",
-    "data_root",
-    "jitter",
-    "load",
-    "names",
-    "severity",
-    "verify",
-]

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from kdlib.arguments import check_numbers
+from kdlib.data.errors import error_percent
 
 
 class SealedLabels:
@@ -50,5 +51,4 @@ class SealedLabels:
         labelled = y >= 0
         if not labelled.any():
             raise ValueError("there was no label inside: the examples were unlabelled when sealed")
-        wrong = (logits.argmax(1) != y)[labelled]
-        return 100 * wrong.double().mean().item()
+        return error_percent(logits[labelled], y[labelled]).item()

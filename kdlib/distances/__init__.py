@@ -21,17 +21,3 @@ DISTANCES: dict[str, Callable[..., Tensor]] = {
     "frechet": frechet,
     "proxy_a_distance": proxy_a_distance,
 }
-
-__all__ = [
-    "DISTANCES",
-    "coral",
-    "cosine_distance",
-    "euclidean",
-    "frechet",
-    "mahalanobis",
-    "mmd",
-    "null_band",
-    "proxy_a_distance",
-    "sinkhorn",
-    "sliced_wasserstein",
-]

@@ -4,17 +4,7 @@ import torch
 from torch import Tensor
 
 from kdlib.arguments import check_labelled, check_numbers, check_temperature
-
-
-def wrong(logits: Tensor, y: Tensor) -> Tensor:
-    """Which answers are wrong: bool (…, N).
-
-    Raises ValueError for examples without a label, and where the largest logit is no finite number
-    (a class that shall not be chosen may have -inf).
-    """
-    check_labelled(logits, y)
-    check_numbers(logits)
-    return logits.argmax(-1) != y
+from kdlib.data.errors import wrong
 
 
 def _check_classes(logits: Tensor, y: Tensor) -> None:
@@ -30,11 +20,6 @@ def _check_classes(logits: Tensor, y: Tensor) -> None:
 def accuracy(logits: Tensor, y: Tensor) -> Tensor:
     """Share of right answers, (…)."""
     return 1 - wrong(logits, y).double().mean(-1)
-
-
-def error_percent(logits: Tensor, y: Tensor) -> Tensor:
-    """Wrong answers in percent, (…)."""
-    return 100 * wrong(logits, y).double().mean(-1)
 
 
 def confusion(logits: Tensor, y: Tensor) -> Tensor:

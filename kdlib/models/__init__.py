@@ -5,23 +5,3 @@ from kdlib.models.kinds import convolves, normalises
 from kdlib.models.networks import CNN, MLP, Normalise, cnn, mlp
 from kdlib.models.observing import Observation, as_taps, evaluating, observe, predict
 from kdlib.models.weights import fingerprint, inherit, initialise
-
-__all__ = [
-    "CNN",
-    "MLP",
-    "Normalise",
-    "Observation",
-    "as_taps",
-    "cnn",
-    "convolves",
-    "evaluating",
-    "fingerprint",
-    "inherit",
-    "initialise",
-    "mlp",
-    "multiply_adds",
-    "normalises",
-    "observe",
-    "parameter_count",
-    "predict",
-]

@@ -19,6 +19,8 @@ def multiply_adds(network: nn.Module, x: Tensor) -> int:
     PyTorch's counter of floating-point operations, two of which make one multiply-add. Attention
     goes by its formula meanwhile: the counter sees nothing of the fused kernels.
     """
+    if not len(x):
+        raise ValueError("no image to count the multiply-adds of; give at least one")
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:

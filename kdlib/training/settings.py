@@ -51,10 +51,16 @@ class Settings:
 
 
 def rates_at(lr: Any, numbers: Mapping[str, float]) -> Any:
-    """`lr` with numbers in the place of symbols."""
-    if isinstance(lr, Mapping):
-        return {start: float(symbols.value(rate, numbers)) for start, rate in lr.items()}
-    return float(symbols.value(lr, numbers))
+    """`lr` with numbers in the place of symbols; ValueError for a symbol without one."""
+    try:
+        if isinstance(lr, Mapping):
+            return {start: float(symbols.value(rate, numbers)) for start, rate in lr.items()}
+        return float(symbols.value(lr, numbers))
+    except KeyError as missing:
+        raise ValueError(
+            f"the rate {missing} has no value; make it an axis of the bank's grid, and ask for it: "
+            "lr=lambda scale: {'': 1e-2 * scale}"
+        ) from None
 
 
 def as_python(setting: Any) -> Any:

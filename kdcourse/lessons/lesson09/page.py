@@ -50,7 +50,8 @@ from kdcourse import checks, explorers, figures
 from kdcourse.checks import claim
 from kdcourse.lessons.lesson09 import exercises
 from kdlib import data, losses, metrics, models, objectives, training
-from kdlib.adaptation import adabn, clouds, freeze, gaussian
+from kdlib.adaptation import adabn, feature_gaussian, freeze
+from kdlib.adaptation.gaussian import GaussianTerm
 from kdlib.adaptation.terms import InformationMaximization
 from kdlib.bank import train_bank
 from kdlib.data import shifts
@@ -659,8 +660,8 @@ claim("09.7", text, holds, measured=alike | won)
 # The head is the one that A was fitted with; $\bar\mu + \sigma m$ undoes step 3. Steps 2, 3 and 6 by hand, beside kdlib's:
 
 # %%
-feature_map = clouds.fit_map(teacher, source, seed=seed)
-cloud = clouds.describe(feature_map, target)
+feature_map = feature_gaussian.fit_map(teacher, source, seed=seed)
+cloud = feature_gaussian.describe(feature_map, target, source[:1000])
 mu = models.predict(feature_map, target)  # (N, 32)
 
 # %%
@@ -682,7 +683,7 @@ torch.testing.assert_close(cloud.weights(m), raw / raw.mean(), rtol=1e-3, atol=1
 # %% tags=["nbval-ignore-output"]
 draws = torch.Generator().manual_seed(seed)
 g, goal = torch.randn(2, 64, len(cloud.S), generator=draws)  # 64 images
-eps = torch.stack([cloud.draw(64, draws) for _ in range(400)])
+eps = torch.randn(400, 64, len(cloud.S), generator=draws) @ cloud.root.T
 plain, noisy = 2 * (g - goal), 2 * (g - (goal + eps))  # (64, d), (400, 64, d)
 far = {n: float((noisy[:n].mean(0) - plain).norm() / plain.norm()) for n in (1, 10, 100, 400)}
 for n, one in far.items():
@@ -712,172 +713,92 @@ claim("09.9", text, doubt["averaged over noise"] > 1.02 * doubt["as they are"], 
 # %% [markdown]
 # ### Every knob, ablated
 #
-# All students go on from the source-only ones, for 1,000 steps of 32 source and 32 target images: a fixed length in place of step 8, so that every row trains alike. λ = 0.5, α = 0.3, β = 0.5, γ = 0.5, κ = 1 where a row does not say otherwise. The controls: longer on the source (λ = 0), a **plain hint** (no noise, no weights), **plain noise** (S = identity, `white`).
+# All students go on from the source-only ones, on the images and for the epochs of the main road: a fixed length in place of step 8, so that every row trains alike. λ = 0.5, α = 0.3, β = 0.5, γ = 0.5, κ = 1 where a row does not say otherwise. The controls: longer on the source (λ = 0), a **plain hint** (no noise, no weights), **plain noise** (S = identity, `white`).
 #
-# For one student, `gaussian.gaussian_transfer` does all of it. Here all rows and seeds move *together*, which is quicker: what each student has of its own carries (rows, seeds) in front. First the knobs.
-
-# %%
-usual = dict(transfer_rate=0.5, lr_scale=0.3, noise_std=0.5, noise_ratio=0.5, centre_weight=1.0)
-usual |= dict(noise_at="target", weighted=True, white=False)
-
-
-def columns(knobs):
-    """Each knob of all rows, (rows, 1, 1, 1): beside seeds, images and features."""
-    rows = [usual | row for row in knobs.values()]
-    values = {name: [row[name] for row in rows] for name in usual}
-    values["noise_at"] = [place == "feature" for place in values["noise_at"]]
-    return {name: torch.tensor(ones)[:, None, None, None] for name, ones in values.items()}
-
-
-# %% [markdown]
-# The noisy term of every student, from what it says of the target images: g, and log q.
-
-
-# %%
-def noisy_term(knob, cloud, g, log_q, mu, eps_i, eps_c):
-    classify, m = cloud.feature_map.head, cloud.standardise(mu)  # m: (images, d)
-    eps_c = eps_c[:, classify(mu).argmax(-1)]  # (seeds, classes, d) -> (seeds, images, d)
-    sizes = (knob[name] for name in ("noise_std", "noise_ratio", "centre_weight"))
-    noisy = m + gaussian.noise(eps_i, eps_c, *sizes)  # (rows, seeds, images, d)
-    log_p = classify(cloud.undo(noisy.flatten(0, 2))).log_softmax(-1)
-    log_p = log_p.unflatten(0, noisy.shape[:3])  # (rows, seeds, images, classes)
-    at_feature = (log_p.exp() * (log_p - log_q)).sum(-1, keepdim=True)
-    at_target = (g - noisy).square().mean(-1, keepdim=True)
-    w = torch.where(knob["weighted"], cloud.weights(m)[:, None], 1.0)
-    return (w * torch.where(knob["noise_at"], at_feature, at_target)).mean((-2, -1))
-
-
-# %% [markdown]
-# Does kdlib say the same? One student, at the feature, without noise:
+# The noisy term is a term like any other. Does it say the same as the formula? One student, at the feature, without noise:
 
 # %%
 one, some = alone.network(seed=seed), target[:32].as_domain(1).batch()
-quiet = gaussian.GaussianTerm(cloud, noise_at="feature", noise_std=0.0)
+quiet = GaussianTerm(cloud, noise_at="feature", noise_std=0.0)
 library, _ = objectives.Learner.of(one, quiet, some)(some)
-knob = columns({"quiet": dict(noise_at="feature", noise_std=0.0)})
-none = torch.zeros(1, 32, len(cloud.S))  # no noise of images, nor of classes; no g
-hand = noisy_term(knob, cloud, none, one(some.x).log_softmax(-1), mu[:32], none, none)
-torch.testing.assert_close(library, hand.squeeze())
+log_p, log_q = head(mu[:32]).log_softmax(-1), one(some.x).log_softmax(-1)
+hand = (cloud.weights(m[:32]) * (log_p.exp() * (log_p - log_q)).sum(-1)).mean()
+torch.testing.assert_close(library, hand, rtol=1e-3, atol=1e-4)
 
 # %% [markdown]
-# A layer's bias is the last column of its weights. So all students are two tensors: their bodies, and their heads.
+# Knobs are numbers of a bank's grid, so its students move together. `start` gives each the source-only student of its seed; `lr` lets the body learn at the rate α · lr.
+
+# %%
+transferred = dict(
+    student=student(6),
+    examples=both,
+    start=lambda seed: alone.network(seed=seed),
+    lr=lambda lr_scale: {"": 1e-2, "stage1": 1e-2 * lr_scale},
+    schedule="constant",
+)
+usual = dict(transfer_rate=0.5, lr_scale=0.3, noise_std=0.5, noise_ratio=0.5, centre_weight=1.0)
+usual |= dict(weighted=1.0, white=0.0)
 
 
 # %%
-def with_bias(layer):
-    return torch.cat([layer.weight, layer.bias[:, None]], 1).detach()
+def transfer(cloud, noise_at, **grid):
+    """A bank of the recipe over some knobs; the others stand at their usual value."""
 
+    def objective(transfer_rate, noise_std, noise_ratio, centre_weight, weighted, white):
+        knobs = (noise_std, noise_ratio, centre_weight, weighted, white)
+        noisy = GaussianTerm(cloud, noise_at, *knobs)
+        return (1 - transfer_rate) * HardLabels() + transfer_rate * noisy
 
-begin = [alone.network(seed=one) for one in found]
-bodies = torch.stack([with_bias(one.stage1[0]) for one in begin])  # (seeds, 6, pixels + 1)
-heads = torch.stack([with_bias(one.head) for one in begin])  # (seeds, classes, 6 + 1)
-
-
-# %%
-def linear(W, x):
-    """W (…, out, in + 1) on x (…, images, in) -> (…, images, out)."""
-    return torch.einsum("...ni,...oi->...no", F.pad(x, (0, 1), value=1.0), W)
-
-
-# %% [markdown]
-# What they say of images, as rows of pixels: their features h, and log q.
-
-
-# %%
-def answers(body, head, x):
-    h = linear(body, x).relu()
-    return h, linear(head, h).log_softmax(-1)
-
-
-# %%
-def pixels(examples):
-    return tiny.normalise(examples.batch().x).flatten(1)  # (N, 1, 16, 16) -> (N, 256)
-
-
-near, steps = source[:1000], 10 if small else 1000
-
-# %% [markdown]
-# What is trained: how far body and head move from where they begin, and B.
-
-
-# %%
-def unmoved(rows, cloud, draws):
-    B = torch.empty(len(found), len(cloud.S), 6 + 1)
-    B.uniform_(-(6**-0.5), 6**-0.5, generator=draws)  # as nn.Linear begins
-    own = (torch.zeros_like(bodies), torch.zeros_like(heads), B)
-    return [one.repeat(rows, 1, 1, 1).requires_grad_() for one in own]
+    grid = {k: [v] for k, v in usual.items()} | grid
+    return train_bank(objective, grid=grid, **transferred, **settings)
 
 
 # %% [markdown]
-# One step's images of both domains, the same for all, and their $\varepsilon_i$, which the rows of a seed share:
-
+# Six banks: λ and noise at either place, the other knobs, and the adapted teacher.
 
 # %%
-def drawn(knob, cloud, draws):
-    i, j = (torch.randint(len(one), (32,), generator=draws) for one in (near, target))
-    white = torch.randn(len(found), 32, len(cloud.S), generator=draws)
-    return i, j, torch.where(knob["white"], white, white @ cloud.root.T)
+adapted = feature_gaussian.fit_map(moved, source, seed=seed)
+adapted = feature_gaussian.describe(adapted, target, source[:1000])
+rates, loud = [0.2, 0.5, 0.8], dict(noise_std=[0.0, 0.5])
+at_target = transfer(cloud, "target", transfer_rate=[0.0, *rates], **loud)
+at_feature = transfer(cloud, "feature", transfer_rate=rates, **loud)
+unweighted = transfer(cloud, "target", weighted=[0.0], white=[1.0], noise_ratio=[0.0], **loud)
+knobs = dict(noise_ratio=[0.5, 0.0], centre_weight=[1.0, 0.0], lr_scale=[0.3, 1.0])
+knobs = transfer(cloud, "feature", **knobs)
+adapted_hint = transfer(adapted, "target", weighted=[0.0], noise_std=[0.0])
+adapted_feature = transfer(adapted, "feature", **loud)
 
 
 # %% [markdown]
-# And step 7. The size of Adam's steps does not depend on the gradient's, so *body + α · move* moves the body at the rate α · lr.
+# The rows of the table (an axis that a row does not name stands at its usual value), and both places of the noise over λ for the explorer below it:
 
 
 # %%
-def transfer(knobs, cloud):
-    """Row -> split -> wrong answers (seeds, images) of the students that the recipe moved on."""
-    knob, draws = columns(knobs), torch.Generator().manual_seed(seed)
-    eps_c = cloud.draw(10 * len(found), draws).unflatten(0, (len(found), 10))
-    move, turn, B = own = unmoved(len(knobs), cloud, draws)
-    lam, alpha = knob["transfer_rate"][..., 0, 0], knob["lr_scale"]
-    optimizer = torch.optim.Adam(own, lr=1e-2, fused=True)
-    x_s, x_t, mu = pixels(near), pixels(target), cloud.table.logits
-    for _ in range(steps):
-        i, j, eps_i = drawn(knob, cloud, draws)
-        h, log_q = answers(bodies + alpha * move, heads + turn, torch.cat([x_s[i], x_t[j]]))
-        ce = -log_q[..., range(32), near.y[i]].mean(-1)  # (rows, seeds), as noisy
-        g = linear(B, h[..., 32:, :])
-        noisy = noisy_term(knob, cloud, g, log_q[..., 32:, :], mu[j], eps_i, eps_c)
-        optimizer.zero_grad()
-        ((1 - lam) * ce + lam * noisy).sum().backward()
-        optimizer.step()
-    z = {k: answers(bodies + alpha * move, heads + turn, pixels(x))[1] for k, x in tests.items()}
-    wrong = {k: one.argmax(-1) != tests[k].y for k, one in z.items()}  # (rows, seeds, images)
-    return {row: {k: one[n] for k, one in wrong.items()} for n, row in enumerate(knobs)}
+def row(bank, **cell):
+    """Split -> wrong answers (seeds, images) of one cell."""
+    state = {k: v[0] if len(v) == 1 else cell.get(k, usual[k]) for k, v in bank.axes.items()}
+    return {split: bank.select(**state).wrong(split) for split in tests}
 
 
-# %% [markdown]
-# The rows of the table, and both places of the noise over λ for the explorer below it:
-
-# %%
-knobs = {
-    "longer on the source (λ = 0)": dict(transfer_rate=0.0),
-    "target: plain hint": dict(noise_std=0.0, weighted=False),
-    "target: weights only (β = 0)": dict(noise_std=0.0),
-    "target: plain noise": dict(white=True, noise_ratio=0.0, weighted=False),
-    "feature: no noise (β = 0)": dict(noise_at="feature", noise_std=0.0),
-    "feature: γ = 0 (κ inert)": dict(noise_at="feature", noise_ratio=0.0),
-    "feature: κ = 0": dict(noise_at="feature", centre_weight=0.0),
-    "feature: α = 1": dict(noise_at="feature", lr_scale=1.0),
-}
-adapted_knobs = {
-    "adapted teacher, target: plain hint": dict(noise_std=0.0, weighted=False),
-    "adapted teacher, feature: no noise": dict(noise_at="feature", noise_std=0.0),
-    "adapted teacher, feature: all": dict(noise_at="feature"),
+results = {
+    "longer on the source (λ = 0)": row(at_target, transfer_rate=0.0),
+    "target: plain hint": row(unweighted, noise_std=0.0),
+    "target: plain noise": row(unweighted),
+    "target: weights only (β = 0)": row(at_target, noise_std=0.0),
+    "target: all, as published": row(at_target),
 }
 
 # %%
-adapted = clouds.describe(clouds.fit_map(moved, source, seed=seed), target)
-rates = {"transfer_rate": [0.2, 0.5, 0.8], "noise_at": ["target", "feature"]}
-cells = {
-    (rate, place): dict(transfer_rate=rate, noise_at=place)
-    for rate in rates["transfer_rate"]
-    for place in rates["noise_at"]
+results |= {
+    "feature: no noise (β = 0)": row(at_feature, noise_std=0.0),
+    "feature: all, as published": row(at_feature),
+    "feature: γ = 0 (κ inert)": row(knobs, noise_ratio=0.0),
+    "feature: κ = 0": row(knobs, centre_weight=0.0),
+    "feature: α = 1": row(knobs, lr_scale=1.0),
+    "adapted teacher, target: plain hint": row(adapted_hint),
+    "adapted teacher, feature: no noise": row(adapted_feature, noise_std=0.0),
+    "adapted teacher, feature: all": row(adapted_feature),
 }
-results = transfer(knobs | cells, cloud) | transfer(adapted_knobs, adapted)
-cells = {cell: results.pop(cell) for cell in cells}
-for place in rates["noise_at"]:
-    results[f"{place}: all, as published"] = cells[0.5, place]
 
 # %% [markdown]
 # All rows, with 95 % intervals against the control:
@@ -958,14 +879,7 @@ text = "As published (source teacher) the Gaussian transfer stays far behind ada
 claim("09.10", text, closest.low > 10, measured={"closest row, points behind": closest})
 
 # %% [markdown]
-# Is it for want of training? Compare the lengths (`steps` above is yours to raise):
-
-# %% tags=["nbval-ignore-output"]
-main = epochs * len(both.order(128, balanced=True))
-print(f"Steps of a row here: {steps:,}, of 64 images; on the main road: {main:,}, of 128")
-
-# %% [markdown]
-# Within the recipe, where all rows train alike, the points that the adapted teacher saves at the feature, beside the most that noise might:
+# All rows train as long as the main road. Within the recipe, the points that the adapted teacher saves at the feature, beside the most that noise might:
 
 # %% tags=["nbval-ignore-output"]
 helps = saved("adapted teacher, feature: no noise", on="feature: no noise (β = 0)")
@@ -985,12 +899,14 @@ claim("09.11", text, helps.low > largest, measured={"adapted teacher saves": hel
 # %%
 def over_rates(split):
     """Errors in percent: (λ, noise_at, seeds)."""
-    flat = torch.stack([100 * cell[split].double().mean(-1) for cell in cells.values()])
-    return flat.unflatten(0, [len(values) for values in rates.values()])
+    cells = [
+        [row(bank, transfer_rate=rate)[split] for bank in (at_target, at_feature)] for rate in rates
+    ]
+    return torch.stack([100 * torch.stack(pair).double().mean(-1) for pair in cells])
 
 
 explorers.ErrorTable(
-    rates,
+    {"transfer_rate": rates, "noise_at": ["target", "feature"]},
     over_rates("target"),
     n=len(target_test),
     alone=100 * control.double().mean(-1),
@@ -1007,7 +923,7 @@ explorers.ErrorTable(
 # - **Which domain trains the teacher?** The article's text and its list of steps disagree. Ours is a parameter: any network may be the teacher, adapted or not.
 # - **How much shrinkage?** By Ledoit & Wolf (2004), at least one hundredth: with fewer images than features the plain covariance has no inverse.
 # - **Dead features** (the same for every image) cannot be standardised; they are dropped, and small deviations count as a hundredth.
-# - **"Repeat until stable":** in `gaussian_transfer` it is `until=0.01`, the loss of an epoch within one percent of the one before. A row may meet that early by chance; so the table has one length for all.
+# - **"Repeat until stable":** with `fit` it is `until=0.01`, the loss of an epoch within one percent of the one before. A row may meet that early by chance; so the table has one length for all.
 # - **Loosely defined things we did not try to save:** the article's "similarity centre" is read as ε_c, one offset per predicted class.
 #
 # </details>
