@@ -42,3 +42,10 @@ def test_the_speed_table_is_the_measured_one() -> None:
         for work, text in zip(works, said, strict=True):
             number = float(text.removesuffix(" s").replace(",", ""))
             assert number == pytest.approx(measured[name, work], rel=0.03), (name, work)
+
+
+def test_contributing_names_files_that_are_there() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:kdlib|kdcourse|tests|benchmarks)/[\w./]+)`", text))
+    lost = [name for name in named if "NN" not in name and not (ROOT / name).exists()]
+    assert len(named) > 6 and lost == []
