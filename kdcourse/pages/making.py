@@ -87,6 +87,7 @@ def make_notebook(
         print(said, file=sys.stderr)
     frozen = freeze(executed)
     finished = refreshed(student(page, course, pictures=pictures(frozen)), frozen)
-    assert finished is not None  # the same code, now with the minutes that it takes
+    if finished is None:  # else the same code, now with the minutes that it takes
+        raise NotebookFailed(f"{page.name} was changed while it ran; build it again")
     write_atomically(course.notebook(page), nbformat.writes(finished) + "\n")
     return harvest(finished)

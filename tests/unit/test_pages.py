@@ -435,3 +435,16 @@ def test_the_code_of_a_claim_is_folded_away(course: Course) -> None:
     folded = {"jupyter": {"source_hidden": True}, "tags": ["nbval-ignore-output"]}
     assert claimed.metadata == folded and other.metadata == {}
     assert pages.freeze(new_notebook(cells=[claimed])).cells[0].metadata == claimed.metadata
+
+
+def test_a_page_that_is_edited_while_it_runs_is_built_again(
+    course: Course, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def edited(notebook: NotebookNode, *where: object, **how: object) -> NotebookNode:
+        page(course).file.write_text(PAGE.replace("one", "uno"), encoding="utf-8")
+        return notebook
+
+    monkeypatch.setattr("kdcourse.pages.making.execute", edited)
+    assert main(course) == 1
+    said = "lesson04/page.py was changed while it ran; build it again; the old notebook is kept"
+    assert said in capsys.readouterr().err

@@ -45,8 +45,11 @@ from kdcourse import checks, figures
 from kdcourse.checks import claim
 from kdcourse.explorers import SoftenedLogits
 from kdcourse.lessons.lesson00 import exercises
+from kdcourse.parameters import check_parameters
 from kdlib import bank, data, losses, metrics, models, training
 from kdlib.objectives import HardLabels, SoftTargets, tabulate
+
+check_parameters()
 
 small = budget == "small"
 

@@ -52,11 +52,14 @@ from kdcourse import checks, figures
 from kdcourse.checks import claim
 from kdcourse.lessons.lesson01 import exercises
 from kdcourse.lessons.lesson01.abstention import Abstention
+from kdcourse.parameters import check_parameters
 from kdlib import data, metrics
 from kdlib.bank import train_bank
 from kdlib.models import cnn, initialise, mlp, predict
 from kdlib.objectives import HardLabels, SoftTargets, tabulate
 from kdlib.training import fit
+
+check_parameters()
 
 small = budget == "small"
 

@@ -40,26 +40,26 @@ import torch
 from IPython.display import Markdown, display
 from torch.nn import functional as F
 
-from kdcourse import figures
-from kdcourse.checks import Prediction, claim
-from kdcourse.figures import (
-    bars,
-    digits,
-    error_axis,
-    figure,
-    lines_with_dots,
-    matrix,
-    seed_dots,
-    show,
-)
-from kdcourse.lessons.lesson02 import exercises
-from kdcourse.lessons.lesson02.gradient_arrows import GradientArrows
 from kdlib import losses, metrics
 from kdlib.bank import train_bank
 from kdlib.data import jitter, load
 from kdlib.models import cnn, initialise, mlp, predict
 from kdlib.objectives import HardLabels, SoftTargets, TeacherTable, tabulate
 from kdlib.training import fit
+
+# %% [markdown]
+# The pictures and checks of this course:
+
+# %%
+from kdcourse import figures
+from kdcourse.checks import Prediction, claim
+from kdcourse.figures import bars, digits, error_axis, figure, lines_with_dots
+from kdcourse.figures import matrix, seed_dots, show
+from kdcourse.lessons.lesson02 import exercises
+from kdcourse.lessons.lesson02.gradient_arrows import GradientArrows
+from kdcourse.parameters import check_parameters
+
+check_parameters()
 
 # %% [markdown]
 # ## Recap

@@ -42,6 +42,7 @@ from kdcourse.checks import Prediction, claim
 from kdcourse.figures import COLOURS, DASHES, INKS, digits, figure, seed_dots, show
 from kdcourse.lessons.lesson03 import exercises
 from kdcourse.lessons.lesson03.class_bias import ClassBias
+from kdcourse.parameters import check_parameters
 from kdlib.bank import train_bank
 from kdlib.data import jitter, load
 from kdlib.losses import class_mean_logits, soft_targets
@@ -49,6 +50,8 @@ from kdlib.metrics import difference, interval, wrong
 from kdlib.models import cnn, mlp, predict
 from kdlib.objectives import HardLabels, SoftTargets, tabulate
 from kdlib.training import fit
+
+check_parameters()
 
 # %% [markdown]
 # Sentences with numbers are computed, and written by this:

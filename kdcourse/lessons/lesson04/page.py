@@ -46,9 +46,12 @@ from torch.nn import functional as F
 from kdcourse import checks, explorers, figures
 from kdcourse.checks import claim
 from kdcourse.lessons.lesson04 import exercises
+from kdcourse.parameters import check_parameters
 from kdlib import data, losses, metrics, models, objectives, training
 from kdlib.bank import train_bank
 from kdlib.objectives import HardLabels, SoftTargets
+
+check_parameters()
 
 # %% [markdown]
 # ## Recap

@@ -45,9 +45,12 @@ from kdcourse import checks, figures
 from kdcourse.checks import claim
 from kdcourse.lessons.lesson05 import exercises
 from kdcourse.lessons.lesson05.neighbours import Neighbours
+from kdcourse.parameters import check_parameters
 from kdlib import data, losses, metrics, models, objectives, training
 from kdlib.bank import train_bank
 from kdlib.objectives import Hint, SoftTargets
+
+check_parameters()
 
 # %% [markdown]
 # ## Recap

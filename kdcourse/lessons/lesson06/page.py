@@ -48,10 +48,13 @@ from kdcourse.checks import claim
 from kdcourse.lessons.lesson06 import exercises
 from kdcourse.lessons.lesson06.mean_distances import MeanDistances
 from kdcourse.lessons.lesson06.severity import Severity
+from kdcourse.parameters import check_parameters
 from kdlib import data, distances, metrics, models
 from kdlib.bank import train_bank
 from kdlib.data import shifts
 from kdlib.distances import DISTANCES, null_band
+
+check_parameters()
 
 # %% [markdown]
 # ## Recap

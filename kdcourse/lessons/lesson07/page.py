@@ -51,10 +51,13 @@ from kdcourse import checks, figures
 from kdcourse.checks import claim
 from kdcourse.lessons.lesson07 import exercises
 from kdcourse.lessons.lesson07.frozen_parts import FrozenParts
+from kdcourse.parameters import check_parameters
 from kdlib import data, losses, metrics, models, training
 from kdlib.adaptation import freeze
 from kdlib.data import shifts
 from kdlib.objectives import HardLabels, Regularizer
+
+check_parameters()
 
 # %% [markdown]
 # ## Recap

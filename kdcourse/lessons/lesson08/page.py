@@ -48,10 +48,13 @@ from kdcourse.checks import claim
 from kdcourse.lessons.lesson08 import exercises, table
 from kdcourse.lessons.lesson08.clouds import Clouds
 from kdcourse.pages import tables
+from kdcourse.parameters import check_parameters
 from kdlib import adaptation, data, losses, metrics, models
 from kdlib.adaptation import DANN, MMD, InformationMaximization, adabn, freeze
 from kdlib.objectives import HardLabels
 from kdlib.training import fit
+
+check_parameters()
 
 
 def say(text):

@@ -49,6 +49,7 @@ from torch.nn import functional as F
 from kdcourse import checks, explorers, figures
 from kdcourse.checks import claim
 from kdcourse.lessons.lesson09 import exercises
+from kdcourse.parameters import check_parameters
 from kdlib import data, losses, metrics, models, objectives, training
 from kdlib.adaptation import adabn, feature_gaussian, freeze
 from kdlib.adaptation.gaussian import GaussianTerm
@@ -56,6 +57,8 @@ from kdlib.adaptation.terms import InformationMaximization
 from kdlib.bank import train_bank
 from kdlib.data import shifts
 from kdlib.objectives import HardLabels, SoftTargets
+
+check_parameters()
 
 # %% [markdown]
 # ## Recap
