@@ -18,6 +18,9 @@ from kdcourse.headless.runs import write_atomically
 from kdlib.source import library_hash
 
 
+library_hash()  # now, and not when the table is done: the code that was imported is what counts
+
+
 def key(maker: Path) -> str:
     """A hash of the script and of the library: what the table's numbers depend on."""
     text = maker.read_bytes().replace(b"\r\n", b"\n") + library_hash().encode()

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from kdlib.arguments import (
     check_fraction,
@@ -27,11 +28,12 @@ def hard_labels(
         check_where(where, y.shape)  # here, as labels would broadcast it
     (z_s,) = floats(z_s)
     log_q = z_s.log_softmax(-1)
-    labelled = y >= 0
+    labelled = y >= 0 if where is None else (y >= 0) & where
+    if not isinstance(smoothing, Tensor) and smoothing == 0:  # in one operator
+        total = F.nll_loss(log_q, torch.where(labelled, y, -1), ignore_index=-1, reduction="sum")
+        return total / labelled.sum().clamp(min=1)
     nll = -log_q.gather(-1, y.clamp(min=0)[:, None])[:, 0]
-    if isinstance(smoothing, Tensor) or smoothing != 0:  # else these would be no change
-        nll = (1 - smoothing) * nll - smoothing * log_q.mean(-1)
-    return average(nll, labelled if where is None else labelled & where)
+    return average((1 - smoothing) * nll - smoothing * log_q.mean(-1), labelled)
 
 
 def soft_targets(z_s: Tensor, z_t: Tensor, T: float | Tensor, *, where: Where = None) -> Tensor:
