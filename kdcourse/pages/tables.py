@@ -17,7 +17,6 @@ import torch
 from kdcourse.headless.runs import write_atomically
 from kdlib.source import library_hash
 
-
 library_hash()  # now, and not when the table is done: the code that was imported is what counts
 
 
