@@ -178,6 +178,8 @@ def _build(arguments: argparse.Namespace) -> int:
         faults = list(pages.out_of_step(course, chosen))
         print("\n".join(faults) or f"{len(chosen)} notebooks are in step with their pages")
         return FAILED if faults else 0
+    if arguments.words and arguments.names:
+        raise ValueError("--words brings all pages' words into step; give it without names")
     if arguments.words:
         pages.follow(course, report=_tell)
         return 0

@@ -37,10 +37,17 @@ class Page:
     def is_notes(self) -> bool:
         return self.file.name == "notes.py"
 
+    @property
+    def text(self) -> str:
+        try:
+            return self.file.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{self.file} is not UTF-8 ({error}); save it as that") from error
+
     @cached_property
     def question(self) -> str:
         """The page's first heading."""
-        lines = self.file.read_text(encoding="utf-8").splitlines()
+        lines = self.text.splitlines()
         prose = "\n".join(line[1:].strip() for line in lines if line.startswith("#"))
         heading = re.search(r"^# (.+)$", prose, re.MULTILINE)
         if heading is None:
@@ -148,7 +155,7 @@ def _read(folder: Path) -> Lesson:
         fields = tomllib.loads(about.read_text(encoding="utf-8"))
     except FileNotFoundError:
         fields = {}
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{about} cannot be read: {error}; copy another lesson's") from error
     for name, kind in _KINDS.items():
         if not isinstance(fields.get(name), kind):
@@ -156,6 +163,8 @@ def _read(folder: Path) -> Lesson:
                 f"{about} says {name} = {fields.get(name)!r}; expected a {kind.__name__}: "
                 "slug, move and core, as in another lesson's"
             )
+    if not re.fullmatch(r"[a-z0-9_]+", fields["slug"]):
+        raise ValueError(f"{about} says slug = {fields['slug']!r}; expected small letters and _")
     if not (folder / "page.py").exists():
         raise ValueError(f"{folder} has no page.py; write one, or delete the folder")
     return Lesson(folder, fields["slug"], fields["move"], fields["core"])

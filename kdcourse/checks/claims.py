@@ -37,8 +37,10 @@ def claim(
     """
     if not text or not measured:
         raise ValueError(f"claim {id!r} needs a sentence and what was measured; give both")
+    if not isinstance(measured, str | Mapping):
+        raise ValueError(f"claim {id!r} measured {measured!r}; give it a name: {{'points': …}}")
     values = {"value": measured} if isinstance(measured, str) else _numbers(id, measured)
-    holds = bool(condition)
+    holds = _verdict(id, condition)
     record = {"id": id, "text": text, "holds": holds, "measured": values, "published": published}
     record["decimals"] = decimals
     numbers = phrase(record)
@@ -51,6 +53,18 @@ def claim(
         "text/html": f"<div>{escape(line)}<br><small>{escape(' · '.join(evidence))}</small></div>",
     }
     display(shown, metadata={"kdlib": record}, raw=True)
+
+
+def _verdict(id: str, condition: Any) -> bool:
+    """True or False; a forgotten call, such as `interval.excludes`, would hold always."""
+    single = getattr(condition, "size", 1) == 1 or getattr(condition, "numel", lambda: 0)() == 1
+    value = condition.item() if hasattr(condition, "item") and single else condition
+    if not isinstance(value, bool | int):
+        raise ValueError(
+            f"claim {id!r} has the condition {condition!r}; give True or False, such as "
+            "interval.excludes(0)"
+        )
+    return bool(value)
 
 
 def _numbers(id: str, measured: Mapping[str, Any]) -> dict[str, Any]:

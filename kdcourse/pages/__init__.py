@@ -2,7 +2,7 @@
 
 from kdcourse.pages.freeze import freeze
 from kdcourse.pages.making import build, follow, make_notebook, make_table
-from kdcourse.pages.minutes import minutes
+from kdcourse.pages.reading_time import minutes
 from kdcourse.pages.results import generated, results
 from kdcourse.pages.step import in_step, out_of_step
 from kdcourse.pages.student import solved, student

@@ -13,7 +13,7 @@ from kdcourse.catalogue import Course, Lesson, Page
 from kdcourse.headless import NotebookFailed, execute, harvest, write_atomically
 from kdcourse.pages import tables
 from kdcourse.pages.freeze import freeze, refreshed, stderr
-from kdcourse.pages.minutes import pictures
+from kdcourse.pages.reading_time import pictures
 from kdcourse.pages.results import generated
 from kdcourse.pages.step import in_step
 from kdcourse.pages.student import student

@@ -7,7 +7,7 @@ from nbformat import NotebookNode
 
 from kdcourse.catalogue import Course, Lesson, Page
 from kdcourse.pages import tables
-from kdcourse.pages.minutes import pictures
+from kdcourse.pages.reading_time import pictures
 from kdcourse.pages.results import generated
 from kdcourse.pages.student import student
 

@@ -10,7 +10,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
 from kdcourse.catalogue import Course, Page
-from kdcourse.pages.minutes import minutes
+from kdcourse.pages.reading_time import minutes
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 STUB = "...  # your code here"
@@ -88,7 +88,7 @@ def with_minutes(notebook: NotebookNode, pictures: int) -> NotebookNode:
 
 def _read(page: Page, course: Course) -> NotebookNode:
     """The page with its number, links to other pages' notebooks, and the map of the course."""
-    notebook = jupytext.reads(page.file.read_text(encoding="utf-8"), fmt="py:percent")
+    notebook = jupytext.reads(page.text, fmt="py:percent")
     numbered = False
     for cell in notebook.cells:
         if cell.cell_type != "markdown":

@@ -14,16 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdlib.adaptation.feature_gaussian import Cloud, FeatureMap, describe, fit_map
+from kdlib.adaptation.feature_gaussian import Cloud
 from kdlib.arguments import check_fraction
 from kdlib.data import Examples
 from kdlib.losses.answers import average, floats, per_image_kl
 from kdlib.objectives import Number, Step, Term
 from kdlib.objectives.teachers import Teacher
-
-__all__ = [
-    "Cloud", "FeatureMap", "GaussianTerm", "describe", "fit_map", "mixed_noise",
-]  # fmt: skip
 
 
 def mixed_noise(eps_i: Tensor, eps_c: Tensor, beta: Any, gamma: Any, kappa: Any) -> Tensor:

@@ -50,22 +50,9 @@ class Group:
         """The student of this seed before training: with drawn weights, or those of `start`."""
         if self.start is None:
             return initialise(self.build(), seed)
-        network, given = self.build(), self.start(seed)
-        if not isinstance(given, nn.Module):
-            raise ValueError(f"start({seed}) is a {type(given).__name__}; expected a network")
-        try:
-            network.load_state_dict(given.state_dict())
-        except RuntimeError as error:
-            raise ValueError(
-                f"start({seed}) has other weights than the student "
-                f"({str(error).splitlines()[-1].strip()}); give networks of the student's build"
-            ) from None
+        network = self.build()
+        network.load_state_dict(self.start(seed).state_dict())
         return network
-
-    @property
-    def owned_seed(self) -> Callable[[int], int]:
-        """What draws the modules that an objective owns: the seed, as in `fit`; with `start` 0."""
-        return (lambda seed: seed) if self.start is None else (lambda seed: 0)
 
     def to(self, device: torch.device) -> "Group":
         """The same students on another device."""

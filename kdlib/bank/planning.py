@@ -4,6 +4,7 @@ import copy
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from numbers import Real
 from typing import Any
 
 import torch
@@ -14,7 +15,8 @@ from kdlib.bank.fast import matches
 from kdlib.bank.group import Group
 from kdlib.device import check_precision, has_bf16
 from kdlib.models import convolves
-from kdlib.objectives import Objective, Symbol
+from kdlib.objectives import Objective, Scalar, Symbol, progress
+from kdlib.objectives.symbols import leaves
 from kdlib.training.checking import check_answers, check_parts
 from kdlib.training.optimisers import named_groups
 from kdlib.training.settings import Settings, rates_at
@@ -32,9 +34,7 @@ def make_group(
     if callable(examples):
         examples = examples(**{name: state[name] for name in arguments(examples)})
     settings = replace(settings, **{n: v for n, v in state.items() if n in vars(settings)})
-    if callable(settings.lr):
-        asked = {n: state.get(n, Symbol(n)) for n in arguments(settings.lr)}
-        settings = replace(settings, lr=settings.lr(**asked))
+    settings = replace(settings, lr=_rates(settings.lr, state))
 
     def build() -> nn.Module:
         if isinstance(student, nn.Module) or not callable(student):
@@ -44,6 +44,8 @@ def make_group(
 
     network = build()
     check_parts(network, examples, formula)
+    if start is not None:
+        _check_start(start, seeds, network)
     if isinstance(settings.lr, Mapping):
         named_groups((f"student.{name}" for name, _ in network.named_parameters()), settings.lr)
     cells = list(itertools.product(*(axes[name] for name in symbolic)))
@@ -61,6 +63,57 @@ def make_group(
     }
     all_seeds = [seed for _ in cells for seed in seeds]
     return Group(formula, build, examples, all_seeds, bindings, settings, state, start=start)
+
+
+def networks_to_begin_from(start: Any, seeds: list[int]) -> Callable[[int], nn.Module] | None:
+    """`start`, asked once for each seed; raises ValueError where it gives no networks."""
+    if start is None:
+        return None
+    if not callable(start) or isinstance(start, nn.Module):
+        raise ValueError(
+            f"start is a {type(start).__name__}; expected a function of a seed: lambda seed: net"
+        )
+    networks = {seed: start(seed) for seed in seeds}
+    for seed, network in networks.items():
+        if not isinstance(network, nn.Module):
+            raise ValueError(f"start({seed}) is a {type(network).__name__}; expected a network")
+    return networks.__getitem__
+
+
+def _check_start(start: Callable[[int], nn.Module], seeds: list[int], student: nn.Module) -> None:
+    """Raises ValueError unless weights and buffers have the student's names and shapes."""
+    wanted = {name: tuple(t.shape) for name, t in student.state_dict().items()}
+    for seed in seeds:
+        given = {name: tuple(t.shape) for name, t in start(seed).state_dict().items()}
+        if given != wanted:
+            name = next(n for n in (*wanted, *given) if wanted.get(n) != given.get(n))
+            raise ValueError(
+                f"start({seed}) has other weights than the student ({name}: {given.get(name)}, "
+                f"not {wanted.get(name)}); give networks of the student's build"
+            )
+
+
+def _rates(lr: Any, state: dict[str, Any]) -> Any:
+    """What `lr` stands for: a number, an expression of symbols, or beginning of a name -> those."""
+    if callable(lr):
+        try:
+            lr = lr(**{name: state.get(name, Symbol(name)) for name in arguments(lr)})
+        except TypeError as error:
+            raise ValueError(
+                f"lr={getattr(lr, '__name__', lr)} fails on symbols ({error}); axes of numbers "
+                "come as symbols, which know + - * / ** alone"
+            ) from error
+    rates = lr if isinstance(lr, Mapping) else {"": lr}
+    for name, rate in rates.items():
+        number = isinstance(rate, Real | Scalar) and not isinstance(rate, bool)
+        if not (isinstance(name, str) and number):
+            raise ValueError(
+                f"lr={lr!r}: expected a number, an expression of axes, or beginnings of weights' "
+                "names with those"
+            )
+        if progress in leaves(rate):
+            raise ValueError(f"lr={lr!r}: rates follow schedule=, not progress; leave that out")
+    return lr
 
 
 def choose_engine(group: Group) -> str:

@@ -24,10 +24,9 @@ def reference(group: Group, report: Report) -> Trained:
     settings, examples, objective = group.settings, group.examples, group.objective
     first = examples.batch(slice(0, 2))
     per_domain, balanced = domain_rules(group.build(), examples, None, None)
+    owned_seeds = {seed: seed if group.start is None else 0 for seed in group.seeds}  # as in `fit`
     learners = {
-        seed: Learner.of(
-            network, objective, first, seed=group.owned_seed(seed), per_domain=per_domain
-        )
+        seed: Learner.of(network, objective, first, seed=owned_seeds[seed], per_domain=per_domain)
         for seed, network in zip(group.seeds, group.fresh(), strict=True)
     }
     stacked = [learners[seed] for seed in group.seeds]

@@ -14,7 +14,13 @@ from kdlib.bank.axes import axes_and_seeds, check_axes, structural_axes
 from kdlib.bank.cache import bank_key, find_bank, hashable, store_bank
 from kdlib.bank.fast import fast
 from kdlib.bank.group import Engine, Group, Outcome
-from kdlib.bank.planning import check_engine, choose_engine, exact_precision, make_group
+from kdlib.bank.planning import (
+    check_engine,
+    choose_engine,
+    exact_precision,
+    make_group,
+    networks_to_begin_from,
+)
 from kdlib.bank.reference import reference
 from kdlib.bank.register import Register, Watch
 from kdlib.bank.result import Bank
@@ -86,6 +92,7 @@ def train_bank(
     objective = HardLabels() if objective is None else objective
     settings = Settings(epochs, lr, batch, order_seed, weight_decay, schedule, precision)
     check_axes(axes, seeds, objective, student, examples, lr, evaluate, engine, ENGINES)
+    start = networks_to_begin_from(start, seeds)
     structural = structural_axes(axes, student, examples)
     symbolic = [name for name in axes if name not in structural]
     shape = (*(len(values) for values in axes.values()), len(seeds))

@@ -9,6 +9,8 @@ import torch
 from scipy import special, stats
 from torch import Tensor
 
+from kdlib.arguments import finite
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -42,7 +44,8 @@ def interval(values: Tensor | Sequence[float]) -> Interval:
     (seeds,): Student's t over seeds, nothing of images; one seed has no interval (nan, p 1).
     Raises ValueError for no values.
     """
-    table = np.asarray(torch.as_tensor(values).detach().cpu(), dtype=float)
+    plain = values.detach().cpu().double().numpy() if isinstance(values, Tensor) else values
+    table = np.array(plain, dtype=float)
     if table.ndim not in (1, 2) or not table.size:
         raise ValueError(f"no mean of shape {table.shape}; give (seeds,), or (seeds, images)")
     mean = float(table.mean())
@@ -59,7 +62,7 @@ def interval(values: Tensor | Sequence[float]) -> Interval:
         [of_seeds.var(ddof=1) / seeds, of_images.var(ddof=1) / images, 0.0]
     )
     parts[2] = (residual**2).sum() / degrees[2] / table.size
-    variance = max(parts[0] + parts[1] - parts[2], parts[0], parts[1])
+    variance = max(parts[0] + parts[1] - parts[2], parts[0], parts[1]) or float(parts[2])
     spread = float((parts**2 / degrees).sum())
     return _students_t(mean, variance, max(1.0, variance**2 / spread) if spread else 1.0)
 
@@ -90,6 +93,10 @@ def mean_intervals(values: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def difference(wrong_a: Tensor, wrong_b: Tensor) -> Interval:
     """Error % of a minus error % of b, paired by seed and image: (seeds, images) bool each."""
+    wrong_a, wrong_b = torch.as_tensor(wrong_a), torch.as_tensor(wrong_b)
+    for wrong in (wrong_a, wrong_b):
+        if wrong.numel() and not (wrong.min() >= 0 and wrong.max() <= 1):
+            raise ValueError("these are no answers that are wrong or not; give metrics.wrong(…)")
     if wrong_a.shape != wrong_b.shape:
         raise ValueError(
             f"answers of shapes {tuple(wrong_a.shape)} and {tuple(wrong_b.shape)}; "
@@ -103,8 +110,10 @@ def holm(p_values: Mapping[str, float], *, level: float = 0.05) -> dict[str, boo
 
     Raises ValueError for a p-value that is none, nan included.
     """
+    if not 0 < level < 1:
+        raise ValueError(f"level={level!r}: expected a share between 0 and 1, such as 0.05")
     for name, p in p_values.items():
-        if not 0 <= p <= 1:
+        if not (finite(p) and 0 <= p <= 1):
             raise ValueError(f"the p-value of {name!r} is {p}; expected a number from 0 to 1")
     stands, standing = {}, True
     for i, (name, p) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):

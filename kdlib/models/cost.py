@@ -25,7 +25,8 @@ def multiply_adds(network: nn.Module, x: Tensor) -> int:
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         attention = sdpa_kernel(SDPBackend.MATH)
-        with evaluating(network), attention, FlopCounterMode(display=False) as counter:
+        plain = torch.backends.mkldnn.flags(enabled=False)  # its recurrent kernels count nothing
+        with evaluating(network), attention, plain, FlopCounterMode(display=False) as counter:
             network(x[:1])
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)

@@ -151,11 +151,11 @@ class Objective:
         Raises ValueError for what is no network, no batch, a symbol without a value or unknown, a
         progress outside 0 to 1, and for an objective that owns something: `Learner.of` makes that.
         """
-        batch = as_batch(batch)
+        examples, batch = batch, as_batch(batch)
         check_call(str(self), self.symbols(), student, progress, values)
-        owners = [
-            str(symbol) for symbol in self.symbols() if isinstance(symbol, LearnedTemperature)
-        ]
+        if isinstance(examples, Examples):
+            self.check(examples, values)
+        owners = [str(s) for s in self.symbols() if isinstance(s, LearnedTemperature)]
         if not owners and any(type(term).own is not Term.own for _, term in self.terms):
             owned = owned_by(self, student, batch).by_term
             pairs = zip(self.terms, owned, strict=True)

@@ -18,10 +18,7 @@ from kdlib.objectives.teachers import Teacher, ask
 
 @dataclass(frozen=True, repr=False)
 class Hint(OnLayers):
-    """Mean squared difference of features (FitNets, Romero et al. 2015).
-
-    layers: {"student.layer": "teacher.layer"}, dotted names of modules.
-    """
+    """Mean squared difference of features (FitNets, Romero et al. 2015)."""
 
     teacher: Teacher
     layers: Mapping[str, str]
@@ -35,7 +32,6 @@ class Cosine(OnLayers):
     """1 - cos of features; with b, of a·f(x) + b·f(x'), x' the augmented view of image x.
 
     b needs `fit(augment=…)`; without augmented images x' is x, and a and b do nothing.
-    layers: {"student.layer": "teacher.layer"}, dotted names of modules.
     """
 
     teacher: Teacher
@@ -69,10 +65,7 @@ class _OnPositions(OnLayers):
 
 @dataclass(frozen=True, repr=False)
 class Attention(_OnPositions):
-    """Where a layer is active (Zagoruyko & Komodakis 2017).
-
-    layers: {"student.layer": "teacher.layer"}, dotted names of modules.
-    """
+    """Where a layer is active (Zagoruyko & Komodakis 2017)."""
 
     teacher: Teacher
     layers: Mapping[str, str]
@@ -83,10 +76,7 @@ class Attention(_OnPositions):
 
 @dataclass(frozen=True, repr=False)
 class NeuronSelectivity(_OnPositions):
-    """The set of patterns that channels react to, by MMD (NST, Huang & Wang 2017).
-
-    layers: {"student.layer": "teacher.layer"}, dotted names of modules.
-    """
+    """The set of patterns that channels react to, by MMD (NST, Huang & Wang 2017)."""
 
     teacher: Teacher
     layers: Mapping[str, str]
@@ -104,10 +94,7 @@ class _OnRelations(OnLayers):
 
 @dataclass(frozen=True, repr=False)
 class Similarity(_OnRelations):
-    """Which images of a batch look alike (Tung & Mori 2019).
-
-    layers: {"student.layer": "teacher.layer"}, dotted names of modules.
-    """
+    """Which images of a batch look alike (Tung & Mori 2019)."""
 
     teacher: Teacher
     layers: Mapping[str, str]
@@ -118,10 +105,7 @@ class Similarity(_OnRelations):
 
 @dataclass(frozen=True, repr=False)
 class Relational(_OnRelations):
-    """Distances of pairs and angles of triangles of images (RKD, Park et al. 2019).
-
-    layers: {"student.layer": "teacher.layer"}, dotted names of modules.
-    """
+    """Distances of pairs and angles of triangles of images (RKD, Park et al. 2019)."""
 
     teacher: Teacher
     layers: Mapping[str, str]
@@ -135,10 +119,7 @@ class Relational(_OnRelations):
 
 @dataclass(frozen=True, repr=False)
 class Contrastive(OnLayers):
-    """Each image finds itself among the teacher's (InfoNCE form of CRD, Tian et al. 2020).
-
-    layers: {"student.layer": "teacher.layer"}, dotted names of modules.
-    """
+    """Each image finds itself among the teacher's (InfoNCE form of CRD, Tian et al. 2020)."""
 
     teacher: Teacher
     layers: Mapping[str, str]
@@ -150,10 +131,7 @@ class Contrastive(OnLayers):
 
 @dataclass(frozen=True, repr=False)
 class Flow(OnLayers):
-    """How one layer turns into another (FSP, Yim et al. 2017): exactly two pairs of layers.
-
-    layers: {"student.layer": "teacher.layer"}, dotted names of modules.
-    """
+    """How one layer turns into another (FSP, Yim et al. 2017): exactly two pairs of layers."""
 
     teacher: Teacher
     layers: Mapping[str, str]
@@ -173,10 +151,7 @@ class Flow(OnLayers):
 
 @dataclass(frozen=True, repr=False)
 class KernelSimilarity(OnLayers):
-    """Soft targets of distances to the teacher's class centres (classes, width_t); one pair.
-
-    layers: {"student.layer": "teacher.layer"}, dotted names of modules.
-    """
+    """Soft targets of distances to the teacher's class centres (classes, width_t); one pair."""
 
     teacher: Teacher
     layers: Mapping[str, str]
@@ -214,10 +189,7 @@ class _Regression(nn.Module):
 
 @dataclass(frozen=True, repr=False)
 class Variational(OnLayers):
-    """Variational information distillation (Ahn et al. 2019); owns a regression for each pair.
-
-    layers: {"student.layer": "teacher.layer"}, dotted names of modules.
-    """
+    """Variational information distillation (Ahn et al. 2019); owns a regression for each pair."""
 
     teacher: Teacher
     layers: Mapping[str, str]

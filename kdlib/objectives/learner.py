@@ -190,7 +190,7 @@ class Learner(nn.Module):
         axes · answers: what is known already of what teachers say of this batch; those who are
         asked now are added.
         """
-        batch = as_batch(batch) if isinstance(batch, Examples) else batch
+        batch = batch if isinstance(batch, Batch) else as_batch(batch)
         bindings: dict[Any, Any] = {**(symbols or {}), "progress": progress}
         for symbol, module in self._learned:
             bindings[symbol] = module()
@@ -202,11 +202,17 @@ class Learner(nn.Module):
         step = Step(self.student, seen, batch, bindings, self._teacher_taps, answers)
         total: Any = None
         named: dict[str, Tensor] = {}
-        for name, weight, term, owned in self._parts:
-            loss = named[name] = term.loss(step, owned)
-            weight = step.value(weight) if isinstance(weight, Scalar) else weight
-            part = loss if isinstance(weight, int | float) and weight == 1 else weight * loss
-            total = part if total is None else total + part
+        try:
+            for name, weight, term, owned in self._parts:
+                loss = named[name] = term.loss(step, owned)
+                weight = step.value(weight) if isinstance(weight, Scalar) else weight
+                part = loss if isinstance(weight, int | float) and weight == 1 else weight * loss
+                total = part if total is None else total + part
+        except KeyError as missing:
+            raise ValueError(
+                f"the symbol {missing} has no value; give one: learner(batch, progress, "
+                f"{{{missing}: 0.5}})"
+            ) from missing
         for symbol, _ in self._learned:
             named[str(symbol)] = bindings[symbol]
         return total, named

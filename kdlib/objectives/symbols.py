@@ -55,6 +55,9 @@ class Scalar:
     def __pow__(self, other: "Number") -> "Operation":
         return Operation("**", self, other)
 
+    def __rpow__(self, other: "Number") -> "Operation":
+        return Operation("**", other, self)
+
 
 Number = float | int | Scalar
 

@@ -16,7 +16,7 @@ from kdlib.bank import Bank, train_bank
 from kdlib.data import Examples
 from kdlib.losses import hard_labels
 from kdlib.models import MLP, fingerprint, initialise, mlp, predict
-from kdlib.objectives import HardLabels, SoftTargets
+from kdlib.objectives import HardLabels, SoftTargets, progress
 from kdlib.objectives.algebra import Term
 from kdlib.training import fit
 
@@ -225,10 +225,60 @@ def test_a_bank_knows_where_its_students_began(
 @pytest.mark.parametrize(
     ("start", "sentence"),
     [
-        (lambda seed: mlp(16, 9, 4), r"start\(0\) has other weights than the student \(size mis"),
+        (
+            lambda seed: mlp(16, 9, 4),
+            r"start\(0\) has other weights than the student \(stage1.0.weight: \(9, 16\), not",
+        ),
         (lambda seed: {"weight": 1}, r"start\(0\) is a dict; expected a network"),
+        (mlp(16, 8, 4), "start is a MLP; expected a function of a seed: lambda seed: net"),
+        ({0: mlp(16, 8, 4)}, "start is a dict; expected a function of a seed"),
     ],
 )
 def test_a_beginning_that_does_not_fit(train: Examples, start: Any, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         trained(train, mlp(16, 8, 4), start=start)
+
+
+def test_each_beginning_is_asked_for_once(
+    train: Examples, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """Asked twice, a start with luck of its own was kept under a network that nobody trained."""
+    monkeypatch.setenv("KDLIB_CACHE", str(tmp_path))
+    asked: list[int] = []
+
+    def start(seed: int) -> MLP:
+        asked.append(seed)
+        return source_of(len(asked))
+
+    bank = trained(train, mlp(16, 8, 4), start=start, seeds=[3, 5], cache=True, epochs=1)
+    assert asked == [3, 5]
+    again = trained(train, mlp(16, 8, 4), start=lambda seed: source_of({3: 1, 5: 2}[seed]),
+                    seeds=[3, 5], cache=True, epochs=1)  # fmt: skip
+    assert again.cached and torch.equal(again.losses, bank.losses)
+
+
+@pytest.mark.parametrize(
+    ("lr", "sentence"),
+    [
+        (
+            lambda s: 0.1 if s > 1 else 0.01,
+            r"lr=<lambda> fails on symbols .* know \+ - \* / \*\* alone",
+        ),
+        (lambda s: None, "expected a number, an expression of axes"),
+        (lambda s: {0: 0.1 * s, "": 0.1}, "expected a number, an expression of axes"),
+        (lambda s: 0.1 * progress * s, "rates follow schedule=, not progress"),
+        (lambda s: True, "expected a number, an expression of axes"),
+    ],
+)
+def test_rates_that_are_none_are_told(train: Examples, lr: Any, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        trained(train, mlp(16, 8, 4), lr=lr, grid={"s": [0.5, 2.0]})
+
+
+def test_powers_of_ten_are_rates(train: Examples) -> None:
+    bank = trained(train, mlp(16, 8, 4), lr=lambda s: 10.0**s, grid={"s": [-2, -3]})
+    network = fit(mlp(16, 8, 4), train[:96], seed=1, lr=1e-3, epochs=2).network
+    for mine, theirs in zip(
+        bank.network(s=-3, seed=1).parameters(), network.parameters(), strict=True
+    ):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)

@@ -455,3 +455,22 @@ def test_options_that_are_none() -> None:
             act("c")
     with pytest.raises(ValueError, match="1 options for 'Which\\?'; give at least two"):
         Prediction("Which?", ["a"])
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [Interval(-1, -2, 0), Interval(-1, -2, 0).excludes, float("nan"), "False", (i for i in ())],
+)
+def test_a_condition_is_true_or_false(condition: object) -> None:
+    """A forgotten call, such as `interval.excludes`, would hold always."""
+    with pytest.raises(ValueError, match=r"claim '02.1' has the condition .*give True or False"):
+        said(condition=condition, measured={"a": 1})
+    with pytest.raises(ValueError, match=r"claim '02.1' measured 3.2; give it a name"):
+        said(condition=True, measured=3.2)
+
+
+def test_conditions_of_numpy_and_torch_are_conditions() -> None:
+    for condition in (np.bool_(True), torch.tensor(True), np.array([True]), 1):
+        assert said(condition=condition, measured={"a": 1})[1]["holds"] is True
+    with pytest.raises(ValueError, match="give True or False"):
+        said(condition=torch.tensor([True, False]), measured={"a": 1})

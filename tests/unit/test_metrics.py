@@ -350,3 +350,24 @@ def test_copies_of_one_student_differ_by_nothing_for_sure() -> None:
     assert still == Interval(0.0, 0.0, 0.0) and still.p_value == 1.0
     moved = metrics.interval(torch.full((3, 5), 2.0))
     assert moved == Interval(2.0, 2.0, 2.0) and moved.p_value == 0.0
+
+
+def test_halves_that_fail_in_turn_are_no_certainty() -> None:
+    """Seeds' and images' means stand still, cells do not: only the residual knows."""
+    a = torch.tensor([[1, 0, 1, 0], [0, 1, 0, 1]]).bool()
+    interval = metrics.difference(a, torch.zeros_like(a))
+    assert interval.mean == 50 and interval.low < 50 < interval.high and interval.p_value > 0.01
+
+
+def test_answers_of_other_kinds_are_read_or_refused() -> None:
+    a = np.random.default_rng(0).random((3, 50)) > 0.5
+    assert metrics.difference(a, a) == Interval(0.0, 0.0, 0.0)  # type: ignore[arg-type]
+    assert metrics.interval(torch.rand(4).bfloat16()).low < 1
+    assert metrics.interval(np.arange(6.0)[::-1]).mean == 2.5  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="no answers that are wrong or not"):
+        metrics.difference(torch.randn(3, 10), torch.randn(3, 10))
+    with pytest.raises(ValueError, match="level=5: expected a share between 0 and 1"):
+        metrics.holm({"a": 0.01}, level=5)
+    for p in (None, metrics.interval([1.0, 2.0])):
+        with pytest.raises(ValueError, match="the p-value of 'a' is"):
+            metrics.holm({"a": p})  # type: ignore[dict-item]

@@ -31,7 +31,6 @@ from kdlib.objectives import (
     progress,
     tabulate,
 )
-from kdlib.objectives.layers import OnLayers
 from kdlib.training import Run, fit
 
 T, alpha = Symbol("T"), Symbol("alpha")
@@ -566,14 +565,6 @@ def test_sums_and_quotients(teacher: MLP) -> None:
             act()
 
 
-@pytest.mark.parametrize(
-    "term",
-    [t for t in vars(objectives).values() if isinstance(t, type) and issubclass(t, OnLayers)],
-)
-def test_each_term_on_layers_says_what_its_layers_are(term: type) -> None:
-    assert '{"student.layer": "teacher.layer"}' in str(term.__doc__)
-
-
 def test_a_table_of_one_layer(teacher: MLP, train: Examples) -> None:
     assert list(tabulate(teacher, train[:4], taps="stage1").features) == ["stage1"]
 
@@ -627,3 +618,18 @@ def test_mistake_a_taught_student_whose_loss_never_mentions_the_teacher(teacher:
     assert HardLabels().teachers() == [] and (HardLabels() + Regularizer()).teachers() == []
     assert (0.5 * HardLabels() + 0.5 * SoftTargets(teacher, 4)).teachers() == [teacher]
     assert isinstance(TeacherTable(torch.zeros(1), torch.zeros(1, 2)), TeacherTable)
+
+
+def test_an_objective_is_checked_as_fit_checks_it(train: Examples, teacher: MLP) -> None:
+    """A loop of one's own hears of weights below 0, and of labels that there are not."""
+    student = initialise(mlp(16, 8, 4), 0)
+    alpha = Symbol("alpha")
+    formula = (1 - alpha) * HardLabels() + alpha * SoftTargets(teacher, T=4)
+    with pytest.raises(ValueError, match="is -1; expected a finite number of at least 0"):
+        formula(student, train, alpha=2)
+    with pytest.raises(ValueError, match="has no labels, which HardLabels needs"):
+        HardLabels()(student, train.unlabelled())
+    learner = Learner.of(student, alpha * objectives.Hint(teacher, {"stage1": "stage1"}), train)
+    with pytest.raises(ValueError, match="the symbol 'alpha' has no value; give one: learner"):
+        learner(train)
+    assert learner(train, 0.5, {"alpha": 0.5})[0].isfinite()

@@ -291,6 +291,7 @@ def test_words_that_change_alone_are_not_run_again(
         ("lesson.toml", ABOUT.replace("true", '"yes"'), "core = 'yes'; expected a bool"),
         ("lesson.toml", "slug = ", "lesson.toml cannot be read"),
         ("lesson.toml", None, "slug = None; expected a str"),
+        ("lesson.toml", ABOUT.replace("temperature", "../evil"), "small letters and _"),
         ("page.py", None, "has no page.py; write one, or delete the folder"),
         ("page.py", "# %%\n1 + 1\n", "asks no question: begin it with a heading"),
     ],
@@ -448,3 +449,17 @@ def test_a_page_that_is_edited_while_it_runs_is_built_again(
     assert main(course) == 1
     said = "lesson04/page.py was changed while it ran; build it again; the old notebook is kept"
     assert said in capsys.readouterr().err
+
+
+def test_files_that_are_not_utf_8_are_named(
+    course: Course, capsys: pytest.CaptureFixture[str]
+) -> None:
+    course.notebooks.mkdir()
+    nbformat.write(new_notebook(), course.notebooks / "04_temperature.ipynb")
+    page(course).file.write_bytes(b"\xff\xfe\x00")
+    assert main(course, "--check") == 2
+    assert "lesson04/page.py is not UTF-8" in capsys.readouterr().err
+    (lesson(course).folder / "lesson.toml").write_bytes(b"\xff\xfe\x00")
+    assert main(course, "--check") == 2
+    assert "lesson.toml cannot be read" in capsys.readouterr().err
+    assert main(course, "04", "--words") == 2
