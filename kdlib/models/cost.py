@@ -1,5 +1,7 @@
 """What a network costs: weights, and multiply-adds for one image."""
 
+import warnings
+
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -25,9 +27,10 @@ def multiply_adds(network: nn.Module, x: Tensor) -> int:
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         attention = sdpa_kernel(SDPBackend.MATH)
-        plain = torch.backends.mkldnn.flags(enabled=False)  # its recurrent kernels count nothing
-        with evaluating(network), attention, plain, FlopCounterMode(display=False) as counter:
-            network(x[:1])
+        with warnings.catch_warnings(action="ignore"):  # of precision flags: they stay
+            plain = torch.backends.mkldnn.flags(enabled=False)  # its LSTM counts nothing
+            with evaluating(network), attention, plain, FlopCounterMode(display=False) as counter:
+                network(x[:1])
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
     return counter.get_total_flops() // 2

@@ -381,9 +381,10 @@ def test_mistake_costs_counted_in_train_mode() -> None:
     assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
 
 
-def test_multiply_adds_of_recurrent_layers_by_hand() -> None:
+def test_multiply_adds_of_recurrent_layers_by_hand(recwarn: pytest.WarningsRecorder) -> None:
     for cell, gates in ((nn.LSTM, 4), (nn.GRU, 3)):
         layer = cell(8, 8, batch_first=True)
         assert multiply_adds(layer, torch.rand(1, 5, 8)) == gates * 2 * 8 * 8 * 5
     with pytest.raises(ValueError, match="no image to count the multiply-adds of"):
         multiply_adds(mlp(64, 5, 10), torch.zeros(0, 1, 8, 8))
+    assert not recwarn.list
