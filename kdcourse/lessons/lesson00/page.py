@@ -16,7 +16,7 @@
 #
 # **In one line:** you will train a student on the *answers* of a teacher, see when that beats labels, and prove it with intervals.
 #
-# *15 minutes to read · about 15 CPU seconds to run · needs: Python, nothing else (no GPU, no network)*
+# *{minutes} minutes to read, exercises apart · about 15 CPU seconds to run · needs: Python, nothing else (no GPU, no network)*
 #
 # **First, wake the sliders: Run ▸ Run All Cells.** On Binder's shared processor this may take three times as long.
 #
@@ -65,7 +65,7 @@ print(f"bf16 in hardware: {device.has_bf16(device.pick())}")
 # %% [markdown]
 # ## The data: real digits, three parts
 #
-# We *train* on one part, *choose* settings on validation, and look at the test part only to report. The split never changes.
+# We *train* on one part, *choose* settings on validation, and use the test part only once, for the number we report. The split never changes.
 
 # %%
 train, validation, test = data.load(dataset)
@@ -83,7 +83,7 @@ figures.show(
 # %% [markdown]
 # ## A prediction first
 #
-# A student sees a handful of labels: `labels_per_class` of each digit. Its twin sees the same labels, and hears what a teacher says about the other training images, which stay *without* labels.
+# A student sees a handful of labels: `labels_per_class` of each digit. Its twin sees the same labels, and also sees the teacher's answers to the other 3,300 images. Their labels stay hidden.
 
 # %%
 guess = checks.Prediction(
@@ -122,7 +122,7 @@ student = models.mlp(few.x[0].numel(), 32, 10)
 few, rest
 
 # %% [markdown]
-# Five seeds, not one: a *seed* draws the initial weights, and one run may be lucky. `train_bank` trains all five at once. The student alone sees as many batches as its twin.
+# Five seeds, not one: a *seed* draws the initial weights, and one run may be lucky. `train_bank` trains all five at once. Both train for the same number of steps.
 
 # %%
 steps = {"few": 21 if small else 420, "all": 3 if small else 30}
@@ -186,7 +186,7 @@ guess.recall(
 )
 
 # %% [markdown]
-# Is the comparison fair? The teacher had *all* the labels, so this is a gain for whoever has a good teacher and few labels, not magic. Where labels are plenty, the gain shrinks or turns: [02](lesson02) and [04](lesson04) show it.
+# Is the comparison fair? The teacher had *all* the labels, so this is a gain for whoever has a good teacher and few labels, not magic. Where labels are plenty, the gain shrinks, or becomes a loss: [02](lesson02) and [04](lesson04) show it.
 #
 # And is the student really smaller? Count before you believe:
 
@@ -236,7 +236,7 @@ torch.testing.assert_close(by_hand, losses.soft_targets(q.log()[None], z[None], 
 print("by hand = kdlib")
 
 # %% [markdown]
-# **BatchNorm** subtracts a mean and divides by a spread. In train mode these are the *batch's*: an image's answer then depends on its neighbours. In eval mode they are fixed. Forgetting `eval()` is the most common mistake in distillation code; here it is, shown:
+# **BatchNorm** subtracts a mean and divides by a spread. In train mode these are the *batch's*: an image's answer then depends on its neighbours. In eval mode they are fixed. Forgetting `eval()` is an easy mistake to make; here it is, shown:
 
 # %%
 careless = models.cnn(8 if small else 16)
@@ -360,7 +360,7 @@ exercises.answers(answers)
 #
 # <details><summary>What is the KL divergence of an answer from itself?</summary>0: nothing is lost by using the right answer.</details>
 # <details><summary>What stays the same when T changes?</summary>The order of the classes.</details>
-# <details><summary>Why five seeds?</summary>One run may be lucky; the interval says how lucky it could have been.</details>
+# <details><summary>Why five seeds?</summary>One run may be lucky; five runs show how much luck there is.</details>
 #
 # ## Reading
 #

@@ -14,15 +14,15 @@
 # %% [markdown]
 # # What makes a good teacher?
 #
-# **In one line:** a good teacher is right, knows how sure it is, and was measured fairly; how well its *students* do is a different number, and its accuracy alone does not tell it.
+# **In one line:** a good teacher is right, knows how sure it is, and was measured fairly; its accuracy alone does not tell how well its *students* will do.
 #
-# *25 minutes to read · about 55 CPU seconds to run · needs: [00](lesson00), no GPU, no network*
+# *{minutes} minutes to read, exercises apart · about 55 CPU seconds to run · needs: [00](lesson00), no GPU, no network*
 #
 # **First, wake the sliders: Run ▸ Run All Cells.** On Binder's shared processor this may take three times as long.
 #
 # After this page you can
 #
-# - write the training loop of the whole course by hand, and stop and resume it without a trace;
+# - write the training loop of the whole course by hand, and stop and resume it with exactly the same result;
 # - measure a network: accuracy, macro F1, confusion, calibration, and tell a finding from luck;
 # - say whether a difference between two networks is real, and how many images it takes to see it.
 
@@ -215,7 +215,7 @@ by_label = counts.sum(1) - counts.diagonal()  # (10,) errors of each digit
 worst, total = int(by_label.argmax()), int(by_label.sum())
 
 # %% [markdown]
-# One digit has the most errors: always, even if errors fell by lot. So deal them out by lot ten thousand times, and see how often one digit gets as many.
+# One digit has the most errors: always, even if errors fell by lot. So we spread the errors at random, ten thousand times, and see how often one digit gets as many.
 
 # %%
 lots = torch.distributions.Multinomial(total, counts.sum(1).double())
@@ -277,7 +277,7 @@ for name, part in parts.items():
     print(f"{name:10s} {len(part):>6,} images  error {one:.1f} %")
 
 # %% [markdown]
-# The training error says what was learnt by heart. Validation and test agree within their intervals here, because nothing was chosen on either. Whoever chooses among many settings by a number makes that number too kind (the end of this page measures by how much). So choices are made on validation, and test only reports.
+# The training error says what was learnt by heart. Validation and test agree within their intervals here, because nothing was chosen on either. Whoever chooses among many settings by a number makes that number too optimistic (the end of this page measures by how much). So choices are made on validation, and test only reports.
 
 # %% [markdown]
 # ## Does it know how sure it is?
@@ -296,7 +296,7 @@ ece = torch.stack([(sure.mean() - hit.mean()).abs() for sure, hit in bins]).mean
 torch.testing.assert_close(float(ece), metrics.calibration_error(z_t, test.y))
 
 # %% [markdown]
-# **Is that much?** Even a perfectly calibrated network has an ECE above 0 on a finite test set: a bin of a few dozen images does not hit its share exactly. So we need a *null band*: let fate redraw every answer, right with exactly the probability that the network claimed. What ECE do those worlds have?
+# **Is that much?** Even a perfectly calibrated network has an ECE above 0 on a finite test set: a bin of a few dozen images does not hit its share exactly. So we need a *null band*: draw every answer again at random, right with exactly the probability that the network claimed. What ECE do those worlds have?
 
 # %%
 coin = torch.Generator().manual_seed(0)
@@ -355,7 +355,7 @@ for name, z in asked.items():
 pd.DataFrame(rows).T
 
 # %% [markdown]
-# One sentence of reading: an ECE inside its band is *not* evidence of miscalibration, however large it looks; an ECE outside is.
+# How to read it: an ECE inside its band is *not* evidence of miscalibration, however large it looks; an ECE outside is.
 
 # %%
 over, under = asked["mlp 100, long"], asked["mlp 100, smoothed"]
@@ -648,7 +648,7 @@ said = f"Resolved against the student alone: better for **{better}**; worse for 
 display(Markdown(said + f"Students of `mlp 100`, smoothed minus plain: {smoothing:.1f} points."))
 
 # %% [markdown]
-# With a label on every image a teacher has little to add, and a poor one harms; [02](lesson02) shows where teaching pays. What did you predict?
+# With a label on every image a teacher has little to add. Some teachers harm, and not only those that err more than the student itself: accuracy alone does not decide. [02](lesson02) shows where teaching pays. What did you predict?
 
 # %% tags=["nbval-ignore-output"]
 ranked = "always, rank by rank" if rho.low > 0.9 else "on the whole, with exceptions"
@@ -797,7 +797,7 @@ claim(
 )
 
 # %% [markdown]
-# **Processor or graphics card** is one parameter: `python3 course.py run 01 -p device=cuda` (or `mps` on a Mac). `fit` moves network and images; a device that is not there is an error in one sentence. On another device sums are added in another order: results are then equal up to luck of the last digit, and differ as two seeds do. That is one more reason for intervals.
+# **Processor or graphics card** is one parameter: `python3 course.py run 01 -p device=cuda` (or `mps` on a Mac). `fit` moves network and images; a device that is not there is an error in one sentence. On another device sums are added in another order: tiny rounding differences grow during training; treat the runs as two seeds. That is one more reason for intervals.
 
 # %% tags=["nbval-ignore-output"]
 print(f"trained on {device}, {teacher.precision}, in {teacher.seconds:.1f} s")
@@ -989,7 +989,7 @@ exercises.evaluate(honest_error)
 # ## In three lines
 #
 # - One loop trains every network; a checkpoint resumes it bit-equal, and eval mode is for asking.
-# - A number without its null and its interval is a rumour: draw seeds *and* images again, compare in pairs, choose on validation.
+# - A number needs an interval, and a comparison with pure chance: draw seeds *and* images again, compare in pairs, choose on validation.
 # - A teacher is judged by its students: among our teachers, accuracy alone did not decide.
 #
 # ## Recall

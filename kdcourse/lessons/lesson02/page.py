@@ -9,9 +9,9 @@
 # %% [markdown]
 # # What does a teacher know that labels don't?
 #
-# **Which wrong answers are nearly right. Its soft targets say how alike the classes are, and it can say so of images that nobody labelled.**
+# **Which wrong answers are nearly right. Its soft targets say how alike the classes are, also for images without labels.**
 #
-# *25 minutes to read · about 45 s of processor time · needs: [](lesson01)*
+# *{minutes} minutes to read, exercises apart · about 45 s of processor time · needs: [](lesson01)*
 #
 # Choose **Run ▸ Run All Cells** first: sliders and buttons wake up then. On Binder's shared processor it may take three times as long.
 #
@@ -64,7 +64,7 @@ check_parameters()
 # %% [markdown]
 # ## Recap
 #
-# A network answers an image with *logits* $z$, one number per class. Softmax turns them into probabilities. A *teacher* is a good network, a *student* a smaller one. "Alone" means that the student learns from labels; "taught" means that it also learns from the teacher's answers.
+# A network answers an image with *logits* $z$, one number per class. Softmax turns them into probabilities. A *teacher* is a good network, a *student* a cheaper one. "Alone" means that the student learns from labels; "taught" means that it also learns from the teacher's answers.
 #
 # From a large data set we take 3,500 training images, so that the page stays quick. The test set stays whole.
 
@@ -525,7 +525,7 @@ show(
 )
 
 # %% [markdown]
-# First your prediction: *permuted*, beside the student alone.
+# First your prediction: *permuted*, compared with the student alone.
 
 # %%
 shuffled = metrics.difference(wrong["permuted"], wrong["alone"])
@@ -648,7 +648,7 @@ for heat in (1.0, 2.0, 4.0, 20.0):
 # %% [markdown]
 # ## Two hundred labels and a teacher
 #
-# Now the situation in which distillation earns its living. Twenty labels per class. All other images have *no* label. They are a **transfer set**: the teacher, trained on everything, answers them. In code, an image without a label has `y = -1`; `HardLabels` passes over it, `SoftTargets` doesn't mind.
+# Now the situation in which distillation earns its living. Twenty labels per class. All other images have *no* label. They are a **transfer set**: the teacher, trained on everything, answers them. In code, an image without a label has `y = -1`; `HardLabels` ignores it, `SoftTargets` doesn't mind.
 
 
 # %%
@@ -764,7 +764,7 @@ claim(
 )
 
 # %% [markdown]
-# In speech, with only 3 % of the labels, Hinton and his colleagues had more to win: 44.5 % of the frames right with hard labels, 57.0 % with soft targets, 58.9 % with all labels (their table 5). On MNIST they halved the errors; why not here? We can't tell from this page: their student was larger (800 units in each of two layers), and so was their training set. Notebook 04 takes students of several widths.
+# In speech, with only 3 % of the training set, Hinton and his colleagues had more to win: 44.5 % of the frames right with hard labels, 57.0 % with soft targets, 58.9 % with all labels (their table 5). On MNIST they halved the errors; why not here? We can't tell from this page: their student was larger (800 units in each of two layers), and so was their training set. Notebook 04 takes students of several widths.
 #
 # ## Does it learn the teacher's errors, too?
 #
@@ -1001,7 +1001,7 @@ rows = [
 as_table(["the loss", "value where both agree", "gradient there", "gradient elsewhere"], rows)
 
 # %% [markdown]
-# The first two mistakes point the right way, but whisper. No error message, no strange curve: only `alpha` no longer means what it says. The third is not zero where student and teacher agree, it is even negative, and its gradient does not vanish there: training would go on, away from the teacher.
+# The first two mistakes have the right direction, but are T² (or C) times too small. No error message, no strange curve: only `alpha` no longer means what it says. The third is not zero where student and teacher agree, it is even negative, and its gradient does not vanish there: training would go on, away from the teacher.
 #
 # **A check for your own code:** feed the teacher's logits as the student's. The loss must be 0, and so must its gradient.
 

@@ -9,9 +9,9 @@
 # %% [markdown]
 # # Can a student learn what it never saw?
 #
-# **Yes, mostly: a teacher's soft answers on other digits describe the missing one, and one number, a bias, brings it out.**
+# **Yes, mostly: a teacher's soft answers on other digits describe the missing one, and adding one number to one logit lets the student say so.**
 #
-# *20 minutes to read · about 35 s of processor time · needs: [](lesson02)*
+# *{minutes} minutes to read, exercises apart · about 35 s of processor time · needs: [](lesson02)*
 #
 # Choose **Run ▸ Run All Cells** first: sliders and buttons wake up then. On Binder's shared processor it may take three times as long.
 #
@@ -540,7 +540,7 @@ say(
 )
 
 # %% [markdown]
-# Read it from left to right. Even the student alone knows something of threes: to tell the other nine digits apart it learns features that threes share. A mean answer per class adds that a 2 or a 5 is nearer to a 3 than a 6 is. Only the answer to *each image* says which 5s and which strokes. A high T makes these whispers louder. By how much, before the bias and with it, the sentence below says.
+# Read it from left to right. Even the student alone knows something of threes: to tell the other nine digits apart it learns features that threes share. A mean answer per class adds that a 2 or a 5 is nearer to a 3 than a 6 is. Only the answer to *each image* says which 5s and which strokes. A high T makes these whispers louder. The next cell gives the numbers.
 #
 # What the temperature does to the students as trained, paired by seed and image:
 

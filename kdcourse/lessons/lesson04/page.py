@@ -16,7 +16,7 @@
 #
 # **In one line:** temperature T decides how much of the teacher's doubt the student must copy; a wide student can afford it, a very small one cannot, and T and alpha are chosen by cross-validation, not by habit.
 #
-# *25 minutes to read · about 50 CPU seconds to run · needs: [](lesson02)*
+# *{minutes} minutes to read, exercises apart · about 50 CPU seconds to run · needs: [](lesson02)*
 #
 # **First, wake the sliders: Run ▸ Run All Cells.** On Binder's shared processor this may take three times as long.
 #
@@ -285,7 +285,7 @@ explorers.BankExplorer(
 )
 
 # %% [markdown]
-# Move T with 8 units: the line climbs away from the dashed line of the student alone. Move to 32 units: the climb is gentle. Now move alpha: with 8 units and a high T a smaller alpha looks milder; elsewhere what it changes is within the seeds' scatter. On the right, the pull without T² drops off while the others stay.
+# At 8 units the line climbs from T = 4 on; move T along it away from the dashed line of the student alone. Move to 32 units: the climb is gentle. Now move alpha: with 8 units and a high T a smaller alpha looks milder; elsewhere what it changes is within the seeds' scatter. On the right, the pull without T² drops off while the others stay.
 
 # %% tags=["nbval-ignore-output"]
 picture, axes = figures.figure(height=2.8, panels=2, sharey=True)
@@ -423,7 +423,7 @@ holds = close < lone / 2 and harms[8].low > 0
 claim("04.5", text, holds, measured={"distance taught": close, "distance alone": lone})
 
 # %% [markdown]
-# It did what it was told, better. It was told the wrong thing for its size.
+# It did what it was told, better. It met its target better; for so small a student the target was the wrong one.
 #
 # ## Do 8 units only need longer?
 #
@@ -483,7 +483,7 @@ for rest, out in folds:
     leaky_errors.append(run.logits(out).argmax(1) != out.y)
 
 # %% [markdown]
-# `fold` is an axis like any other: it chooses the examples and the teacher. Two thirds of the images, so half as many epochs again: as many steps as elsewhere on this page.
+# `fold` is an axis like any other: it chooses the examples and the teacher. Two thirds of the images, so 1.5 times as many epochs: as many steps as elsewhere on this page.
 
 # %%
 temperatures, alphas = sorted({1.0, 4.0, 20.0, T}), [0.25, 0.5, 0.9]
@@ -557,7 +557,7 @@ figures.show(
 )
 
 # %% [markdown]
-# All folds together hold every training image out once: more images than the test set has, so they resolve smaller differences. (To be fair to chance we take the mean over *all* settings with a teacher, not the luckiest one.) And the trap, measured: the same cross-validation with the teacher that saw all folds.
+# All folds together hold every training image out once: more images than the test set has, so they resolve smaller differences. (To avoid picking a lucky setting we take the mean over *all* settings with a teacher, not the luckiest one.) And the trap, measured: the same cross-validation with the teacher that saw all folds.
 
 # %%
 axes = {"alpha": [0.9], "fold": [0, 1, 2]}
@@ -585,7 +585,7 @@ measured |= {"chosen alpha": chosen[0], "chosen T": chosen[1]}
 claim("04.7", text, ahead.low > 0, measured=measured)
 
 # %% [markdown]
-# (Part of that is not a leak: the teacher of all folds also learned from half as many images again.) Only now the test set, once, for the chosen setting and for the habit, alpha = 0.9 at one fixed T.
+# (Part of that is not a leak: the teacher of all folds also learned from 1.5 times as many images.) Only now the test set, once, for the chosen setting and for the habit, alpha = 0.9 at one fixed T.
 
 # %%
 value, one = chosen
@@ -816,7 +816,7 @@ display(
 # %% [markdown]
 # <details><summary><b>Going deeper: what the relatives change</b></summary>
 #
-# - **DKD** (Zhao et al. 2022) splits KL into "the label or not" (TCKD) and "which of the others" (NCKD): $\mathrm{KL} = \mathrm{TCKD} + (1 - p_T(y))\,\mathrm{NCKD}$, and weighs the second freely (8 by default). On a sure teacher plain KL nearly mutes the others; DKD shouts them. For a small student that can be too loud, as a high T is. (Its loss and T are from the paper, the weights ours: its authors weigh CE by 1, not by 0.1 against 0.9, and let DKD in slowly, by a warm-up. So our row does not judge their recipe.)
+# - **DKD** (Zhao et al. 2022) splits KL into "the label or not" (TCKD) and "which of the others" (NCKD): $\mathrm{KL} = \mathrm{TCKD} + (1 - p_T(y))\,\mathrm{NCKD}$, and weighs the second freely (8 by default). On a sure teacher plain KL nearly mutes the others; DKD weights them eight times as much. For a small student that can be too loud, as a high T is. (Its loss and T are from the paper, the weights ours: its authors weigh CE by 1, not by 0.1 against 0.9, and let DKD in slowly, by a warm-up. So our row does not judge their recipe.)
 # - **DIST** (Huang et al. 2022) asks only for *correlation* with the teacher, within each image and within each class, so scale and offset of the logits are free.
 # - **Standardized logits** (Sun et al. 2024) subtracts each image's mean and divides by its deviation, so that T means the same for every image and the student need not match the size of the teacher's logits.
 # - **Reverse KL** puts the student first: $T^2\,\mathrm{KL}(q_T \| p_T)$. It forgives what the student leaves out and punishes what it invents ("mode seeking").
@@ -954,7 +954,7 @@ exercises.mended_loss(mended_loss)
 # %% [markdown]
 # ## In three lines
 #
-# T is a dial between the teacher's first choice and all of its logits; T² keeps the pull steady at high T. A high T is a harder lesson: a student of 8 units fails at it however long it trains; with a wide one the harm is not resolved. Choose alpha and T by cross-validation, confirm on fresh seeds, and translate before you compare with anybody.
+# T is a dial between the teacher's first choice and all of its logits; T² keeps the pull steady at high T. A high T is a harder lesson: a student of 8 units fails at it even after 100 epochs; with a wide one the harm is not resolved. Choose alpha and T by cross-validation, confirm on fresh seeds, and translate before you compare with anybody.
 #
 # ## Recall
 #

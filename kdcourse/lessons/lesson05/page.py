@@ -14,9 +14,9 @@
 # %% [markdown]
 # # What else can be taught than answers?
 #
-# **In one line:** how a teacher *sees*: its layers, and which images lie near one another in them; it helps most where the teacher has no answer to give, and rarely adds much where it has.
+# **In one line:** how a teacher *sees*: its layers, and which images lie near one another in them; features help most where teacher and student have different classes; beside good answers they add little.
 #
-# *25 minutes to read · about 50 CPU seconds to run · needs: [](lesson02)*
+# *{minutes} minutes to read, exercises apart · about 50 CPU seconds to run · needs: [](lesson02)*
 #
 # **First, wake the sliders: Run ▸ Run All Cells.** On Binder's shared processor this may take three times as long.
 #
@@ -117,7 +117,7 @@ except ValueError as error:
 #
 # ## Hints through a projector
 #
-# **In words.** Put a linear layer, the **projector** $P$, between them: the student must see enough for the teacher's feature to be *read off* its own by a linear map. $P$ learns with the student and is thrown away afterwards.
+# **In words.** Put a linear layer, the **projector** $P$, between them: a linear map of the student's features must be able to reproduce the teacher's. $P$ learns with the student and is thrown away afterwards.
 #
 # **In a formula** (FitNets, Romero et al. 2015), averaged over images and units:
 #
@@ -491,7 +491,7 @@ claim("05.4", text, harm["w = 100, fresh seeds"].low > 0, measured=harm)
 #
 # ## Where features beat answers
 #
-# Now the setting of your prediction. The digits to learn are 5 to 9: five labelled images of each, and many without a label. The teacher was trained on 0 to 4 only. It has *no answer* for these images; it will call a 7 a 2. But it has learned to see strokes.
+# Now the setting of your prediction. The digits to learn are 5 to 9: five labelled images of each, and many without a label. The teacher was trained on 0 to 4 only. It has *no answer* for these images; it will call every 7 one of 0 to 4. But it has learned to see strokes.
 
 # %%
 old, new = train.only(range(5)), train.only(range(5, 10))
@@ -809,7 +809,7 @@ exercises.mended_similarity(mended_similarity)
 #
 # <details><summary>Why a projector, and why linear?</summary>Widths and units differ between networks; a linear one can only read off what the student's layer holds, not compute it.</details>
 # <details><summary>Which losses need no projector?</summary>Similarity and relational: they compare images with images. Attention and selectivity only need equal positions.</details>
-# <details><summary>CKA went up. Is the student better?</summary>Not thereby. It sees more like the teacher; its error may stay or rise.</details>
+# <details><summary>CKA went up. Is the student better?</summary>Not necessarily. It sees more like the teacher; its error may stay or rise.</details>
 # <details><summary>Ten methods, one beats alone at p = 0.03. What do you say?</summary>Within noise, until Holm's correction or fresh seeds say otherwise.</details>
 # <details><summary>When are features worth more than answers?</summary>When the answers do not speak of your classes.</details>
 #

@@ -16,7 +16,7 @@
 #
 # **In one line:** a distance means nothing without its null band; with it, it tells you *that* images differ and often how much one network will suffer, but not which way they differ, nor which of many networks is the better one.
 #
-# *25 minutes to read · about 30 CPU seconds to run · needs: [](lesson01)*
+# *{minutes} minutes to read, exercises apart · about 30 CPU seconds to run · needs: [](lesson01)*
 #
 # **First, wake the sliders: Run ▸ Run All Cells.** On Binder's shared processor this may take three times as long.
 #
@@ -140,7 +140,7 @@ far = distances.euclidean(ours, theirs)
 print(f"Euclidean distance between the means: {far:.2f}")
 
 # %% [markdown]
-# Is that far? Nobody can say: it has the unit of the features, and two *halves of the source* would not give zero either. So ask what the same number would be **if there were no difference**. Take two clouds of the *source*, pool them, deal them out by lot into two piles, measure, and again. (To test one given pair, pool that very pair: the severity axis below does so.)
+# Is that far? Nobody can say: it has the unit of the features, and two *halves of the source* would not give zero either. So ask what the same number would be **if there were no difference**. Take two clouds of the *source*, pool them, shuffle the pooled rows and cut them into two groups, measure, and again. (To test one given pair, pool that very pair: the severity axis below does so.)
 
 
 # %%
@@ -635,7 +635,7 @@ claim(
 )
 
 # %% [markdown]
-# Or do the labels collide, those of a 2 and of its mirror image? Then no network could learn both kinds. Let one try: the mirrored source, and with it a thousand target images *with* their labels (which nobody has who must choose a source); the rest of the target is its exam. So the envelope is opened once more:
+# Could one picture need two labels (a mirrored 2 that looks like another digit)? Then no network could learn both kinds. Let one try: the mirrored source, and with it a thousand target images *with* their labels (which nobody has who must choose a source); the rest of the target is its exam. So the envelope is opened once more:
 
 # %%
 exams = {"mirrored": raw_test.transformed(ways["20, mirrored"], seed=seed)}
@@ -659,7 +659,7 @@ display(
 #
 # ## Does distance predict accuracy?
 #
-# Three questions hide in this one. **Across targets:** one network, many targets: does it err more where the distance is larger? **Across sources:** one target, many sources. **Across networks:** source and target fixed, many networks: is the one that sees them closer together the better one? The first two we have. For the third, 16 networks trained on the cropped source, unlike in width, patience and diet (with or without shifted copies), five seeds each.
+# Three questions hide in this one. **Across targets:** one network, many targets: does it err more where the distance is larger? **Across sources:** one target, many sources. **Across networks:** source and target fixed, many networks: is the one that sees them closer together the better one? The first two we have. For the third, 16 networks trained on the cropped source, that differ in width, number of epochs and augmentation (with or without shifted copies), five seeds each.
 
 # %%
 diets = {"plain": framings["cropped"]}
@@ -890,7 +890,7 @@ pd.DataFrame(shrink, [f"{size} images" for size in sizes]).T.map("{:.2g}".format
 #
 # **2. Other units.** Four of nine distances depend on the unit of the features (above), and no network says which unit it uses. Within one network they are of use; across networks they compare units.
 #
-# **3. Other shares.** The same writers, the same scanner, but the "target" happens to hold only its two first classes (zeros and ones):
+# **3. Other class shares (label shift).** The same writers, the same scanner, but the "target" happens to hold only its two first classes (zeros and ones):
 
 # %%
 rest = test[count:]

@@ -16,7 +16,7 @@
 #
 # **In one line:** with few labels keep the trained start and take small steps; with many, moving only the head falls behind; and *where* the new images differ decides what must move: mirrored digits need new features (the last stage, with the head, is enough), renamed digits a new head.
 #
-# *25 minutes to read · about 50 CPU seconds to run · needs: [](lesson01)*
+# *{minutes} minutes to read, exercises apart · about 50 CPU seconds to run · needs: [](lesson01)*
 #
 # **First, wake the sliders: Run ▸ Run All Cells.** On Binder's shared processor this may take three times as long.
 #
@@ -465,7 +465,7 @@ claim("07.3", text, holds, measured=measured, published=said)
 # %% [markdown]
 # ### A network that reads mirror writing, without a single label
 #
-# Why need the head not move? Because a perfect reader of mirrored digits *exists* with the very same head: flip every 3 × 3 kernel left to right. Each feature map is then the mirror image of what it was, and the pooling at the end does not care.
+# Why can the head stay as it is? Because a perfect reader of mirrored digits *exists* with the very same head: flip every 3 × 3 kernel left to right. Each feature map is then the mirror image of what it was, and the pooling at the end does not care.
 
 
 # %%

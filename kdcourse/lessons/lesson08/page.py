@@ -16,7 +16,7 @@
 #
 # **In one line:** a network that fails on other people's digits already knows most of what it needs; new BatchNorm statistics and answers that are both *sure* and *diverse* bring it home without one label, while sureness alone makes classes disappear.
 #
-# *25 minutes to read · about 30 CPU seconds to run · needs: [](lesson01)*
+# *{minutes} minutes to read, exercises apart · about 30 CPU seconds to run · needs: [](lesson01)*
 #
 # **First, wake the sliders: Run ▸ Run All Cells.** On Binder's shared processor this may take three times as long.
 #
@@ -229,7 +229,7 @@ claim("08.2", text, gain.low > 20, measured={"points removed": gain})
 #
 # ## Sure and diverse: SHOT-IM
 #
-# **In words.** On the target the network mumbles: many answers are hardly surer than a guess. A good classifier is *sure* of each image. But "be sure" has a lazy solution, *always say 3*. So ask for a second thing: over all images together, use every class.
+# **In words.** On the target the network is unsure: many answers are hardly surer than a guess. A good classifier is *sure* of each image. But "be sure" has a lazy solution, *always say 3*. So ask for a second thing: over all images together, use every class.
 #
 # **In a formula.** With $p_i = \mathrm{softmax}(z_i)$ and $\bar p$ the mean answer,
 #
@@ -573,7 +573,7 @@ measured = {name: against[name] for name in ("MMD", "MCC", "SHOT-IM")}
 claim("08.5", text, holds, measured=measured)
 
 # %% [markdown]
-# MMD looks at clouds. Do methods that look at answers go further? Looking at answers is not enough:
+# Do losses on answers beat MMD? Some do, some do not:
 
 # %%
 answers = ["SHOT-IM", "MCC", "MCC, frozen head", "MCC, cold start", "entropy alone", "mean teacher"]
@@ -588,7 +588,7 @@ parts = [f"**{kind}**: {' · '.join(rows)}" for kind, rows in split.items() if r
 say(f"Error in points against MMD's (not corrected for several looks). {'; '.join(parts)}.")
 
 # %% [markdown]
-# The methods on the target only pay for it: read the last column, their *source* error with source statistics put back. They have moved house. Those trained with the source's labels stay good at home.
+# The methods on the target only pay for it: read the last column, their *source* error with source statistics put back. They have given up the source. Those trained with the source's labels stay good at home.
 #
 # ### MCC, warm or cold
 #
@@ -665,7 +665,7 @@ listed = " · ".join(f"{name} {deviation:.1f}" for name, deviation in deviations
 say(f"Standard deviation over seeds, in points: {listed}.")
 
 # %% [markdown]
-# So a gentle adversary is a good method, with most seeds; a stronger one takes luck, and a paper that reports its luckiest seed is easily written. Who has no target labels can pick neither the strength nor the seed by its error. By something else, perhaps?
+# So a gentle adversary is a good method, with most seeds; a stronger one takes luck, and a paper that reports its luckiest seed is easily written. Without target labels you cannot choose strength or seed by the error. Can you choose them by something else?
 #
 # ## Validators: judging without labels
 #
@@ -938,7 +938,7 @@ def vanished(logits):
 exercises.vanished(vanished)
 
 # %% [markdown]
-# **2 (15 minutes).** Write minimum class confusion from the formula above. Normalise the weights so that they sum to the batch (it makes no difference to the result, since rows are divided by their sums), and let no gradient pass through them: they are a judgement, not a handle.
+# **2 (15 minutes).** Write minimum class confusion from the formula above. Normalise the weights so that they sum to the batch (it makes no difference to the result, since rows are divided by their sums), and let no gradient pass through them: they weigh images; they are not something to optimise.
 #
 # <details><summary>Hint 1</summary>−H(p) is the sum over classes of p · log p, so the weight is 1 + exp of that sum.</details>
 # <details><summary>Hint 2</summary><code>p.T @ (weight[:, None] * p)</code> is Σ W p pᵀ. Divide by <code>sum(-1, keepdim=True)</code>, then subtract the trace.</details>

@@ -16,7 +16,7 @@
 #
 # **In one line:** a big teacher that only knows the source is a poor guide on the target; let it adapt to the unlabelled target first, then distil, and a student fifty times smaller ends within a few points of one that had the labels.
 #
-# *25 minutes to read · about 45 CPU seconds to run · needs: [](lesson02); [](lesson08) helps*
+# *{minutes} minutes to read, exercises apart · about 45 CPU seconds to run · needs: [](lesson02); [](lesson08) helps*
 #
 # **First, wake the sliders: Run ▸ Run All Cells.** On Binder's shared processor this may take three times as long.
 #
@@ -35,7 +35,7 @@ seed: int = 0  # 0..1000
 budget: str = "full"  # full | small
 
 # %% [markdown]
-# `lam` (λ) is the weight of the teacher. T and λ were fixed before anything was trained: without target labels there is nothing to tune them on. The other settings (epochs, learning rates) carry no such promise: they were settled while the page was written. Below we try how much hangs on them for the rival of our method.
+# `lam` (λ) is the weight of the teacher. T and λ were fixed before anything was trained: without target labels there is nothing to tune them on. The other settings (epochs, learning rates) carry no such promise: they were settled while the page was written. Below we vary the learning rate of the rival method.
 
 # %%
 import copy
@@ -193,7 +193,7 @@ rows["the teacher itself"] = [run.error(one) for one in tests.values()]
 pd.DataFrame(rows, index=[f"{split} error %" for split in tests]).T.round(1)
 
 # %% [markdown]
-# The teacher is superb at home and lost abroad. How sure is it?
+# The teacher is good on the source and poor on the target. How sure is it?
 
 # %% tags=["nbval-ignore-output"]
 sure = {name: models.predict(teacher, one).softmax(-1).amax(-1) for name, one in tests.items()}
@@ -698,7 +698,7 @@ measured = {f"{n} draws": one for n, one in far.items()}
 claim("09.8", text, far[400] < far[1] / 10, measured=measured)
 
 # %% [markdown]
-# `noise_at="feature"`: the noise goes *through* the classifier head, and a softmax is bent: $\mathbb{E}\,p(m + e) \ne p(m)$. Here noise acts. It makes targets softer, somewhat like a temperature:
+# `noise_at="feature"`: the noise goes *through* the classifier head, and a softmax is not linear: $\mathbb{E}\,p(m + e) \ne p(m)$. Here noise acts. It makes targets softer, somewhat like a temperature:
 
 # %% tags=["nbval-ignore-output"]
 head, point = feature_map.head, cloud.standardise(mu)[:64]
