@@ -739,14 +739,18 @@ transferred = dict(
     lr=lambda lr_scale: {"": 1e-2, "stage1": 1e-2 * lr_scale},
     schedule="constant",
 )
+
+# %%
 usual = dict(transfer_rate=0.5, lr_scale=0.3, noise_std=0.5, noise_ratio=0.5, centre_weight=1.0)
 usual |= dict(weighted=1.0, white=0.0)
 
 
+# %% [markdown]
+# A bank over some knobs; the others stand at their usual value:
+
+
 # %%
 def transfer(cloud, noise_at, **grid):
-    """A bank of the recipe over some knobs; the others stand at their usual value."""
-
     def objective(transfer_rate, noise_std, noise_ratio, centre_weight, weighted, white):
         knobs = (noise_std, noise_ratio, centre_weight, weighted, white)
         noisy = GaussianTerm(cloud, noise_at, *knobs)
@@ -757,17 +761,26 @@ def transfer(cloud, noise_at, **grid):
 
 
 # %% [markdown]
-# Six banks: λ and noise at either place, the other knobs, and the adapted teacher.
+# Six banks. First λ and noise at either place:
 
 # %%
 adapted = feature_gaussian.fit_map(moved, source, seed=seed)
 adapted = feature_gaussian.describe(adapted, target, source[:1000])
+
+# %%
 rates, loud = [0.2, 0.5, 0.8], dict(noise_std=[0.0, 0.5])
 at_target = transfer(cloud, "target", transfer_rate=[0.0, *rates], **loud)
 at_feature = transfer(cloud, "feature", transfer_rate=rates, **loud)
+
+# %% [markdown]
+# Without weights, and with plain noise; the other knobs at the feature; and the adapted teacher:
+
+# %%
 unweighted = transfer(cloud, "target", weighted=[0.0], white=[1.0], noise_ratio=[0.0], **loud)
 knobs = dict(noise_ratio=[0.5, 0.0], centre_weight=[1.0, 0.0], lr_scale=[0.3, 1.0])
 knobs = transfer(cloud, "feature", **knobs)
+
+# %%
 adapted_hint = transfer(adapted, "target", weighted=[0.0], noise_std=[0.0])
 adapted_feature = transfer(adapted, "feature", **loud)
 
