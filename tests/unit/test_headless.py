@@ -640,3 +640,9 @@ def test_injected_values_are_checked_too(shell: InteractiveShell) -> None:
     for cell in (DECLARATIONS, "# Parameters\nT = 99.0\n"):
         shell.run_cell(cell, store_history=True).raise_error()
     assert "T=99.0 is not allowed" in str(shell.run_cell(CHECKED).error_in_exec)
+
+
+def test_where_no_history_is_kept_nothing_is_checked(shell: InteractiveShell) -> None:
+    """As in nbval's kernels."""
+    for cell in (DECLARATIONS, CHECKED):
+        shell.run_cell(cell, store_history=False).raise_error()

@@ -11,7 +11,7 @@ import pytest
 from pipeline import COURSE, LESSONS, ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-SKIPPED = shutil.ignore_patterns("__pycache__", ".*", "runs", "build")
+SKIPPED = shutil.ignore_patterns("__pycache__", ".git", ".venv*", ".*_cache", "runs", "build")
 
 
 @pytest.fixture
