@@ -38,6 +38,21 @@ def value_text(value: Any, decimals: int = 1) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
+def saves(points: Any, decimals: int = 1) -> str:
+    """An interval of "one's error minus another's" in words, as one says it of the other.
+
+    `saves 0.7 (0.1 to 1.4) points`, `costs 3.4 (1.8 to 5.1) points`, or, where 0 lies in it,
+    `saves 0.4 (-0.3 to 1.1) points, not resolved`.
+    """
+    ends = [points.mean, points.low, points.high]
+    word = "saves"
+    if points.high < 0:
+        word, ends = "costs", [-points.mean, -points.high, -points.low]
+    mean, low, high = (f"{end:.{decimals}f}" for end in ends)
+    unsure = "" if points.low > 0 or points.high < 0 else ", not resolved"
+    return f"{word} {mean} ({low} to {high}) points{unsure}"
+
+
 def _values(claim: Mapping[str, Any]) -> Mapping[str, Any]:
     measured = claim.get("measured") or {}
     return measured if isinstance(measured, Mapping) else {"value": measured}

@@ -7,6 +7,7 @@ Nothing here touches pyplot or matplotlib's global settings.
 
 from kdcourse.figures.picture import Picture, png, show
 from kdcourse.figures.plots import bars, digits, error_axis, matrix, reliability_diagram
+from kdcourse.figures.rows import show_table
 from kdcourse.figures.seeds import lines_with_dots, place_end_labels, seed_dots
 from kdcourse.figures.style import COLOURS, DASHES, GHOST, INKS, MARKERS, STYLE, figure, role_named
 
@@ -30,4 +31,5 @@ __all__ = [
     "role_named",
     "seed_dots",
     "show",
+    "show_table",
 ]

@@ -150,7 +150,10 @@ class Examples:
         return self._with(x=x, name=f"{self.name}, {how}")
 
     def seal(self) -> "tuple[Examples, SealedLabels]":
-        """The examples without their labels, and the labels in an envelope that counts."""
+        """The examples without their labels, and the labels in an envelope that counts.
+
+        Raises ValueError where there is no label, as in examples that are sealed already.
+        """
         return self.unlabelled(), SealedLabels(self.y)
 
     def _with(self, **changes: Any) -> "Examples":

@@ -16,6 +16,8 @@ class SealedLabels:
     """
 
     def __init__(self, y: Tensor):
+        if not (y >= 0).any():
+            raise ValueError("no label to seal: seal once, and name what comes out anew")
         self.opened: list[str] = []
         self._count = len(y)
         kept = y.clone()
@@ -49,6 +51,4 @@ class SealedLabels:
         check_numbers(logits)
         y = self.open(why).to(logits.device)
         labelled = y >= 0
-        if not labelled.any():
-            raise ValueError("there was no label inside: the examples were unlabelled when sealed")
         return error_percent(logits[labelled], y[labelled]).item()

@@ -114,7 +114,8 @@ class LearnedTemperature(Scalar):
     """A temperature trained with the student, kept between `low` and `high`.
 
     `adversarial=True` turns its gradient round, so that it seeks the hardest temperature while the
-    student learns (CTKD, Li et al. 2023). Plain descent (False) slides to where the loss is small.
+    student learns (CTKD, Li et al. 2023). Plain descent (False) runs down the side of the loss's
+    hump on which it starts: to low T from the left, to high T from the right.
     Used twice in one objective it is one temperature.
     """
 

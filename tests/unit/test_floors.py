@@ -17,7 +17,7 @@ FLOORS = {  # of each wing, from below; on a floor a room may import those furth
     "kdcourse": (
         ("catalogue", "parameters", "measured", "figures"),
         ("explorers", "checks", "headless"),
-        ("pages", "doctor"),
+        ("pages", "doctor", "ground"),
         ("__main__",),
     ),
 }

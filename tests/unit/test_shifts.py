@@ -215,6 +215,6 @@ def test_sealed_labels_refuse_silence_and_other_shapes(digits):
         labels.open("  ")
     with pytest.raises(ValueError, match=r"expected \(500, classes\)"):
         labels.error(torch.zeros(3, 10), "score")
-    with pytest.raises(ValueError, match="no label inside"):
-        unlabelled.seal()[1].error(torch.zeros(500, 10), "score")
+    with pytest.raises(ValueError, match="no label to seal"):
+        unlabelled.seal()
     assert labels.opened == []
