@@ -6,12 +6,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from kdlib.bank.group import Answer, Group, Outcome, Trained, Weights
 from kdlib.bank.result import missed
 from kdlib.data import Examples
-from kdlib.training import quiet
+from kdlib.training import progress_bar
 
 Watch = Callable[[float, dict[str, Tensor]], Any]
 
@@ -39,8 +38,8 @@ class Register:
         self._weights: list[Weights | None] = [None] * students
         self._done, self._total = 0, sum(_passes(group) for group in groups)
         self.stopped = False
-        silent = quiet() or watch is not None  # who watches has a bar of their own
-        self._bar = tqdm(total=self._total, delay=1, leave=False, disable=silent)
+        # who watches has a bar of their own
+        self._bar = progress_bar(total=self._total, silent=watch is not None)
 
     def __enter__(self) -> "Register":
         return self

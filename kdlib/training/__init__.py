@@ -1,6 +1,6 @@
 """One readable training loop for the whole course."""
 
 from kdlib.training.loop import Run, fit
-from kdlib.training.progress import quiet
+from kdlib.training.progress import progress_bar
 
-__all__ = ["Run", "fit", "quiet"]
+__all__ = ["Run", "fit", "progress_bar"]

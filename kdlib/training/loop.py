@@ -9,7 +9,6 @@ from typing import Any
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from kdlib import metrics
 from kdlib.data import Batch, Examples
@@ -23,7 +22,7 @@ from kdlib.training.checking import Place, check_run
 from kdlib.training.checkpoints import read_checkpoint, write_checkpoint
 from kdlib.training.epochs import Epochs
 from kdlib.training.optimisers import adamw, one_cycle, parameter_groups
-from kdlib.training.progress import quiet
+from kdlib.training.progress import progress_bar
 from kdlib.training.settings import Settings, as_python
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
@@ -146,7 +145,7 @@ def fit(
         augmented if augment else step, place.device, allowed=repeats(objective, examples)
     )
     started = time.perf_counter()
-    bar = tqdm(range(len(run.history), passes.count), delay=1, leave=False, disable=quiet())
+    bar = progress_bar(range(len(run.history), passes.count))
     learner.train()
     try:
         for number in bar:

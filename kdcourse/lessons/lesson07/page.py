@@ -45,7 +45,6 @@ import textwrap
 import pandas as pd
 import torch
 from IPython.display import Markdown, display
-from tqdm.auto import tqdm
 
 from kdcourse import checks, figures
 from kdcourse.checks import claim
@@ -239,7 +238,7 @@ draws = range(seed, seed + (2 if small else seeds))
 def study(pool, kinds, counts, draws):
     """(kind, labels per class) -> the trained networks, one for each draw."""
     made = {}
-    for kind, n in tqdm([(k, n) for k in kinds for n in counts], disable=training.quiet()):
+    for kind, n in training.progress_bar([(k, n) for k in kinds for n in counts]):
         lr = best.get((amount(n), kind), best[amount(n), "nothing"])
         made[kind, n] = [
             tuned(pool.per_class(n, seed=d), lr=lr, **begin(kind, d)).network for d in draws
@@ -732,7 +731,7 @@ def walk(way, draws):
 
 # %%
 there = {f"free, lr = {rate:g}": strangers["nothing", 1]}
-walked = {w: there.get(w) or walk(w, draws) for w in tqdm(ways, disable=training.quiet())}
+walked = {w: there.get(w) or walk(w, draws) for w in training.progress_bar(ways)}
 
 # %% [markdown]
 # Which images they get wrong, in the new and in the old domain:
