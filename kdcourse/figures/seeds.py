@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 
 from kdcourse.figures.style import COLOURS, DASHES, INKS, MARKERS, role_named
-from kdlib.metrics import mean_intervals
+from kdlib.metrics import interval, mean_intervals
 
 END_LABEL = "end label"  # marks the texts that place_end_labels may move
 
@@ -32,13 +33,18 @@ def _end_label(axis: Axes, text: str, at: tuple[float, float], role: str, gap: f
 def seed_dots(axis: Axes, x: float, values: Any, role: str, label: str | None = None) -> None:
     """Draw seeds at position x: dots, their mean as a bar, its 95 % interval as a line.
 
-    values: (seeds,). role: fixes the colour. label: written to the right of the mean.
+    values: (seeds,), or (seeds, images): then the interval is the one over both that tables print.
+    role: fixes the colour. label: written to the right of the mean.
     """
     role = role_named(role)
-    seeds = np.asarray(values, dtype=float)
-    if seeds.ndim != 1 or seeds.size == 0:
-        raise ValueError(f"values must have shape (seeds,), not {seeds.shape}: pass one position")
-    mean, low, high = mean_intervals(seeds)
+    table = np.asarray(values, dtype=float)
+    if table.ndim not in (1, 2) or table.size == 0:
+        raise ValueError(
+            f"values must have shape (seeds,) or (seeds, images), not {table.shape}: "
+            "pass one position"
+        )
+    (mean,), (low,), (high,) = _means_and_ends(table[None])
+    seeds = table if table.ndim == 1 else table.mean(1)
     # A fixed spread, not a random one: the picture of the same numbers is the same picture.
     spread = np.linspace(-0.09, 0.09, seeds.size) if seeds.size > 1 else np.zeros(1)
     colour = COLOURS[role]
@@ -53,22 +59,33 @@ def seed_dots(axis: Axes, x: float, values: Any, role: str, label: str | None = 
         _end_label(axis, label, (x + 0.16, float(mean)), role, gap=5)
 
 
+def _means_and_ends(table: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Means and ends of intervals, (positions,) each, over seeds or over seeds and images."""
+    if table.ndim == 2:
+        return mean_intervals(table)
+    found = [interval(torch.from_numpy(part)) for part in table]
+    mean, low, high = ([getattr(one, end) for one in found] for end in ("mean", "low", "high"))
+    return np.array(mean), np.array(low), np.array(high)
+
+
 def lines_with_dots(
     axis: Axes, x: Any, values: Any, role: str, label: str | None = None, *, log: bool = False
 ) -> None:
     """Draw the mean over seeds as a line along x, each seed as a dot, the 95 % interval as a band.
 
-    x: (positions,). values: (positions, seeds). label: written at the line's end, in its colour.
+    x: (positions,). values: (positions, seeds), or (positions, seeds, images): then the band is the
+    interval over both that tables print. label: written at the line's end, in its colour.
     log: x on a logarithmic scale, ticks at the values themselves.
     """
     role = role_named(role)
     where = np.asarray(x, dtype=float)
     table = np.asarray(values, dtype=float)
-    if table.ndim != 2 or where.shape != table.shape[:1]:
+    if table.ndim not in (2, 3) or where.shape != table.shape[:1]:
         raise ValueError(
             f"values must have shape ({where.size}, seeds) to go with x, not {table.shape}"
         )
-    mean, low, high = mean_intervals(table)
+    mean, low, high = _means_and_ends(table)
+    table = table if table.ndim == 2 else table.mean(2)
     if table.shape[1] > 1:
         axis.fill_between(where, low, high, color=COLOURS[role], alpha=0.13, linewidth=0)
     axis.plot(

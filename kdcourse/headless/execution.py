@@ -63,6 +63,7 @@ def execute(
             language="python",
             engine_name="saved once",
             progress_bar=False,
+            store_widget_state=False,  # with it, exporters leave the explorers' pictures out
             execution_timeout=None if timeout is None else math.ceil(timeout),  # whole seconds
             kernel_manager_class=_kernel_of_this_interpreter(env or {}),
             resources={"metadata": {"path": str(folder.absolute())}},

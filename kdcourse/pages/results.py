@@ -5,7 +5,7 @@ from typing import Any
 
 import nbformat
 
-from kdcourse.catalogue import Course, Page
+from kdcourse.catalogue import Course, Lesson, Page
 from kdcourse.headless import harvest
 from kdcourse.measured import phrase
 
@@ -49,12 +49,16 @@ def _between(name: str, text: str, table: str) -> str:
 def _map(course: Course) -> str:
     rows = [
         f"| [{lesson.number} {lesson.slug.replace('_', ' ')}](notebooks/{lesson.stem}.ipynb) "
-        f"| {lesson.page.question} | {lesson.move} |\n"
+        f"| {lesson.page.question} | {lesson.move} | {_notes(lesson)} |\n"
         for lesson in course.lessons()
     ]
     short = ", ".join(lesson.number for lesson in course.lessons() if lesson.core)
-    head = "| | question | you move |\n|---|---|---|\n"
+    head = "| | question | you move | |\n|---|---|---|---|\n"
     return f"{head}{''.join(rows)}\nThe short way through is {short}.\n"
+
+
+def _notes(lesson: Lesson) -> str:
+    return f"[lab notes](notebooks/{lesson.notes.stem}.ipynb)" if lesson.notes else ""
 
 
 def _short_table(course: Course) -> str:

@@ -141,7 +141,7 @@ def test_seed_dots_draw_every_seed_the_mean_and_the_interval() -> None:
     assert dots.get_color() == figures.COLOURS["alone"]
     assert axis.texts[0].get_text() == "the student alone"
     with pytest.raises(ValueError, match=r"\(seeds,\)"):
-        figures.seed_dots(axis, 0, torch.zeros(2, 2), "alone")
+        figures.seed_dots(axis, 0, torch.zeros(2, 2, 2), "alone")
 
 
 def test_one_seed_is_drawn_without_an_interval() -> None:
@@ -241,3 +241,19 @@ def test_an_error_axis_says_what_a_point_is_in_images() -> None:
         figures.error_axis(axis, 0)
     with pytest.raises(ValueError, match="'x' or 'y'"):
         figures.error_axis(axis, 10, which="z")
+
+
+def test_over_seeds_and_images_the_interval_is_the_one_that_tables_print() -> None:
+    wrong = torch.rand(4, 50, generator=torch.Generator().manual_seed(0)) < 0.3
+    errors = 100 * wrong.double()
+    _, axis = figures.figure(2)
+    figures.seed_dots(axis, 1, errors, "taught")
+    line = axis.lines[1].get_ydata()
+    found = metrics.interval(errors)
+    assert np.allclose(line, [found.low, found.high])
+    assert np.allclose(axis.lines[0].get_ydata(), errors.mean(1))
+    _, axis = figures.figure(2)
+    figures.lines_with_dots(axis, [1, 2], torch.stack([errors, errors]), "taught")
+    assert np.allclose(axis.lines[-1].get_ydata(), found.mean)
+    band = axis.collections[0].get_datalim(axis.transData)
+    assert np.allclose([band.y0, band.y1], [found.low, found.high])

@@ -29,7 +29,7 @@ PLACE = {
 }
 LESSONS = ROOT / "kdcourse" / "lessons"
 MODULES = sorted(path for wing in FLOORS for path in (ROOT / wing).rglob("*.py"))
-PAGES = [path for path in MODULES if path.name == "page.py"]
+PAGES = [path for path in MODULES if path.name in ("page.py", "notes.py")]
 OURS = [p for p in MODULES if p not in PAGES and not p.name.startswith("test_")]
 WINGS = [path for path in OURS if LESSONS not in path.parents]
 COURSE_ONLY = ("matplotlib", "IPython", "ipywidgets", "ipykernel", "papermill", "nbformat")

@@ -1,4 +1,4 @@
-"""What soft targets ask of each logit of one image: the two answers, and the gradient between."""
+"""Where a step of descent pushes each logit of one image: the two answers, and what is between."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GONE = 0.005  # an arrow shorter than this is too short to be seen
 
 
 class GradientArrows(Explorer):
-    """Bars of p_T and q_T, and alpha · T · (q_T - p_T), the gradient of the soft targets' loss.
+    """Bars of p_T and q_T, and alpha · T · (p_T - q_T): minus the gradient of soft targets.
 
     z_s, z_t: (N, C), the student's and the teacher's logits. images: (N, 1, H, W) or (N, H, W).
     T: temperatures, all > 0. steps: how many positions there are on the straight way from z_s
@@ -34,7 +34,7 @@ class GradientArrows(Explorer):
         steps: int = 11,
         alpha: float = 0.9,
         names: Sequence[str] | None = None,
-        title: str = "What the teacher asks of each logit",
+        title: str = "Where the teacher pushes each logit",
     ) -> None:
         self._z_s, self._z_t = np.asarray(z_s, dtype=float), np.asarray(z_t, dtype=float)
         pixels = np.asarray(images)
@@ -60,14 +60,14 @@ class GradientArrows(Explorer):
             raise ValueError(f"{self._classes} classes need as many names, not {len(self._names)}")
         way = [round(k / (steps - 1), 3) for k in range(steps)]
         self._longest = max(
-            float(np.abs(self.gradient({"image": k, "step": 0.0, "T": t})).max())
+            float(np.abs(self.push({"image": k, "step": 0.0, "T": t})).max())
             for k in range(len(self._z_s))
             for t in temperatures
         )
-        warm = min(temperatures, key=lambda t: abs(t - 8))
+        open_at = min(temperatures, key=lambda t: abs(t - 2))  # where the bars can be told apart
         super().__init__(
             controls={"step": way, "T": temperatures, "image": range(len(self._z_s))},
-            start={"step": 0.0, "T": warm},
+            start={"step": 0.0, "T": open_at},
             situations={
                 "the student": {"step": 0.0},
                 "half way": {"step": way[len(way) // 2]},
@@ -88,10 +88,10 @@ class GradientArrows(Explorer):
         T = state["T"]
         return _softmax(self._z_t[state["image"]] / T), _softmax(self.logits(state) / T)
 
-    def gradient(self, state: State) -> np.ndarray:
-        """alpha · T · (q_T - p_T), (C,)."""
+    def push(self, state: State) -> np.ndarray:
+        """alpha · T · (p_T - q_T), (C,): minus the gradient, so the way in which a step goes."""
         p, q = self.answers(state)
-        return np.asarray(self._alpha * state["T"] * (q - p))
+        return np.asarray(self._alpha * state["T"] * (p - q))
 
     def setup(self, figure: Figure) -> None:
         grid = figure.add_gridspec(2, 2, width_ratios=[1, 3.6], height_ratios=[1.25, 1])
@@ -120,7 +120,7 @@ class GradientArrows(Explorer):
             }
             upper.text(1.0, 1.0 - 0.13 * k, said, color=ink, **spot)
         room = 1.2 * max(self._longest, GONE)
-        lower.set(ylim=(-room, room), ylabel="gradient", xlabel="class")
+        lower.set(ylim=(-room, room), ylabel="push on the logit", xlabel="class")
         lower.axhline(0, color="#666666", linewidth=0.8)
         for axis in (upper, lower):
             axis.set_xlim(-0.6, self._classes - 0.4)
@@ -139,7 +139,7 @@ class GradientArrows(Explorer):
 
     def move(self, state: State, ghost: bool) -> None:
         p, q = self.answers(state)
-        arrows = self.gradient(state)
+        arrows = self.push(state)
         # The ghost stands a little to the left, or the arrow above would cover it.
         at = np.arange(self._classes) - 0.16 * ghost
         self._shafts[ghost].set_segments(
@@ -158,22 +158,22 @@ class GradientArrows(Explorer):
                 bar.set_height(height)
 
     def sentence(self, state: State) -> str:
-        arrows = self.gradient(state)
+        arrows = self.push(state)
         where = f"At T = {written(state['T'])}, step {written(state['step'])}"
         if np.abs(arrows).max() < GONE:
             return f"{where}, the student says what the teacher says, and every arrow is gone."
         up, down = int(arrows.argmax()), int(arrows.argmin())
         return (
             f"{where}, the arrows are {np.abs(arrows).sum():.2f} long in all and sum to zero: "
-            f"the logit of class {self._names[up]} is too high ({arrows[up]:+.2f}) and will fall, "
-            f"that of {self._names[down]} is too low ({arrows[down]:+.2f}) and will rise."
+            f"a step raises the logit of class {self._names[up]} most ({arrows[up]:+.2f}) and "
+            f"lowers that of {self._names[down]} most ({arrows[down]:+.2f})."
         )
 
     def formula(self, state: State) -> str:
         alpha, T = self.symbol(written(self._alpha)), self.symbol(written(state["T"]))
         p, q = self.symbol("p_T", "teacher"), self.symbol("q_T", "taught")
         arrow = self.symbol("arrow", "extra")
-        return f"{arrow} = alpha · T · ({q} − {p}) = {alpha} · {T} · ({q} − {p})"
+        return f"{arrow} = alpha · T · ({p} − {q}) = {alpha} · {T} · ({p} − {q})"
 
 
 def _softmax(z: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Notebook 02: its checkers accept what is right and name what is wrong; its explorer is whole."""
+"""Lesson 02: its checkers accept what is right and name what is wrong; its explorer is whole."""
 
 from typing import Any
 
@@ -21,9 +21,58 @@ def soft(z: Tensor, T: float) -> Tensor:
     return (z / T).softmax(1)
 
 
-def by_autograd(z_s: Tensor, z_t: Tensor, T: float) -> Tensor:
+def one_hot(z: Tensor, y: Tensor) -> Tensor:
+    return F.one_hot(y, z.shape[1])
+
+
+def whole(z_s: Tensor, z_t: Tensor, y: Tensor, T: float, alpha: float) -> Tensor:
+    hard, distilled = F.cross_entropy(z_s, y), losses.soft_targets(z_s, z_t, T)
+    return (1 - alpha) * hard + alpha * distilled
+
+
+def by_autograd(z_s: Tensor, z_t: Tensor, y: Tensor, T: float, alpha: float) -> Tensor:
     z_s = z_s.clone().requires_grad_()
-    return torch.autograd.grad(losses.soft_targets(z_s, z_t, T), z_s)[0]
+    return torch.autograd.grad(whole(z_s, z_t, y, T, alpha), z_s)[0]
+
+
+def parts(z_s: Tensor, z_t: Tensor, y: Tensor, T: float) -> tuple[Tensor, Tensor]:
+    """The gradients of labels and of soft targets, not yet averaged."""
+    return soft(z_s, 1) - one_hot(z_s, y), T * (soft(z_s, T) - soft(z_t, T))
+
+
+def by_hand(z_s: Tensor, z_t: Tensor, y: Tensor, T: float, alpha: float) -> Tensor:
+    hard, distilled = parts(z_s, z_t, y, T)
+    return (1 - alpha) * hard / len(y) + alpha * distilled / len(y)
+
+
+def in_numpy(z_s: Tensor, z_t: Tensor, y: Tensor, T: float, alpha: float) -> Any:
+    return by_hand(z_s, z_t, y, T, alpha).numpy()
+
+
+def transfer(z_s: Tensor, z_t: Tensor, y: Tensor, T: float, alpha: float) -> Tensor:
+    hard = F.cross_entropy(z_s, y, ignore_index=-1, reduction="sum") / max(int((y >= 0).sum()), 1)
+    return (1 - alpha) * hard + alpha * losses.soft_targets(z_s, z_t, T)
+
+
+def with_if(z_s: Tensor, z_t: Tensor, y: Tensor, T: float, alpha: float) -> Tensor:
+    loss = alpha * losses.soft_targets(z_s, z_t, T)
+    if (y >= 0).any():
+        loss = loss + (1 - alpha) * F.cross_entropy(z_s, y, ignore_index=-1)
+    return loss
+
+
+def hard_part(mean: Any) -> Any:
+    """A transfer loss whose label term is mean(z_s, y)."""
+
+    def loss(z_s: Tensor, z_t: Tensor, y: Tensor, T: float, alpha: float) -> Tensor:
+        return (1 - alpha) * mean(z_s, y) + alpha * losses.soft_targets(z_s, z_t, T)
+
+    return loss
+
+
+def labelled_only(z_s: Tensor, z_t: Tensor, y: Tensor, T: float, alpha: float) -> Tensor:
+    keep = y >= 0
+    return whole(z_s[keep], z_t[keep], y[keep], T, alpha)
 
 
 def log_smoothed(y: Tensor, classes: int, smoothing: float) -> Tensor:
@@ -42,7 +91,11 @@ def kl_div(first: Tensor, second: Tensor, reduction: str = "batchmean") -> Tenso
 
 
 RIGHT = [
-    (exercises.gradient, lambda z_s, z_t, T: T * (soft(z_s, T) - soft(z_t, T)) / len(z_s)),
+    (exercises.gradient, by_hand),
+    (exercises.gradient, in_numpy),
+    (exercises.transfer_loss, transfer),
+    (exercises.transfer_loss, with_if),
+    (exercises.transfer_loss, lambda *given: float(transfer(*given))),
     (exercises.gradient, by_autograd),
     (exercises.ignorant_teacher, log_smoothed),
     (exercises.ignorant_teacher, lambda y, c, s: log_smoothed(y, c, s) + 7),
@@ -55,16 +108,54 @@ RIGHT = [
 ]
 
 WRONG = [
-    (exercises.gradient, lambda z_s, z_t, T: T * (soft(z_t, T) - soft(z_s, T)) / 6, "climbs"),
-    (exercises.gradient, lambda z_s, z_t, T: T * (soft(z_s, T) - soft(z_t, T)), "mean over images"),
+    (exercises.gradient, lambda *given: -by_hand(*given), "climbs"),
+    (exercises.gradient, lambda *given: len(given[0]) * by_hand(*given), "mean over images"),
+    (exercises.gradient, lambda *given: by_hand(*given).mean(0), "shape"),
     (
         exercises.gradient,
-        lambda z_s, z_t, T: T**2 * (soft(z_s, T) - soft(z_t, T)) / len(z_s),
+        lambda z_s, z_t, y, T, a: (
+            by_hand(z_s, z_t, y, T, a) + (1 - a) * (soft(z_s, T) - soft(z_s, 1)) / len(y)
+        ),
+        "as it is",
+    ),
+    (
+        exercises.gradient,
+        lambda z_s, z_t, y, T, a: ((1 - a) * soft(z_s, 1) + a * parts(z_s, z_t, y, T)[1]) / len(y),
+        "one_hot",
+    ),
+    (
+        exercises.gradient,
+        lambda z_s, z_t, y, T, a: (
+            ((1 - a) * parts(z_s, z_t, y, T)[0] + a * T * parts(z_s, z_t, y, T)[1]) / len(y)
+        ),
         "factor T",
     ),
-    (exercises.gradient, lambda z_s, z_t, T: (soft(z_s, T) - soft(z_t, T)) / len(z_s), "factor T"),
-    (exercises.gradient, lambda z_s, z_t, T: (soft(z_s, T) - soft(z_t, T)).mean(0), "shape"),
-    (exercises.gradient, lambda z_s, z_t, T: T * (soft(z_s, 1) - soft(z_t, T)) / 6, "same T"),
+    (
+        exercises.gradient,
+        lambda z_s, z_t, y, T, a: (
+            ((1 - a) * parts(z_s, z_t, y, T)[0] + a * parts(z_s, z_t, y, T)[1] / T) / len(y)
+        ),
+        "factor T",
+    ),
+    (
+        exercises.gradient,
+        lambda z_s, z_t, y, T, a: sum(parts(z_s, z_t, y, T)) / len(y),
+        "1 - alpha",
+    ),
+    (exercises.transfer_loss, hard_part(lambda z, y: F.cross_entropy(z, y.clamp(min=0))), "zeros"),
+    (
+        exercises.transfer_loss,
+        hard_part(lambda z, y: F.cross_entropy(z, y, ignore_index=-1, reduction="sum") / len(y)),
+        "labelled images, not",
+    ),
+    (
+        exercises.transfer_loss,
+        hard_part(lambda z, y: F.cross_entropy(z, y, ignore_index=-1)),
+        "nan",
+    ),
+    (exercises.transfer_loss, labelled_only, "keep all images"),
+    (exercises.transfer_loss, lambda *given: 2 * transfer(*given), "two weights"),
+    (exercises.transfer_loss, lambda *given: transfer(*given) * torch.ones(6), "average"),
     (exercises.ignorant_teacher, lambda y, c, s: log_smoothed(y, c, s).exp(), "logarithm"),
     (exercises.ignorant_teacher, lambda y, c, s: log_smoothed(y, c, s * c / (c - 1)), "own"),
     (exercises.ignorant_teacher, lambda y, c, s: F.one_hot(y, c).float(), "logarithm"),
@@ -138,22 +229,22 @@ def test_every_state_is_drawn() -> None:
     assert explorer().sweep() == 2 * 2 * 4
 
 
-def test_its_arrows_are_the_gradient_of_the_loss() -> None:
+def test_its_arrows_go_the_way_of_a_step() -> None:
     shown = explorer(alpha=0.5)
     state = {"step": 0.333, "T": 4.0, "image": 1}
     z_s = torch.tensor(shown.logits(state))[None].requires_grad_()
     z_t = torch.tensor(shown.logits({**state, "step": 1.0}))[None]
     (slope,) = torch.autograd.grad(0.5 * losses.soft_targets(z_s, z_t, 4.0), z_s)
-    np.testing.assert_allclose(shown.gradient(state), slope[0].numpy())
+    np.testing.assert_allclose(shown.push(state), -slope[0].numpy())
 
 
 def test_its_arrows_vanish_at_the_teacher_and_it_says_so() -> None:
     shown = explorer()
     shown.set(step=1.0, T=4.0)
-    assert np.abs(shown.gradient(shown.state)).max() < 1e-12
+    assert np.abs(shown.push(shown.state)).max() < 1e-12
     assert "every arrow is gone" in shown.readout.value
     shown.set(step=0.0)
-    assert "will rise" in shown.readout.value
+    assert "a step raises the logit of class" in shown.readout.value
 
 
 @pytest.mark.parametrize(
