@@ -64,3 +64,23 @@ def test_nbval_by_hand_needs_no_variable(tmp_path: Path) -> None:
         cwd=ROOT, env={**env, "HOME": str(tmp_path)}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+
+
+def test_a_bar_is_shown_while_it_trains_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A finished bar used to stay in the file as a text that says 0 %."""
+    from nbformat.v4 import new_code_cell, new_notebook
+
+    source = "import tqdm.notebook, time\nfrom kdlib.training import progress_bar\nshown = []\n"
+    source += "display = tqdm.notebook.display\n"
+    source += "tqdm.notebook.display = lambda *a, **k: shown.append(a) or display(*a, **k)\n"
+    source += "for _ in progress_bar(range(15)): time.sleep(0.1)\n"
+    source += "for _ in progress_bar(range(3)): time.sleep(0.1)\n"
+    source += "print(len(shown), 'shown')"
+    notebook = new_notebook(cells=[new_code_cell(source)])
+    done = headless.execute(
+        notebook, tmp_path / "x.ipynb", name="bars", folder=tmp_path, env={"KDLIB_QUIET": "0"}
+    )
+    texts = [output.get("text") or output.data["text/plain"] for output in done.cells[-1].outputs]
+    assert "".join(texts).strip() == "1 shown"

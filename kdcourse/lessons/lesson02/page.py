@@ -120,6 +120,7 @@ def soft_targets(z_s, z_t, T):
     return T**2 * kl.mean()
 
 
+# %%
 student = mlp(train.x[0].numel(), mnist.WIDTH, 10)
 z_s = predict(initialise(student, seed), train[:64]).double().requires_grad_()
 z_t = table.logits[:64].double()
@@ -279,15 +280,12 @@ show(
 )
 
 # %% [markdown]
-# And your prediction:
+# Your prediction first. Then: one thousand test images leave intervals of one to two points. So we have trained the same students on ten draws and asked them about MNIST's 10,000 test images (`table.py` beside this page does it; full MNIST is not needed here). Left today's run, right the stored one:
 
 # %%
 permuted_harm = metrics.difference(wrong["permuted"], wrong["label-only"])
 verdict = "more errors" if permuted_harm.low > 0 else "fewer errors"
 prediction.recall(verdict if permuted_harm.excludes() else "about as many")
-
-# %% [markdown]
-# One thousand test images leave intervals of one to two points. So we have trained the same students on ten draws and asked them about MNIST's 10,000 test images (`table.py` beside this page does it; full MNIST is not needed here). Left today's run, right the stored one:
 
 # %% tags=["nbval-ignore-output"]
 stored = {
