@@ -109,7 +109,7 @@ gradient = Exercise(
     attempted=lambda f: _given(f, 4.0, 0.5),
 )
 
-# ---- 02.2: label smoothing is a teacher who knows nothing ----------------------------------------
+# ---- 02.5, lab notes: label smoothing is a teacher who knows nothing -----------------------------
 
 _Y = torch.tensor([0, 3, 1, 3])
 
@@ -137,7 +137,7 @@ def _teaches_like_smoothing(f: Ignorant) -> bool:
 
 
 ignorant_teacher = Exercise(
-    "02.2",
+    "02.5",
     "label smoothing is a teacher who knows nothing",
     [
         Property(
@@ -165,6 +165,53 @@ ignorant_teacher = Exercise(
         ),
     ],
     attempted=lambda f: f(_Y, 5, 0.1),
+)
+
+# ---- 02.2: a control, class means ---------------------------------------------------------------
+
+Means = Callable[[Tensor, Tensor, float], Tensor]
+_OF_LABELS = torch.tensor([0, 2, 0, 2, 0, 4])  # labels 1 and 3 have no image
+
+
+def _mean_answers(T: float) -> Tensor:
+    p = (_logits(8)[1] / T).softmax(1)
+    return torch.stack([p[label == _OF_LABELS].mean(0) for label in _OF_LABELS])
+
+
+def _told(f: Means, T: float) -> Tensor:
+    """What a student is told, at the temperature of the loss."""
+    return (torch.as_tensor(f(_logits(8)[1], _OF_LABELS, T)).double() / T).softmax(-1)
+
+
+class_means = Exercise(
+    "02.2",
+    "a control without the single image: class means",
+    [
+        Property(
+            "a row of logits for each image: shape (batch, classes)",
+            lambda f: _told(f, 4.0).shape == (6, 5),
+            "Every image is told the mean of its own label: stack one row for each image.",
+        ),
+        Property(
+            "images of one label are told the same",
+            lambda f: (
+                close(_told(f, 4.0)[0], _told(f, 4.0)[2])
+                and close(_told(f, 4.0)[1], _told(f, 4.0)[3])
+            ),
+            "Average over p[y == c]: the images with this label, and no others.",
+        ),
+        Property(
+            "an image that is the only one of its label keeps its answer",
+            lambda f: close(_told(f, 4.0)[5], _mean_answers(4.0)[5]),
+            "The loss divides what you return by T: return T times the logarithm of a probability.",
+        ),
+        Property(
+            "softened, they are the mean of the softened answers, at T = 1 and at T = 4",
+            lambda f: all(close(_told(f, T), _mean_answers(T)) for T in (1.0, 4.0)),
+            "Soften with T first, then average the probabilities; the mean of logits is another.",
+        ),
+    ],
+    attempted=lambda f: _told(f, 4.0),
 )
 
 # ---- 02.3: a loss for a transfer set -------------------------------------------------------------

@@ -11,7 +11,7 @@
 #
 # These notes are optional. They hold what stands behind [](lesson02): the luck in dark knowledge, all controls, other numbers of labels, inherited errors, targets that are numbers, and three mistakes with their fingerprints.
 #
-# *{minutes} minutes to read, exercises apart · about 40 s of processor time*
+# *{minutes} minutes to read, without the exercises · about 40 s of processor time*
 
 # %% [markdown]
 # ## Parameters
@@ -470,7 +470,7 @@ claim(
 #     return F.kl_div((z_s / T).softmax(1), (z_t / T).softmax(1), reduction="none").mean()
 # ```
 #
-# It trains without an error message. Mend it.
+# It trains without an error message. Correct it.
 #
 # <details><summary>Hint 1</summary>Read what <code>F.kl_div</code> wants as its first argument. <code>log_softmax</code> is not the same as <code>softmax</code>.</details>
 # <details><summary>Hint 2</summary>The mean over <em>all</em> entries divides by the number of classes too. And where is the factor that makes up for $1/T^2$?</details>
@@ -489,6 +489,28 @@ exercises.mended_loss(mended)
 
 # %% [markdown]
 # ## Label smoothing, and what is known
+#
+# ### Exercise: a teacher who knows nothing
+#
+# Label smoothing can be seen as distillation from a teacher who knows nothing: it gives `1 - smoothing` to the label and shares `smoothing` evenly among *all* classes. Write this teacher, for T = 1 and 0 < smoothing < 1: logits whose softmax is the smoothed label.
+#
+# <details><summary>Hint 1</summary>Write down the probabilities first. Which function does softmax undo?</details>
+# <details><summary>Hint 2</summary><code>F.one_hot(y, classes)</code> gives 1 to the label; multiply, add, take the logarithm.</details>
+
+
+# %% tags=["exercise"]
+def ignorant_teacher(y, classes, smoothing):
+    """Labels (batch,) -> logits (batch, classes)."""
+    # SOLUTION
+    of_label = F.one_hot(y, classes).float()
+    return ((1 - smoothing) * of_label + smoothing / classes).log()
+    # END
+
+
+exercises.ignorant_teacher(ignorant_teacher)
+
+# %% [markdown]
+# What is known about smoothed teachers:
 #
 # - Müller, Kornblith & Hinton (2019) report that a teacher trained with smoothed labels makes worse students, because smoothing wipes out similarity.
 # - Shen et al. (2021) find no such conflict in general. Chandrasegaran et al. (2022) find the harm at *raised* T, not at low T. [](lesson01) has a smoothed teacher of our own among its teachers.

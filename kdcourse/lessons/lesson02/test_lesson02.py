@@ -90,7 +90,20 @@ def kl_div(first: Tensor, second: Tensor, reduction: str = "batchmean") -> Tenso
     return F.kl_div(first, second, reduction=reduction)
 
 
+def means(z_t: Tensor, y: Tensor, T: float) -> Tensor:
+    return T * torch.stack([soft(z_t, T)[y == label].mean(0) for label in y]).log()
+
+
+def means_by_matrix(z_t: Tensor, y: Tensor, T: float) -> Tensor:
+    same = (y[:, None] == y).double()
+    return T * (same / same.sum(1, keepdim=True) @ soft(z_t, T)).log()
+
+
 RIGHT = [
+    (exercises.class_means, means),
+    (exercises.class_means, means_by_matrix),
+    (exercises.class_means, lambda z, y, T: losses.class_mean_logits(z, y, T)),
+    (exercises.class_means, lambda z, y, T: means(z, y, T).numpy() + 3),
     (exercises.gradient, by_hand),
     (exercises.gradient, in_numpy),
     (exercises.transfer_loss, transfer),
@@ -108,6 +121,21 @@ RIGHT = [
 ]
 
 WRONG = [
+    (exercises.class_means, lambda z, y, T: means(z, y, T)[0], "one row for each image"),
+    (exercises.class_means, lambda z, y, T: z, "no others"),
+    (exercises.class_means, lambda z, y, T: means(z, y, T) / T, "logarithm of a probability"),
+    (exercises.class_means, lambda z, y, T: (means(z, y, T) / T).exp(), "logarithm of a prob"),
+    (
+        exercises.class_means,
+        lambda z, y, T: torch.stack([z[y == label].mean(0) for label in y]),
+        "mean of logits is another",
+    ),
+    (exercises.class_means, lambda z, y, T: T * means(z, y, 1.0), "logarithm of a probability"),
+    (
+        exercises.class_means,
+        lambda z, y, T: T * soft(z, T).mean(0).log().expand(len(y), -1),
+        "logarithm of a probability",
+    ),
     (exercises.gradient, lambda *given: -by_hand(*given), "climbs"),
     (exercises.gradient, lambda *given: len(given[0]) * by_hand(*given), "mean over images"),
     (exercises.gradient, lambda *given: by_hand(*given).mean(0), "shape"),
