@@ -1,108 +1,149 @@
 """Exercises of notebook 00."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from kdcourse.checks.exercises import Exercise, Property, close
 
-_Z = torch.tensor([[2.0, 0.5, -1.0], [300.0, 0.0, -300.0]], dtype=torch.float64)
-_P = torch.tensor([[0.7, 0.2, 0.1], [0.25, 0.5, 0.25]], dtype=torch.float64)
-_Q = torch.tensor([[0.2, 0.2, 0.6], [0.25, 0.5, 0.25]], dtype=torch.float64)
+_WIDE = [784, 800, 800, 10]
 
 
-softened = Exercise(
+def _cost(f: Callable[[Any], Any], widths: list[int]) -> float:
+    return float(f(widths))
+
+
+multiply_adds = Exercise(
     "00.1",
-    "softmax with a temperature",
+    "what an MLP costs",
     [
         Property(
-            "each row sums to 1",
-            lambda f: close(f(_Z, 1.0).sum(-1), torch.ones(2, dtype=torch.float64)),
-            "Normalise over the classes, the last axis: dim=-1.",
+            "biases are no multiply-adds",
+            lambda f: _cost(f, [784, 100, 10]) != 79_510,
+            "That counts the weights and biases: a bias is added, and multiplied by nothing.",
         ),
         Property(
-            "T = 1 is the ordinary softmax",
-            lambda f: close(f(_Z, 1.0), _Z.softmax(-1)),
-            "Exponentiate the logits, then divide by their sum.",
+            "it is no product of all widths",
+            lambda f: _cost(f, [784, 100, 10]) != 784 * 100 * 10,
+            "Each layer multiplies two neighbouring widths; add the layers up.",
         ),
         Property(
-            "with T, too, each row sums to 1",
-            lambda f: close(f(_Z, 4.0).sum(-1), torch.ones(2, dtype=torch.float64)),
-            "softmax(z / T), not softmax(z) / T.",
+            "one layer from 5 to 3 units takes 15",
+            lambda f: _cost(f, [5, 3]) == 15,
+            "Each of the 3 outputs is a sum of 5 products.",
         ),
         Property(
-            "a higher T gives a flatter answer",
-            lambda f: f(_Z, 4.0)[0].max() < f(_Z, 1.0)[0].max(),
-            "Divide the logits by T; multiplying sharpens.",
-        ),
-        Property(
-            "T divides the logits, inside the exponential",
-            lambda f: close(f(_Z, 4.0), (_Z / 4).softmax(-1)),
-            "softmax(z / T): divide first, then exponentiate.",
-        ),
-        Property(
-            "large logits do not overflow",
-            lambda f: close(f(500 * _Z, 1.0), (500 * _Z).softmax(-1)),
-            "exp(1000) is infinite: subtract each row's maximum before.",
+            "every pair of neighbours is a layer",
+            lambda f: _cost(f, [784, 100, 10]) == 79_400 and _cost(f, _WIDE) == 1_275_200,
+            "From the first width to the second, from the second to the third, and so on to the "
+            "last: zip(widths[:-1], widths[1:]).",
         ),
     ],
-    lambda f: f(_Z, 1.0),
+    lambda f: f([784, 100, 10]),
 )
 
-divergence = Exercise(
+_CONFIDENT = torch.tensor([9.0, 4.0, 0.0, -2.0], dtype=torch.float64)
+_DOUBTFUL = torch.tensor([0.2, 0.1, 0.0, -0.1], dtype=torch.float64)
+
+
+def _largest(f: Callable[[Any, float], Any], z: Tensor, most: float) -> float:
+    """The largest probability at the temperature that was found."""
+    return float((z / float(f(z, most))).softmax(-1).max())
+
+
+def _near(f: Callable[[Any, float], Any], z: Tensor, most: float) -> bool:
+    return abs(_largest(f, z, most) - most) <= 0.01
+
+
+temperature_for = Exercise(
     "00.2",
-    "KL divergence of two rows of probabilities",
+    "the temperature for an answer",
     [
         Property(
-            "it is 0 where both rows are the same",
-            lambda f: abs(float(f(_P, _P).abs().max())) < 1e-9,
-            "KL(p || p) = Σ p log(p / p), and log 1 = 0.",
+            "it is a temperature above 0",
+            lambda f: float(f(_CONFIDENT, 0.6)) > 0,
+            "Search among numbers above 0 only; a negative T turns the order round.",
         ),
         Property(
-            "one number for each row, summed over classes",
-            lambda f: f(_P, _Q).shape == (2,),
-            "Sum over the last axis only: .sum(-1).",
+            "at that temperature the largest probability is not above `most`",
+            lambda f: _largest(f, _CONFIDENT, 0.6) <= 0.61,
+            "The answer is still too confident: T must be higher. Is it (z / T).softmax(-1), or "
+            "does the search go the wrong way?",
         ),
         Property(
-            "p weighs the differences, and stands first",
-            lambda f: close(f(_P, _Q), (_P * (_P / _Q).log()).sum(-1)),
-            "KL(p || q) = Σ_c p_c · (log p_c − log q_c): is it swapped, or averaged?",
+            "and not below it",
+            lambda f: _near(f, _CONFIDENT, 0.6) and _near(f, _CONFIDENT, 0.9),
+            "The answer is softer than asked: T must be lower. Search in finer steps, and begin "
+            "below 1.",
+        ),
+        Property(
+            "a doubtful answer needs a T below 1",
+            lambda f: _near(f, _DOUBTFUL, 0.5),
+            "At T = 1 its largest probability is 0.29; to raise it to 0.5 go below 1.",
+        ),
+        Property(
+            "it works for large logits, too",
+            lambda f: _near(f, 40 * _CONFIDENT, 0.6),
+            "Here T is about 200: search up to some thousands, and use softmax, as exp overflows.",
         ),
     ],
-    lambda f: f(_P, _Q),
+    lambda f: f(_CONFIDENT, 0.6),
 )
 
-
-def _normed() -> nn.Sequential:
-    network = nn.Sequential(nn.BatchNorm1d(3, dtype=torch.float64))
-    network(_Z[:, [1, 0, 2]])  # its running statistics are now those of another batch
-    return network.train()
+_Z = torch.tensor([[2.0, 0.5, -1.0], [300.0, 0.0, -300.0]], dtype=torch.float64)
 
 
-def _asked(f: object) -> torch.Tensor:
-    return f(_normed(), _Z)  # type: ignore[operator]
+class _Watched(nn.Module):
+    """A BatchNorm that remembers whether it was asked with gradients on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(3, dtype=torch.float64)
+        self.norm(_Z[:, [1, 0, 2]])  # its running statistics are now those of another batch
+        self.graded = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.graded |= torch.is_grad_enabled()
+        out: Tensor = self.norm(x)
+        return out
 
 
-def _unmoved(f: object) -> bool:
-    network = _normed()
-    before = network[0].running_mean.clone()  # type: ignore[operator]
-    f(network, _Z)  # type: ignore[operator]
-    return torch.equal(before, network[0].running_mean)  # type: ignore[arg-type]
+def _alone_or_together(f: Any) -> bool:
+    together, alone = f(_Watched(), _Z), f(_Watched(), _Z[:1])
+    return torch.allclose(torch.as_tensor(together)[:1], torch.as_tensor(alone))
 
 
-def _said(f: object) -> bool:
-    network = _normed()
-    said = f(network, _Z)  # type: ignore[operator]
-    return close(said, network.eval()(_Z).softmax(-1).detach())
+def _unmoved(f: Any) -> bool:
+    network = _Watched()
+    before = network.norm.running_mean.clone()  # type: ignore[union-attr]
+    f(network, _Z)
+    return torch.equal(before, network.norm.running_mean)  # type: ignore[arg-type]
 
 
-def _alone_or_together(f: object) -> bool:
-    together, alone = _asked(f), f(_normed(), _Z[:1])  # type: ignore[operator]
-    return torch.allclose(together[:1], alone)
+def _probabilities(f: Any) -> bool:
+    network = _Watched()
+    answer = f(network, _Z)
+    return close(answer, network.eval()(_Z).softmax(-1).detach())
+
+
+def _mode_kept(f: Any) -> bool:
+    networks = [_Watched().train(), _Watched().eval()]
+    for network in networks:
+        f(network, _Z)
+    return [network.training for network in networks] == [True, False]
+
+
+def _no_gradient(f: Any) -> bool:
+    network = _Watched()
+    f(network, _Z)
+    return not network.graded
 
 
 answers = Exercise(
     "00.3",
-    "answers that do not depend on the neighbours",
+    "asking a teacher",
     [
         Property(
             "an image gets the same answer alone and in a batch",
@@ -116,14 +157,19 @@ answers = Exercise(
         ),
         Property(
             "the answers are the network's probabilities",
-            _said,
+            _probabilities,
             "Return network(x).softmax(-1), the network being in eval mode.",
         ),
         Property(
             "no gradient is recorded",
-            lambda f: not f(nn.Linear(3, 2).double(), _Z).requires_grad,
-            "Ask under torch.no_grad().",
+            _no_gradient,
+            "Ask under torch.no_grad(); detach() afterwards is too late, the graph was built.",
+        ),
+        Property(
+            "afterwards the network is in the mode in which it came",
+            _mode_kept,
+            "Remember network.training before, and give it back: network.train(was_training).",
         ),
     ],
-    lambda f: f(nn.Linear(3, 2).double(), _Z),
+    lambda f: f(_Watched(), _Z),
 )

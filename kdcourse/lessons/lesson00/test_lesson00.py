@@ -1,39 +1,99 @@
 """Notebook 00: its checkers accept the right answers and name what is wrong with the others."""
 
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from kdcourse.checks import Exercise
 from kdcourse.checks.lists import accepts, exercises_of, rejects, untouched
 from kdcourse.lessons.lesson00 import exercises
-from kdlib.models import evaluating
+from kdlib.models import evaluating, mlp
+from kdlib.models import multiply_adds as counted
 
 
-def by_hand(z, T):
-    weights = (z / T - (z / T).amax(-1, keepdim=True)).exp()
-    return weights / weights.sum(-1, keepdim=True)
+def by_pairs(widths):
+    return sum(m * n for m, n in pairwise(widths))
 
 
-def sum_of_logs(p, q):
-    return (p * (p.log() - q.log())).sum(-1)
+def by_numpy(widths):
+    sizes = np.array(widths)
+    return (sizes[:-1] * sizes[1:]).sum()
 
 
-def row_by_row(p, q):
-    return torch.stack([(a * (a / b).log()).sum() for a, b in zip(p, q, strict=True)])
+def by_counting(widths):
+    return counted(mlp(*widths), torch.zeros(1, widths[0]))
+
+
+def with_biases(widths):
+    return sum(m * n + n for m, n in pairwise(widths))
+
+
+def first_layer(widths):
+    return widths[0] * widths[1]
+
+
+def bisected(z, most):
+    low, high = 0.001, 10_000.0
+    for _ in range(60):
+        middle = (low * high) ** 0.5
+        low, high = (middle, high) if (z / middle).softmax(-1).max() > most else (low, middle)
+    return high
+
+
+def from_a_grid(z, most):
+    grid = torch.logspace(-3, 4, 20_000, dtype=torch.float64)
+    largest = (z / grid[:, None]).softmax(-1).amax(-1)
+    return grid[(largest - most).abs().argmin()]
+
+
+def by_scipy(z, most):
+    from scipy.optimize import brentq
+
+    return brentq(lambda T: float((z / T).softmax(-1).max()) - most, 1e-3, 1e5)
+
+
+def whole_numbers(z, most):
+    T = 1
+    while (z / T).softmax(-1).max() > most:
+        T += 1
+    return T
+
+
+def multiplied(z, most):
+    return 1 / bisected(z, most)
+
+
+def far_too_high(z, most):
+    return 10_000.0
+
+
+def from_one_on(z, most):
+    return max(1.0, float(bisected(z, most)))
+
+
+def up_to_fifty(z, most):
+    return min(50.0, float(bisected(z, most)))
 
 
 def in_eval_mode(network, x):
+    was_training = network.training
     network.eval()
     with torch.no_grad():
+        p = network(x).softmax(-1)
+    network.train(was_training)
+    return p
+
+
+def with_kdlib(network, x):
+    with evaluating(network):
         return network(x).softmax(-1)
 
 
-def as_it_was(network, x):
-    with evaluating(network):
-        z = network(x)
-    return z.exp() / z.exp().sum(-1, keepdim=True) if z.max() < 50 else z.softmax(-1)
+def as_numpy(network, x):
+    return in_eval_mode(network, x).numpy()
 
 
 def only_no_grad(network, x):
@@ -42,38 +102,70 @@ def only_no_grad(network, x):
 
 
 def asked_again_in_train_mode(network, x):
-    said = in_eval_mode(network, x)
+    answer = in_eval_mode(network, x)
     if len(x) > 1:
         network.train()(x)
-    return said
+    return answer
+
+
+def left_in_eval(network, x):
+    network.eval()
+    with torch.no_grad():
+        return network(x).softmax(-1)
+
+
+def back_to_train(network, x):
+    answer = left_in_eval(network, x)
+    network.train()
+    return answer
+
+
+def detached(network, x):
+    network.eval()
+    return network(x).detach().softmax(-1)
+
+
+def logits(network, x):
+    with evaluating(network):
+        return network(x)
+
+
+def nothing(*given):
+    sum(range(3))
 
 
 RIGHT = [
-    (exercises.softened, by_hand),
-    (exercises.softened, lambda z, T: (z / T).softmax(-1)),
-    (exercises.softened, lambda z, T: (z / T).log_softmax(dim=1).exp()),
-    (exercises.divergence, sum_of_logs),
-    (exercises.divergence, row_by_row),
+    (exercises.multiply_adds, by_pairs),
+    (exercises.multiply_adds, by_numpy),
+    (exercises.multiply_adds, by_counting),
+    (exercises.temperature_for, bisected),
+    (exercises.temperature_for, from_a_grid),
+    (exercises.temperature_for, by_scipy),
     (exercises.answers, in_eval_mode),
-    (exercises.answers, as_it_was),
+    (exercises.answers, with_kdlib),
+    (exercises.answers, as_numpy),
 ]
 WRONG = [
-    (exercises.softened, lambda z, T: (z / T).softmax(0), "last axis"),
-    (exercises.softened, lambda z, T: z.softmax(-1) / T, "softmax(z / T), not softmax(z) / T"),
-    (exercises.softened, lambda z, T: (z * T).softmax(-1), "multiplying sharpens"),
-    (exercises.softened, lambda z, T: z.softmax(-1), "Divide the logits by T"),
-    (exercises.softened, lambda z, T: (z / T**0.5).softmax(-1), "divide first"),
-    (exercises.softened, lambda z, T: (z / T).exp() / (z / T).exp().sum(-1, True), "infinite"),
-    (exercises.divergence, lambda p, q: sum_of_logs(q, p), "swapped"),
-    (exercises.divergence, lambda p, q: sum_of_logs(p, q).mean(), "last axis only"),
-    (exercises.divergence, lambda p, q: sum_of_logs(p, q) / 3, "averaged"),
-    (exercises.divergence, lambda p, q: -(p * q.log()).sum(-1), "KL(p || p)"),
+    (exercises.multiply_adds, with_biases, "a bias is added"),
+    (exercises.multiply_adds, np.prod, "neighbouring widths"),
+    (exercises.multiply_adds, sum, "sum of 5 products"),
+    (exercises.multiply_adds, first_layer, "to the last"),
+    (exercises.multiply_adds, lambda widths: 2 * by_pairs(widths), "sum of 5 products"),
+    (exercises.temperature_for, multiplied, "T must be higher"),
+    (exercises.temperature_for, lambda z, most: 1.0, "T must be higher"),
+    (exercises.temperature_for, lambda z, most: -3.0, "above 0 only"),
+    (exercises.temperature_for, far_too_high, "T must be lower"),
+    (exercises.temperature_for, whole_numbers, "finer steps"),
+    (exercises.temperature_for, from_one_on, "go below 1"),
+    (exercises.temperature_for, up_to_fifty, "up to some thousands"),
     (exercises.answers, lambda network, x: network(x).softmax(-1), "network.eval() first"),
     (exercises.answers, only_no_grad, "network.eval() first"),
     (exercises.answers, asked_again_in_train_mode, "running mean"),
-    (exercises.answers, lambda network, x: network.eval()(x).softmax(-1), "no_grad"),
-    (exercises.answers, lambda network, x: torch.zeros(len(x)), "softmax(-1)"),
-    (exercises.answers, lambda network, x: network.eval()(x).detach(), "softmax(-1)"),
+    (exercises.answers, logits, "softmax(-1)"),
+    (exercises.answers, detached, "too late"),
+    (exercises.answers, left_in_eval, "give it back"),
+    (exercises.answers, back_to_train, "give it back"),
+    *((exercise, nothing, "`return` missing") for exercise in exercises_of(exercises)),
 ]
 
 
