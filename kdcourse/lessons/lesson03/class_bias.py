@@ -68,7 +68,7 @@ class ClassBias(Explorer):
                 "bias": self.biases,
                 **({"student": list(answers)} if len(answers) > 1 else {}),
             },
-            start={"bias": self._nearest(0.0)},
+            start=situations[next(iter(self._rules), "as trained")],
             situations=situations,
             notes={"bias": f"added to the logit of class {missing}"},
             title=title,
@@ -126,7 +126,7 @@ class ClassBias(Explorer):
             for axis in (left, right)
         ]
         for k, (name, said) in enumerate(
-            (("total", "errors on all"), ("others", "on the other classes"))
+            (("total", "all images"), ("others", "images of other classes"))
         ):
             style = {"color": self.look(ROLES[name], text=True)["color"], "fontsize": 8.5}
             right.text(0.5 * k, 1.02, said, transform=right.transAxes, va="bottom", **style)
@@ -136,14 +136,12 @@ class ClassBias(Explorer):
         return axis.plot([], [], MARKERS[role], markersize=4.5, alpha=0.7, **self.look(role))[0]
 
     def _mark(self, left: Axes, right: Axes, k: int, rule: str) -> tuple[str, Any, Any, Any]:
-        """Triangles where the rule puts the bias: beside its name, and on the total."""
+        """A triangle on both lines where the rule puts the bias, and its name in a list."""
         look = self.look("label")
-        height = 96 - 8.5 * k
-        mark = left.plot([], [], "v", markersize=5.5, **look)[0]
-        style = {**self.look("label", text=True), "fontsize": 8.5, "va": "center"}
-        text = left.text(0, height, rule, **style)
-        mark.set_ydata([height])
-        line = right.plot([], [], "v", markersize=5.5, **look)[0]
+        mark = left.plot([], [], "v", markersize=6.5, **look)[0]
+        line = right.plot([], [], "v", markersize=6.5, **look)[0]
+        style = {**self.look("label", text=True), "fontsize": 8.5, "va": "top", "ha": "right"}
+        text = left.text(0.98, 0.97 - 0.08 * k, "", transform=left.transAxes, **style)
         return rule, mark, text, line
 
     def move(self, state: State, ghost: bool) -> None:
@@ -158,13 +156,15 @@ class ClassBias(Explorer):
             return
         for line in self._now:
             line.set_xdata([state["bias"]] * 2)
-        total = 100 * table["total"].mean(1) / self._of("total")
+        heights = {
+            name: 100 * table[name].mean(1) / self._of(name) for name in ("missing", "total")
+        }
         for rule, mark, text, point in self._marks:
             bias = self._rules[rule][self._student(state)]
             inside = min(max(bias, self.biases[0]), self.biases[-1])
-            mark.set_xdata([inside])
-            text.set_x(inside + 0.025 * (self.biases[-1] - self.biases[0]))
-            point.set_data([inside], [np.interp(inside, self.biases, total) + 0.6])
+            text.set_text(f"▾ {rule}: {bias:.1f}")
+            mark.set_data([inside], [np.interp(inside, self.biases, heights["missing"]) + 3])
+            point.set_data([inside], [np.interp(inside, self.biases, heights["total"]) + 0.6])
 
     def _of(self, name: str) -> int:
         """How many images a line is a share of: the missing class, or all."""
@@ -176,7 +176,7 @@ class ClassBias(Explorer):
         right = many - wrong["missing"]
         mean, low, high = (float(value) for value in mean_intervals(right))
         over = f" ({max(low, 0):.0f} to {min(high, many):.0f} over {len(right)} seeds)"
-        who = f" {self._student(state)}" if len(self._wrong) > 1 else " taught"
+        who = f" ({self._student(state)})" if len(self._wrong) > 1 else ""
         return (
             f"With bias {written(state['bias'])} the student{who} gets {mean:.0f} of {many} "
             f"images of class {self._missing} right{over if len(right) > 1 else ''}; of the "
@@ -186,7 +186,5 @@ class ClassBias(Explorer):
 
     def formula(self, state: State) -> str:
         bias = self.symbol(written(state["bias"]), "taught")
-        return (
-            f"answer = argmax over classes c of z_s(c) + bias · [c = {self._missing}], "
-            f"bias = {bias}"
-        )
+        added = f"bias · (1 if c = {self._missing}, else 0)"
+        return f"answer = argmax over classes c of z_s(c) + {added}, bias = {bias}"

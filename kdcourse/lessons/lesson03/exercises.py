@@ -1,16 +1,16 @@
 """The exercises of notebook 03: what a right answer must do, and a hint for each way to miss it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from kdcourse.checks.exercises import Exercise, Property
-from kdlib.data import Examples
 
-Share = Callable[[Tensor, Tensor, int, float], Any]
+Known = Callable[[Tensor, Tensor, int, int], Any]
 Rule = Callable[[Tensor, int, float], Any]
+Reported = Callable[[Tensor, Tensor, int, Sequence[float]], Any]
 
 
 def _answers(seed: int = 0, images: int = 400, classes: int = 5) -> tuple[Tensor, Tensor]:
@@ -23,16 +23,14 @@ def _answers(seed: int = 0, images: int = 400, classes: int = 5) -> tuple[Tensor
     return z, y
 
 
-def _percent(z: Tensor, y: Tensor, missing: int, bias: float) -> float:
-    z = z.clone()
-    z[:, missing] += bias
-    return 100 * float((z.argmax(1) == missing)[y == missing].double().mean())
+def _known(z: Tensor, y: Tensor, missing: int, k: int) -> float:
+    places = z[y == missing].topk(k).indices
+    return 100 * float((places == missing).any(1).double().mean())
 
 
-def _agrees(function: Share, missing: int, bias: float) -> bool:
+def _agrees(function: Known, missing: int, k: int) -> bool:
     z, y = _answers()
-    answer = float(function(z.clone(), y, missing, bias))
-    return abs(answer - _percent(z, y, missing, bias)) < 0.01
+    return abs(float(function(z.clone(), y, missing, k)) - _known(z, y, missing, k)) < 0.01
 
 
 def _leaves_logits(function: Callable[[Tensor], Any]) -> bool:
@@ -42,32 +40,37 @@ def _leaves_logits(function: Callable[[Tensor], Any]) -> bool:
     return torch.equal(z, before)
 
 
-share_right = Exercise(
+among_first = Exercise(
     "03.1",
-    "the share of one class that is answered right",
+    "how often a class is among the first k",
     [
         Property(
-            "with bias 0 it scores the answers as they are, in percent",
-            lambda f: _agrees(f, 1, 0.0),
-            "Keep the images with y == missing, compare their argmax with missing, times 100.",
+            "with as many places as classes it is always among them: 100 %",
+            lambda f: abs(float(f(*_answers(), 3, 5)) - 100) < 0.01,
+            "A share of the images of that class only (y == missing), in percent: times 100.",
         ),
         Property(
-            "a bias of 4 is added to the logits of the missing class",
-            lambda f: _agrees(f, 3, 4.0),
-            "z[:, missing] + bias: added to the logit, before argmax, for every image.",
+            "with k = 1 it is the share that is answered right",
+            lambda f: _agrees(f, 1, 1),
+            "Keep the images with y == missing; is `missing` their largest logit?",
+        ),
+        Property(
+            "with k = 2 and 3 it looks at so many of the largest logits",
+            lambda f: _agrees(f, 3, 2) and _agrees(f, 3, 3),
+            "Among the k largest: z.topk(k) of each image, and any(1) over the places.",
         ),
         Property(
             "any other class can be the missing one",
-            lambda f: _agrees(f, 0, 2.5) and _agrees(f, 4, -2.0),
+            lambda f: _agrees(f, 0, 2) and _agrees(f, 4, 2),
             "Use the argument `missing`, not the number 3.",
         ),
         Property(
             "the logits that were passed in stay as they were",
-            lambda f: _leaves_logits(lambda z: f(z, _answers()[1], 3, 4.0)),
-            "z[:, missing] += bias writes into the caller's tensor: clone it first.",
+            lambda f: _leaves_logits(lambda z: f(z, _answers()[1], 3, 2)),
+            "Do not write into z: clone it first.",
         ),
     ],
-    attempted=lambda f: f(*_answers(), 3, 1.0),
+    attempted=lambda f: f(*_answers(), 3, 2),
 )
 
 
@@ -119,53 +122,64 @@ bias_for_share = Exercise(
 )
 
 
-def _examples() -> Examples:
-    generator = torch.Generator().manual_seed(2)
-    images = torch.randint(256, (40, 1, 4, 4), dtype=torch.uint8, generator=generator)
-    return Examples(images, torch.arange(40) % 10, name="made up")
+BIASES = [-2.0, 0.0, 2.0, 3.0, 4.0, 6.0]
 
 
-def _made(function: Callable[[Examples, int], Any], missing: int = 3) -> Examples:
-    made = function(_examples(), missing)
-    if not isinstance(made, Examples):
-        raise TypeError(f"expected Examples, not {type(made).__name__}")
-    return made
+def _error(z: Tensor, y: Tensor, missing: int, bias: float) -> float:
+    moved = z.clone()
+    moved[:, missing] += bias
+    return 100 * float((moved.argmax(1) != y).double().mean())
 
 
-def _kept(function: Callable[[Examples, int], Any], missing: int, *, of_missing: bool) -> int:
-    """How many images of the missing class, or of the others, are in what it returns."""
-    whole = _examples()
-    wanted = whole.ids[(whole.y == missing) == of_missing]
-    return int(torch.isin(wanted, _made(function, missing).ids).sum())
+def _halves(seed: int) -> tuple[Tensor, Tensor]:
+    """Two halves that want different biases: `missing` is rarely answered in the first one."""
+    z, y = _answers(seed)
+    z[200:, 3] += 3
+    return z, y
 
 
-blind_transfer_set = Exercise(
+def _reported(z: Tensor, y: Tensor, missing: int, biases: Sequence[float]) -> float:
+    half = len(y) // 2
+    best = min(biases, key=lambda bias: _error(z[:half], y[:half], missing, bias))
+    return _error(z[half:], y[half:], missing, best)
+
+
+def _reports(function: Reported, seed: int, biases: Sequence[float], missing: int = 3) -> bool:
+    z, y = _halves(seed)
+    answer = float(function(z.clone(), y, missing, biases))
+    return abs(answer - _reported(z, y, missing, biases)) < 0.01
+
+
+held_out_error = Exercise(
     "03.3",
-    "a transfer set that really lacks a class",
+    "the error of a chosen bias, on images that did not choose it",
     [
         Property(
-            "no image of the missing class is in it",
-            lambda f: _kept(f, 3, of_missing=True) == 0,
-            "A label of -1 hides the label, not the picture: the teacher still answers it.",
+            "with one bias there is no choice: the error of the second half, in percent",
+            lambda f: _reports(f, 0, [0.0]),
+            "Report the second half only, y[len(y) // 2:]; in percent.",
         ),
         Property(
-            "every image of the other classes is in it",
-            lambda f: _kept(f, 3, of_missing=False) == 36 and len(_made(f)) == 36,
-            "Leave out one class and nothing else.",
+            "a bias is added to the logits as they came, not to those of the bias before",
+            lambda f: _reports(f, 0, [2.0, 2.0]),
+            "z[:, missing] += bias adds to what the loop added before: work on a clone each time.",
         ),
         Property(
-            "the other images keep their labels",
-            lambda f: torch.equal(
-                _made(f).y.sort().values,
-                torch.tensor([0, 1, 2, 4, 5, 6, 7, 8, 9]).repeat_interleave(4),
-            ),
-            "Nothing has to be relabelled once the pictures are gone.",
+            "the first half chooses the bias, by its fewest errors",
+            lambda f: all(_reports(f, seed, BIASES) for seed in (0, 1, 2)),
+            "min over the second half's errors lets those images choose. Find the best bias on "
+            "the first half, then look at the second half once.",
         ),
         Property(
-            "any other class can be left out",
-            lambda f: _kept(f, 0, of_missing=True) == 0 and len(_made(f, 0)) == 36,
+            "any other class can be the missing one",
+            lambda f: _reports(f, 1, BIASES, missing=1),
             "Use the argument `missing`, not the number 3.",
         ),
+        Property(
+            "the logits that were passed in stay as they were",
+            lambda f: _leaves_logits(lambda z: f(z, _answers()[1], 3, BIASES)),
+            "Clone the logits before you write into them.",
+        ),
     ],
-    attempted=lambda f: f(_examples(), 3),
+    attempted=lambda f: f(*_answers(), 3, BIASES),
 )

@@ -1,5 +1,6 @@
 """Notebook 03: its checkers and its explorer."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,8 @@ from torch import Tensor
 
 from kdcourse.checks import Exercise
 from kdcourse.checks.lists import accepts, exercises_of, rejects, untouched
-from kdcourse.lessons.lesson03 import exercises
+from kdcourse.lessons.lesson03 import exercises, ten_thousand
 from kdcourse.lessons.lesson03.class_bias import ClassBias
-from kdlib.data import Examples
 
 
 def shifted(z: Tensor, missing: int, bias: float) -> Tensor:
@@ -32,17 +32,29 @@ def margins(z: Tensor, missing: int) -> Tensor:
 # ---- 03.1 ----------------------------------------------------------------------------------------
 
 
-def by_loop(z, y, missing, bias):
-    wanted = [row.tolist() for row, label in zip(z, y, strict=True) if label == missing]
-    hits = sum(
-        row[missing] + bias >= max(v for c, v in enumerate(row) if c != missing) for row in wanted
-    )
-    return 100 * hits / len(wanted)
+def by_rank(z, y, missing, k):
+    own = z[y == missing]
+    higher = (own > own[:, missing : missing + 1]).sum(1)
+    return 100 * (higher < k).float().mean()
 
 
-def in_place(z, y, missing, bias):
-    z[:, missing] += bias
-    return score(z, y, missing)
+def by_loop(z, y, missing, k):
+    hits = [
+        missing in sorted(range(len(row)), key=lambda c: -row[c])[:k]
+        for row, label in zip(z.tolist(), y.tolist(), strict=True)
+        if label == missing
+    ]
+    return 100 * sum(hits) / len(hits)
+
+
+def by_numpy(z, y, missing, k):
+    places = np.argsort(-z.numpy()[y.numpy() == missing], axis=1)[:, :k]
+    return 100 * (places == missing).any(1).mean()
+
+
+def emptying(z, y, missing, k):
+    z[y != missing] = -torch.inf
+    return by_rank(z, y, missing, k)
 
 
 # ---- 03.2 ----------------------------------------------------------------------------------------
@@ -67,47 +79,80 @@ def writing(z, missing, share):
 # ---- 03.3 ----------------------------------------------------------------------------------------
 
 
-def the_leak(examples: Examples, missing: int) -> Examples:
-    y = examples.y.clone()
-    y[y == missing] = -1
-    return examples.labelled_as(y)
+def error(z, y, missing, bias):
+    return 100 * (shifted(z, missing, bias).argmax(1) != y).double().mean()
+
+
+def reported(z, y, missing, biases, *, choose=slice(0, 200), report=slice(200, None), worst=False):
+    errors = [float(error(z[choose], y[choose], missing, b)) for b in biases]
+    best = biases[errors.index(max(errors) if worst else min(errors))]
+    return error(z[report], y[report], missing, best)
+
+
+def reported_by_numpy(z, y, missing, biases):
+    z, y, half = z.numpy(), y.numpy(), len(y) // 2
+    column = np.eye(z.shape[1])[missing]
+    wrong = [((z + b * column).argmax(1) != y) for b in biases]
+    return 100 * wrong[int(np.argmin([one[:half].mean() for one in wrong]))][half:].mean()
+
+
+def accumulating(z, y, missing, biases):
+    z, half, errors = z.clone(), len(y) // 2, []
+    for bias in biases:
+        z[:, missing] += bias
+        errors.append((z.argmax(1) != y).double())
+    best = min(errors, key=lambda one: float(one[:half].mean()))
+    return 100 * best[half:].mean()
+
+
+def as_printed(z, y, missing, biases):
+    errors = []
+    for bias in biases:
+        z[:, missing] += bias
+        errors.append(100 * (z.argmax(1) != y).double().mean())
+    return min(errors)
+
+
+def in_place(z, y, missing, biases):
+    answer = reported(z, y, missing, biases)
+    z[:, missing] += 1
+    return answer
 
 
 RIGHT = [
-    (exercises.share_right, lambda z, y, m, b: score(shifted(z, m, b), y, m)),
-    (exercises.share_right, by_loop),
+    (exercises.among_first, by_rank),
+    (exercises.among_first, by_loop),
+    (exercises.among_first, by_numpy),
     (exercises.bias_for_share, lambda z, m, s: margins(z, m).quantile(s)),
     (exercises.bias_for_share, by_sort),
     (exercises.bias_for_share, by_grid),
-    (exercises.blind_transfer_set, lambda e, m: e.without([m])),
-    (exercises.blind_transfer_set, lambda e, m: e[e.y != m]),
-    (exercises.blind_transfer_set, lambda e, m: e[(e.y != m).nonzero()[:, 0]]),
-    (exercises.blind_transfer_set, lambda e, m: e.only([c for c in range(10) if c != m])),
+    (exercises.held_out_error, reported),
+    (exercises.held_out_error, reported_by_numpy),
 ]
+FIRST, SECOND, WHOLE = slice(0, 200), slice(200, None), slice(None)
 WRONG = {
-    "fraction": (
-        exercises.share_right,
-        lambda z, y, m, b: score(shifted(z, m, b), y, m) / 100,
-        "times 100",
-    ),
+    "fraction": (exercises.among_first, lambda z, y, m, k: by_rank(z, y, m, k) / 100, "times 100"),
     "all images": (
-        exercises.share_right,
-        lambda z, y, m, b: 100 * (shifted(z, m, b).argmax(1) == y).double().mean(),
-        "y == missing",
+        exercises.among_first,
+        lambda z, y, m, k: 100 * ((z.topk(k).indices == m).any(1) & (y == m)).double().mean(),
+        "of that class only",
     ),
-    "no bias": (exercises.share_right, lambda z, y, m, b: score(z, y, m), "before argmax"),
-    "probabilities": (
-        exercises.share_right,
-        lambda z, y, m, b: score(shifted(z.softmax(1), m, b / 10), y, m),
-        "to the logit",
+    "always the first": (
+        exercises.among_first,
+        lambda z, y, m, k: by_rank(z, y, m, 1 if k < 5 else k),
+        "Among the k largest",
     ),
-    "minus": (exercises.share_right, lambda z, y, m, b: score(shifted(z, m, -b), y, m), "added"),
-    "share_right: always 3": (
-        exercises.share_right,
-        lambda z, y, m, b: score(shifted(z, 3, b), y, m),
+    "one too many": (
+        exercises.among_first,
+        lambda z, y, m, k: by_rank(z, y, m, k + 1),
+        "their largest logit",
+    ),
+    "always 3": (
+        exercises.among_first,
+        lambda z, y, m, k: by_rank(z, y, 3 if m != 1 else m, k),
         "not the number 3",
     ),
-    "share_right: in place": (exercises.share_right, in_place, "clone"),
+    "among_first: in place": (exercises.among_first, emptying, "clone"),
     "wrong tail": (
         exercises.bias_for_share,
         lambda z, m, s: margins(z, m).quantile(1 - s),
@@ -135,19 +180,40 @@ WRONG = {
         "argument `missing`",
     ),
     "bias_for_share: in place": (exercises.bias_for_share, writing, "Clone"),
-    "the leak": (exercises.blind_transfer_set, the_leak, "not the picture"),
-    "unchanged": (exercises.blind_transfer_set, lambda e, m: e, "not the picture"),
-    "too few": (exercises.blind_transfer_set, lambda e, m: e.without([m, 2]), "nothing else"),
-    "unlabelled": (
-        exercises.blind_transfer_set,
-        lambda e, m: e.without([m]).unlabelled(),
-        "relabelled",
+    "as printed": (exercises.held_out_error, as_printed, "second half only"),
+    "all images reported": (
+        exercises.held_out_error,
+        partial(reported, report=WHOLE),
+        "second half only",
     ),
-    "blind_transfer_set: always 3": (
-        exercises.blind_transfer_set,
-        lambda e, m: e.without([3]),
-        "argument `missing`",
+    "the first half reported": (
+        exercises.held_out_error,
+        partial(reported, choose=SECOND, report=FIRST),
+        "second half only",
     ),
+    "a share": (
+        exercises.held_out_error,
+        lambda z, y, m, b: reported(z, y, m, b) / 100,
+        "in percent",
+    ),
+    "accumulating": (exercises.held_out_error, accumulating, "a clone each time"),
+    "the second half chooses": (
+        exercises.held_out_error,
+        partial(reported, choose=SECOND),
+        "lets those images choose",
+    ),
+    "all images choose": (
+        exercises.held_out_error,
+        partial(reported, choose=WHOLE),
+        "first half",
+    ),
+    "the worst": (exercises.held_out_error, partial(reported, worst=True), "first half"),
+    "held_out_error: always 3": (
+        exercises.held_out_error,
+        lambda z, y, m, b: reported(z, y, 3, b),
+        "not the number 3",
+    ),
+    "held_out_error: in place": (exercises.held_out_error, in_place, "Clone"),
 }
 
 
@@ -164,6 +230,23 @@ def test_a_wrong_answer_gets_its_hint(exercise: Exercise, answer: Any, hint: str
 @pytest.mark.parametrize("exercise", exercises_of(exercises), ids=lambda exercise: exercise.id)
 def test_a_stub_is_not_attempted(exercise: Exercise) -> None:
     untouched(exercise)
+
+
+# ---- the stored table ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["label-only", "class means", "T = 1", "T = 4"])
+def test_the_stored_table_has_every_row_that_the_page_shows(way: str) -> None:
+    for rule in ("as trained", "by share", "on validation", "on test"):
+        assert 0 <= ten_thousand.right(way, rule).mean <= 100
+    assert ten_thousand.errors(way).mean < ten_thousand.errors("label-only", "as trained").high
+    if way != "T = 4":
+        assert ten_thousand.ahead(way).low < ten_thousand.ahead(way).high
+
+
+def test_a_row_that_was_not_trained_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no row '3,500 images', 'T = 3'"):
+        ten_thousand.right("T = 3")
 
 
 # ---- the explorer --------------------------------------------------------------------------------

@@ -1,6 +1,5 @@
 """Exercises of notebook 04."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,97 +18,110 @@ _Z_T = torch.tensor(
 _Y = torch.tensor([0, 2, 1])
 
 
-real_alpha = Exercise(
+HEATS = [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0]
+
+
+def _heights(z_s: Tensor, z_t: Tensor) -> list[float]:
+    return [float(losses.soft_targets(z_s, z_t, T)) for T in HEATS]
+
+
+def _peak(scale: float = 1.0) -> float:
+    """The temperature among HEATS at which T² · KL of these logits is greatest."""
+    heights = _heights(scale * _Z_S, scale * _Z_T)
+    return HEATS[heights.index(max(heights))]
+
+
+def _is(answer: Any, T: float) -> bool:
+    """One number, that temperature; a tensor or an array of one counts."""
+    return close(torch.as_tensor(answer).reshape(()), T)
+
+
+def _apart(f: Any) -> Any:
+    """The answer, which must be a temperature and not a height."""
+    return f(_Z_S, _Z_T, HEATS)
+
+
+hump = Exercise(
     "04.1",
-    "the alpha that a loss without T² really has",
+    "the temperature at which T² · KL is greatest",
     [
         Property(
-            "at T = 1 nothing changes",
-            lambda f: close(f(0.9, 1.0), 0.9) and close(f(0.5, 1.0), 0.5),
-            "T² is 1 at T = 1, so a forgotten T² does no harm there. "
-            "Divide by the sum of both weights.",
+            "it returns one temperature",
+            lambda f: torch.as_tensor(_apart(f)).numel() == 1,
+            "One number for the whole batch: average the KL over the images first.",
         ),
         Property(
-            "soft targets by themselves stay alone: alpha = 1 gives 1",
-            lambda f: close(f(1.0, 20.0), 1.0),
-            "Our weights sum to 1. Divide by the sum of both weights.",
+            "it is one of the temperatures given",
+            lambda f: any(_is(_apart(f), T) for T in HEATS),
+            "Return the temperature, neither the loss there nor its place in the list.",
         ),
         Property(
-            "without T² the labels weigh more, not less",
-            lambda f: f(0.9, 4.0) < 0.9,
-            "KL shrinks like 1/T². Without the factor T² that is all it is: divide alpha by T².",
+            "at the other temperatures the loss is lower",
+            lambda f: _is(_apart(f), _peak()),
+            "Compare T² · KL(p_T || q_T), with the factor T², and take the greatest.",
         ),
         Property(
-            "(0.9, 4) gives 0.36: the soft weight is alpha / T²",
-            lambda f: close(f(0.9, 4.0), 0.36),
-            "Their soft weight in our measure is alpha / T² (squared); the hard one is 1 - alpha.",
+            "logits eight times as large have their hump at a T eight times as large",
+            lambda f: _is(f(8 * _Z_S, 8 * _Z_T, HEATS), _peak(8.0)),
+            "Try every temperature of the list: no early stop, no T of your own.",
+        ),
+        Property(
+            "the order of the temperatures does not matter",
+            lambda f: _is(f(_Z_S, _Z_T, HEATS[1::2] + HEATS[::2]), _peak()),
+            "Go through the whole list and keep the temperature of the greatest loss.",
         ),
     ],
-    lambda f: f(0.9, 1.0),
+    lambda f: f(_Z_S, _Z_T, HEATS),
 )
 
+# Means 5, 4.5, 4.06, 4. The best one's folds are 3.8, 4, 4.2, 4: standard error 0.0816.
+_NEAR = {"none": [5.0] * 4, "a": [4.5] * 4, "b": [3.9, 4.2, 3.95, 4.19], "c": [3.8, 4, 4.2, 4]}
+# The best one's standard deviation would reach "a", its standard error reaches "b" only.
+_WIDE = {"a": [4.3] * 4, "b": [3.9, 4.34, 3.9, 4.34], "c": [3.6, 4.0, 4.4, 4.0]}
+# Divided by n, not n - 1: 0.115 instead of 0.133. "b" is 0.125 above the best.
+_N_MINUS_1 = {"a": [5.0] * 4, "b": [3.9, 4.35, 3.9, 4.35], "c": [3.7, 3.9, 4.3, 4.1]}
+# "b" would reach the best by its own, wide, standard error; the best one's folds agree.
+_OWN = {"b": [3.0, 5.0, 4.0, 4.4], "c": [4.0, 4.01, 3.99, 4.0]}
+_PAIRS = {(0.0, 1.0): [4.0, 4.2, 4.4], (0.5, 4.0): [3.9, 4.1, 4.3], (0.9, 4.0): [4.2, 4.4, 4.6]}
 
-def _autograd(T: float) -> Tensor:
-    z = _Z_S.clone().requires_grad_()
-    losses.reverse_kl(z, _Z_T, T).backward()
-    assert z.grad is not None
-    return z.grad
-
-
-def _gradient(T: float) -> Callable[[Any], bool]:
-    return lambda f: close(f(_Z_S, _Z_T, T), _autograd(T))
-
-
-_GIVEN_UP = torch.tensor([[2.0, 0.5, -1.0, -40.0]], dtype=torch.float64)  # its last class
-
-reverse_gradient = Exercise(
+simplest = Exercise(
     "04.2",
-    "the gradient of the reverse KL, by hand",
+    "the simplest setting within one standard error of the best",
     [
         Property(
-            "one number for each image and class",
-            lambda f: f(_Z_S, _Z_T, 2.0).shape == _Z_S.shape,
-            "The gradient in z_s has the shape of z_s: sum over classes for the KL only, "
-            "with keepdim=True.",
+            "where the best is far ahead it is chosen",
+            lambda f: f({"none": [9.0, 9.1, 9.2], "a": [4.0, 4.1, 4.2]}) == "a",
+            "Lower error is better. Return the setting, a key of the dict.",
         ),
         Property(
-            "it vanishes where student and teacher agree",
-            lambda f: close(f(_Z_T, _Z_T, 2.0), torch.zeros_like(_Z_T)),
-            "There log(q_T / p_T) is 0 for every class, and so is the KL.",
+            "a simpler setting within one standard error of the best is preferred",
+            lambda f: f(_NEAR) == "b",
+            "Not the best itself: the first, in the dict's order, whose mean is at most the best "
+            "mean plus the standard error.",
         ),
         Property(
-            "it leaves a class alone that the student has given up",
-            lambda f: abs(float(f(_GIVEN_UP, _Z_T[:1], 1.0)[0, -1])) < 1e-8,
-            "Every class is weighted by the student's q_T: this is KL(q_T || p_T). "
-            "T (q_T - p_T) belongs to the forward KL(p_T || q_T).",
+            "the limit is a standard error, not a standard deviation",
+            lambda f: f(_WIDE) == "b",
+            "The standard error of a mean is the standard deviation over the root of the number "
+            "of folds.",
         ),
         Property(
-            "for each image it sums to 0 over the classes",
-            lambda f: close(f(_Z_S, _Z_T, 2.0).sum(-1), torch.zeros(3, dtype=torch.float64)),
-            "A constant added to all logits changes nothing. Subtract from log(q_T / p_T) "
-            "the KL of that image: its mean under q_T.",
+            "the standard deviation divides by n - 1",
+            lambda f: f(_N_MINUS_1) == "b",
+            "numpy's std divides by n: give it ddof=1. torch's divides by n - 1 by itself.",
         ),
         Property(
-            "a step against it brings the student nearer to the teacher",
-            lambda f: (
-                losses.reverse_kl(_Z_S - 0.01 * f(_Z_S, _Z_T, 1.0), _Z_T, 1.0)
-                < losses.reverse_kl(_Z_S, _Z_T, 1.0)
-            ),
-            "Sign: log q_T - log p_T, the student first.",
+            "the standard error is that of the best setting",
+            lambda f: f(_OWN) == "c",
+            "The limit comes from the best one's folds, not from each setting's own scatter.",
         ),
         Property(
-            "at T = 1 it is what autograd finds",
-            _gradient(1.0),
-            "The loss is a mean over the images of the batch: divide by len(z_s).",
-        ),
-        Property(
-            "at T = 4 it is what autograd finds",
-            _gradient(4.0),
-            "Both sets of logits are divided by T. T² outside, 1/T from the chain rule: "
-            "one T stays.",
+            "settings may be pairs, and the first within the limit is taken",
+            lambda f: f(_PAIRS) == (0.0, 1.0),
+            "Walk through the settings in the dict's order, and return the key itself.",
         ),
     ],
-    lambda f: f(_Z_S, _Z_T, 1.0),
+    lambda f: f(_NEAR),
 )
 
 mended_loss = Exercise(

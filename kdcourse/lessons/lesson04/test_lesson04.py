@@ -1,5 +1,7 @@
 """Notebook 04: its checkers accept the right and reject the wrong; its explorer, swept whole."""
 
+import math
+import statistics
 from functools import partial
 from typing import Any
 
@@ -12,61 +14,66 @@ from torch.nn import functional as F
 from kdcourse.checks import Exercise
 from kdcourse.checks.lists import accepts, exercises_of, rejects, untouched
 from kdcourse.explorers import BankExplorer
-from kdcourse.lessons.lesson04 import exercises
-from kdlib import losses
+from kdcourse.lessons.lesson04 import exercises, stored_rows
+from kdlib import losses, metrics
 from kdlib.bank import Bank
 from kdlib.models import mlp
 from kdlib.objectives import HardLabels, SoftTargets, Symbol
 
 
-def right_alpha(alpha: float, T: float) -> float:
-    return alpha / T**2 / (1 - alpha + alpha / T**2)
+def by_hand(z_s: Tensor, z_t: Tensor, T: float) -> Tensor:
+    log_p, log_q = ((z / T).log_softmax(-1) for z in (z_t, z_s))
+    return T**2 * (log_p.exp() * (log_p - log_q)).sum(-1).mean()
 
 
-def another_right_alpha(alpha: float, T: float) -> Tensor:
-    return torch.tensor(alpha / (alpha + (1 - alpha) * T**2), dtype=torch.float64)
+def by_loop(z_s: Tensor, z_t: Tensor, temperatures: list[float]) -> float:
+    best, where = -1.0, 0.0
+    for T in temperatures:
+        if by_hand(z_s, z_t, T) > best:
+            best, where = float(by_hand(z_s, z_t, T)), T
+    return where
 
 
-def parts(z_s: Tensor, z_t: Tensor, T: float) -> tuple[Tensor, Tensor]:
-    """q_T, and log(q_T / p_T), (images, classes) each."""
-    log_q = (z_s / T).log_softmax(-1)
-    return log_q.exp(), log_q - (z_t / T).log_softmax(-1)
+def by_argmax(z_s: Tensor, z_t: Tensor, temperatures: list[float]) -> Tensor:
+    heights = torch.stack([losses.soft_targets(z_s, z_t, T) for T in temperatures])
+    return torch.tensor(temperatures)[heights.argmax()]
 
 
-def right_gradient(z_s: Tensor, z_t: Tensor, T: float) -> Tensor:
-    q, ratio = parts(z_s, z_t, T)
-    return T * q * (ratio - (q * ratio).sum(-1, keepdim=True)) / len(z_s)
+def first_fall(z_s: Tensor, z_t: Tensor, temperatures: list[float]) -> float:
+    heights = [by_hand(z_s, z_t, T) for T in temperatures]
+    for k in range(len(heights) - 1):
+        if heights[k + 1] < heights[k]:
+            return temperatures[k]
+    return temperatures[-1]
 
 
-def gradient_by_logits(z_s: Tensor, z_t: Tensor, T: float) -> Tensor:
-    """Without a logarithm: the log-sum-exps of both sides cancel."""
-    q, apart = (z_s / T).softmax(-1), z_s - z_t
-    return q * (apart - (q * apart).sum(-1, keepdim=True)) / len(z_s)
+def highest(loss: Any) -> Any:
+    """hump() with another loss in place of T² · KL(p_T || q_T)."""
+    return lambda z_s, z_t, temperatures: max(temperatures, key=lambda T: float(loss(z_s, z_t, T)))
 
 
-def gradient_by_autograd(z_s: Tensor, z_t: Tensor, T: float) -> Tensor:
-    z = z_s.clone().requires_grad_()
-    return torch.autograd.grad(losses.reverse_kl(z, z_t, T), z)[0]
+def by_numpy(scores: dict[Any, list[float]], ddof: int = 1, root: bool = True) -> Any:
+    means = [np.mean(errors) for errors in scores.values()]
+    errors = list(scores.values())[int(np.argmin(means))]
+    limit = min(means) + np.std(errors, ddof=ddof) / (len(errors) ** 0.5 if root else 1)
+    return list(scores)[int(np.argmax(np.array(means) <= limit))]
 
 
-def forward_gradient(z_s: Tensor, z_t: Tensor, T: float) -> Tensor:
-    return T * ((z_s / T).softmax(-1) - (z_t / T).softmax(-1)) / len(z_s)
+def by_statistics(scores: dict[Any, list[float]]) -> Any:
+    best = min(scores.values(), key=statistics.mean)
+    limit = statistics.mean(best) + statistics.stdev(best) / math.sqrt(len(best))
+    for setting, errors in scores.items():
+        if statistics.mean(errors) <= limit:
+            return setting
+    raise AssertionError
 
 
-def without_kl(z_s: Tensor, z_t: Tensor, T: float) -> Tensor:
-    q, ratio = parts(z_s, z_t, T)
-    return T * q * ratio / len(z_s)
-
-
-def kl_of_the_batch(z_s: Tensor, z_t: Tensor, T: float) -> Tensor:
-    q, ratio = parts(z_s, z_t, T)
-    return T * q * (ratio - (q * ratio).sum(-1).mean()) / len(z_s)
-
-
-def weighted_by_the_teacher(z_s: Tensor, z_t: Tensor, T: float) -> Tensor:
-    _, ratio = parts(z_s, z_t, T)
-    p = (z_t / T).softmax(-1)
-    return T * p * (ratio - (p * ratio).sum(-1, keepdim=True)) / len(z_s)
+def by_own_scatter(scores: dict[Any, list[float]]) -> Any:
+    best = min(statistics.mean(errors) for errors in scores.values())
+    for setting, errors in scores.items():
+        if statistics.mean(errors) <= best + statistics.stdev(errors) / len(errors) ** 0.5:
+            return setting
+    return min(scores, key=lambda setting: statistics.mean(scores[setting]))
 
 
 def loss(
@@ -91,59 +98,57 @@ def both_whole(z_s: Tensor, z_t: Tensor, y: Tensor, T: float, alpha: float) -> T
     return alone + alpha * losses.soft_targets(z_s, z_t, T)
 
 
+Z_S, Z_T = exercises._Z_S, exercises._Z_T
+
 RIGHT = [
-    (exercises.real_alpha, right_alpha),
-    (exercises.real_alpha, another_right_alpha),
-    (exercises.reverse_gradient, right_gradient),
-    (exercises.reverse_gradient, gradient_by_logits),
-    (exercises.reverse_gradient, gradient_by_autograd),
+    (exercises.hump, by_loop),
+    (exercises.hump, by_argmax),
+    (exercises.hump, highest(by_hand)),
+    (exercises.simplest, metrics.one_standard_error),
+    (exercises.simplest, by_numpy),
+    (exercises.simplest, by_statistics),
     (exercises.mended_loss, loss),
     (exercises.mended_loss, the_library),
 ]
 WRONG = {
-    "not normalised": (exercises.real_alpha, lambda a, T: a / T**2, "sum of both weights"),
-    "T² on the wrong side": (
-        exercises.real_alpha,
-        lambda a, T: a * T**2 / (1 - a + a * T**2),
-        "divide alpha by T²",
+    "the loss": (
+        exercises.hump,
+        lambda s, t, Ts: max(float(by_hand(s, t, T)) for T in Ts),
+        "neither the loss there",
     ),
-    "T instead of T²": (exercises.real_alpha, lambda a, T: a / T / (1 - a + a / T), "squared"),
-    "unchanged": (exercises.real_alpha, lambda a, T: a, "divide alpha by T²"),
-    "summed": (
-        exercises.reverse_gradient,
-        lambda s, t, T: right_gradient(s, t, T).sum(-1),
-        "shape of z_s",
+    "the place": (exercises.hump, lambda s, t, Ts: Ts.index(by_loop(s, t, Ts)) + 100, "its place"),
+    "one a image": (
+        exercises.hump,
+        lambda s, t, Ts: [by_loop(s[k : k + 1], t[k : k + 1], Ts) for k in range(len(s))],
+        "average the KL",
     ),
-    "one more term": (
-        exercises.reverse_gradient,
-        lambda s, t, T: right_gradient(s, t, T) + (s / T).softmax(-1),
-        "is 0 for every class",
+    "no T²": (exercises.hump, highest(lambda s, t, T: by_hand(s, t, T) / T**2), "factor T²"),
+    "lowest": (
+        exercises.hump,
+        lambda s, t, Ts: min(Ts, key=lambda T: float(by_hand(s, t, T))),
+        "the greatest",
     ),
-    "the forward KL's": (exercises.reverse_gradient, forward_gradient, "forward KL"),
-    "weighted by the teacher": (
-        exercises.reverse_gradient,
-        weighted_by_the_teacher,
-        "weighted by the student",
+    "stops early": (exercises.hump, first_fall, "whole list"),
+    "always the same": (exercises.hump, lambda s, t, Ts: by_loop(Z_S, Z_T, Ts), "Try every"),
+    "the worst": (
+        exercises.simplest,
+        lambda scores: max(scores, key=lambda name: sum(scores[name])),
+        "Lower error",
     ),
-    "without the KL": (exercises.reverse_gradient, without_kl, "KL of that image"),
-    "the KL of the batch": (exercises.reverse_gradient, kl_of_the_batch, "KL of that image"),
-    "sign": (exercises.reverse_gradient, lambda s, t, T: -right_gradient(s, t, T), "student first"),
-    "not averaged": (
-        exercises.reverse_gradient,
-        lambda s, t, T: right_gradient(s, t, T) * len(s),
-        "divide by len",
+    "a mean": (
+        exercises.simplest,
+        lambda scores: min(sum(errors) for errors in scores.values()),
+        "a key of the dict",
     ),
-    "no T": (
-        exercises.reverse_gradient,
-        lambda s, t, T: right_gradient(s, t, T) / T,
-        "one T stays",
+    "the best": (
+        exercises.simplest,
+        lambda scores: min(scores, key=lambda name: sum(scores[name])),
+        "Not the best itself",
     ),
-    "T²": (exercises.reverse_gradient, lambda s, t, T: right_gradient(s, t, T) * T, "one T stays"),
-    "logits not divided": (
-        exercises.reverse_gradient,
-        lambda s, t, T: T * right_gradient(s, t, 1.0),
-        "divided by T",
-    ),
+    "standard deviation": (exercises.simplest, partial(by_numpy, root=False), "over the root"),
+    "divided by n": (exercises.simplest, partial(by_numpy, ddof=0), "ddof=1"),
+    "own scatter": (exercises.simplest, by_own_scatter, "best one's folds"),
+    "as text": (exercises.simplest, lambda scores: str(by_numpy(scores)), "the key itself"),
     "as printed": (
         exercises.mended_loss,
         partial(loss, mean=True, power=1, swapped=True),
@@ -152,7 +157,7 @@ WRONG = {
     "swapped": (exercises.mended_loss, partial(loss, swapped=True), "alpha weighs the soft"),
     "mean over classes": (exercises.mended_loss, partial(loss, mean=True), "batchmean"),
     "T": (exercises.mended_loss, partial(loss, power=1), "T**2"),
-    "no T²": (exercises.mended_loss, partial(loss, power=0), "T**2"),
+    "mended: no T²": (exercises.mended_loss, partial(loss, power=0), "T**2"),
     "soft cross-entropy": (
         exercises.mended_loss,
         partial(loss, entropy=True),
@@ -227,3 +232,18 @@ def test_the_explorer_tells_resolved_from_unresolved() -> None:
     shown = BankExplorer(bank({"T": [1.0, 20.0]}, "test", errors), alone=alone)
     assert "do not resolve" in shown.sentence({"T": 1.0})
     assert "15 more" in shown.sentence({"T": 20.0})
+
+
+def test_the_stored_table_answers_every_cell_that_the_page_asks_for() -> None:
+    for width in (8, 32, 100):
+        for T in (1.0, 2.0, 4.0, 8.0, 20.0):
+            saved = stored_rows.saved(width, T)
+            assert saved.low < saved.mean < saved.high
+    settings = list(stored_rows.folds())
+    assert settings[0] == (0.0, 1.0) and len(settings) == 11
+    assert settings == sorted(settings), "from simple to complex"
+
+
+def test_a_cell_that_was_not_trained_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no row of width=9"):
+        stored_rows.saved(9, 4.0)
