@@ -85,8 +85,7 @@ show_table(["times the edge", *clouds], rows)
 # %%
 blind, sharp = ["euclidean", "mahalanobis", "coral"], ["mmd", "sinkhorn"]
 measured = {f"{name}, ring": sight["ring"][name] for name in [*blind, *sharp]}
-holds = max(sight["ring"][name] for name in blind) < 1.25
-holds &= min(sight["ring"][name] for name in sharp) > 1.15
+holds = all(sight["ring"][k] < 1.25 for k in blind) and all(sight["ring"][k] > 1.15 for k in sharp)
 text = "Distances of means and covariances miss a ring with a round cloud's mean and covariance, MMD and Sinkhorn see it"
 claim("06.6", text, holds, measured=measured)
 
@@ -220,6 +219,11 @@ def features(network, images):
     return seen.features["embedding"]
 
 
+# %% [markdown]
+# For one setting of the plan and one target:
+
+
+# %%
 def seen_by(cell, images):
     nets = [many.network(**dict(zip(plan, cell, strict=True)), seed=k) for k in many.seeds]
     clouds = [(features(net, here.source_test), features(net, images)) for net in nets]
@@ -251,6 +255,7 @@ def by_chance(size):
     return float(((orders @ line) / line.square().sum()).abs().quantile(0.95))
 
 
+# %%
 sixteen, eight = by_chance(len(cells)), by_chance(len(sources))
 rho = {
     name: [
@@ -259,6 +264,9 @@ rho = {
     ]
     for name, pair in pairs.items()
 }
+
+# %% [markdown]
+# The verdicts:
 
 # %% tags=["nbval-ignore-output"]
 rows = [[name, *(f"{rho[target][k]:.2f}" for target in rho)] for k, name in enumerate(free)]
@@ -300,6 +308,9 @@ orders = {
     for name in free
 }
 show_table(["distance", "rank correlation"], [[k, f"{v:.2f}"] for k, v in orders.items()])
+
+# %% [markdown]
+# So:
 
 # %%
 text = "For one network, most distances order 32 targets by error: rank correlation above 0.5"
