@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,22 +19,66 @@ _A, _B = _cloud(40, 3, 0), _cloud(25, 3, 1, mean=2, scale=1.5)
 _C = _cloud(40, 3, 2, scale=0.5)
 
 
-proxy_a = Exercise(
+def _labelled(seed: int, shift: float) -> tuple[Tensor, Tensor]:
+    """A cloud of ten classes, 4 + k rows of class k in mixed order, and its labels."""
+    y = torch.cat([torch.full((4 + k,), k) for k in range(10)])  # 85 rows
+    y = y[torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))]
+    return _cloud(len(y), 3, seed + 1) + shift * y[:, None], y
+
+
+_F_A, _Y_A = _labelled(3, 1.0)
+_F_B, _Y_B = _labelled(5, 1.5)
+
+
+def _gaps(f: Any, f_a: Tensor = _F_A, f_b: Tensor = _F_B) -> Tensor:
+    return torch.as_tensor(np.asarray(f(f_a, _Y_A, f_b, _Y_B))).double().flatten()
+
+
+def _expected(y_b: Tensor = _Y_B) -> Tensor:
+    pairs = [(_F_A[k == _Y_A].mean(0), _F_B[y_b == k].mean(0)) for k in range(10)]
+    return torch.stack([(a - b).norm() for a, b in pairs])
+
+
+class_gaps = Exercise(
     "06.1",
-    "the proxy A-distance of a probe's error",
+    "distances class by class",
     [
-        Property("a coin gives 0", lambda f: close(f(0.5), 0.0), "err = ½ must give 0."),
         Property(
-            "a perfect probe gives 2", lambda f: close(f(0.0), 2.0), "err = 0 must give 2, not 1."
+            "ten numbers, one a class",
+            lambda f: _gaps(f).shape == (10,),
+            "Return one number for each class: collect them in a list, or stack them.",
         ),
-        Property("err = ¼ gives 1", lambda f: close(f(0.25), 1.0), "It is linear: 2 (1 − 2 err)."),
         Property(
-            "worse than a coin is below 0",
-            lambda f: close(f(0.75), -1.0),
-            "Neither clip nor take the absolute value: below 0 is a probe that learned noise.",
+            "no class is away from itself",
+            lambda f: bool(
+                (torch.as_tensor(np.asarray(f(_F_A, _Y_A, _F_A, _Y_A))).abs() < 1e-9).all()
+            ),
+            "Compare class k of one cloud with class k of the other, not with another class or "
+            "with all rows.",
+        ),
+        Property(
+            "each cloud has its own labels",
+            lambda f: not close(_gaps(f), _expected(_Y_A)),
+            "Choose the rows of cloud b by y_b, those of cloud a by y_a; their order differs.",
+        ),
+        Property(
+            "moving a cloud counts",
+            lambda f: not close(_gaps(f, f_b=_F_B + 5), _gaps(f)),
+            "Do not centre the clouds here.",
+        ),
+        Property(
+            "a length, not its square",
+            lambda f: close(_gaps(f, 2 * _F_A, 2 * _F_B), 2 * _gaps(f)),
+            "Twice the features, twice the distance: take the root of the sum of squares.",
+        ),
+        Property(
+            "the distance between the means",
+            lambda f: close(_gaps(f), _expected()),
+            "Average the rows of a class first, over dim 0; then take the length of the "
+            "difference, over all features.",
         ),
     ],
-    lambda f: f(0.25),
+    lambda f: f(_F_A, _Y_A, _F_B, _Y_B),
 )
 
 coral = Exercise(
@@ -78,13 +123,13 @@ coral = Exercise(
 )
 
 
-def _band(f: Any, distance: Any = distances.euclidean, *, lots: int = 400, b: Tensor = _B) -> Any:
-    low, high = f(distance, _A, b, lots, 0)
+def _band(f: Any, distance: Any = distances.euclidean, *, draws: int = 400, b: Tensor = _B) -> Any:
+    low, high = f(distance, _A, b, draws, 0)
     return float(low), float(high)
 
 
 def _sizes(f: Any) -> bool:
-    """Whether each lot has as many rows of each as the clouds had, and no row twice."""
+    """Whether each draw has as many rows of each as the clouds had, and no row twice."""
     faults = []
 
     def spy(a: Tensor, b: Tensor) -> Tensor:
@@ -92,14 +137,14 @@ def _sizes(f: Any) -> bool:
         faults.append((len(a), len(b)) != (40, 25) or len(rows.unique(dim=0)) != 65)
         return distances.euclidean(a, b)
 
-    _band(f, spy, lots=25)
+    _band(f, spy, draws=25)
     return len(faults) >= 25 and not any(faults)
 
 
 def _middle(f: Any) -> bool:
     """A distance that says 0, 1, … 399 in turn: the middle 95 % run from about 10 to about 389."""
-    lots = iter(range(1000))
-    low, high = _band(f, lambda a, b: torch.tensor(float(next(lots)), dtype=torch.float64))
+    draws = iter(range(1000))
+    low, high = _band(f, lambda a, b: torch.tensor(float(next(draws)), dtype=torch.float64))
     return abs(low - 10) < 2 and abs(high - 389) < 2
 
 
@@ -108,9 +153,10 @@ mended_band = Exercise(
     "a null band that mixes the clouds",
     [
         Property(
-            "the lots differ",
+            "the draws differ",
             lambda f: abs(_band(f)[1] - _band(f)[0]) > 1e-6,
-            "Shuffling rows within a cloud leaves every distance as it was: pool both clouds.",
+            "Shuffling rows within a cloud leaves every distance as it was: pool both clouds. If "
+            "they are pooled, is the generator seeded once, before the loop?",
         ),
         Property(
             "two numbers, the lower first",
@@ -118,7 +164,7 @@ mended_band = Exercise(
             "Return the lower edge first, then the upper.",
         ),
         Property(
-            "each lot deals all rows out once, as many to each side as before",
+            "each draw deals all rows out once, as many to each side as before",
             _sizes,
             "Shuffle the pooled rows once; the first len(f_a) are one side, the rest the other.",
         ),
@@ -128,13 +174,13 @@ mended_band = Exercise(
             "The rows must be pooled before they are shuffled, so that the sides get mixed.",
         ),
         Property(
-            "it is the middle 95 % of the lots",
+            "it is the middle 95 % of the draws",
             _middle,
-            "min and max grow with the number of lots: take the quantiles 0.025 and 0.975.",
+            "min and max grow with the number of draws: take the quantiles 0.025 and 0.975.",
         ),
         Property(
             "the seed decides",
-            lambda f: _band(f, lots=30) == _band(f, lots=30),
+            lambda f: _band(f, draws=30) == _band(f, draws=30),
             "Draw with a torch.Generator that is seeded by `seed`.",
         ),
     ],

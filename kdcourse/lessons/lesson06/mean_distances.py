@@ -21,7 +21,7 @@ STEP = 2.0  # the length of the line between the means, in every state
 SIZE = 0.6  # standard deviation of a round cloud
 LEAST = 0.003  # of the axis; shorter is drawn there
 _ROLES = {"euclidean": "teacher", "cosine": "extra", "mahalanobis": "taught"}
-_PLAIN = {"angle": 45, "stretch": 1, "origin": 4}
+_START = {"angle": 90, "stretch": 4, "origin": 4}  # where the three distances differ
 
 
 class MeanDistances(Explorer):
@@ -39,7 +39,7 @@ class MeanDistances(Explorer):
         self._round = [_whitened(count, generator) for _ in range(2)]
         super().__init__(
             controls={"angle": ANGLES, "stretch": STRETCHES, "origin": ORIGINS},
-            start=_PLAIN,
+            start=_START,
             situations={
                 "round": {"stretch": 1},
                 "along the spread": {"angle": 0, "stretch": 8},

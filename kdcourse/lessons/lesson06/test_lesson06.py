@@ -1,6 +1,7 @@
 """Notebook 06: its checkers accept the right and reject the wrong; its explorers, swept whole."""
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,13 @@ from torch import Tensor
 
 from kdcourse.checks import Exercise
 from kdcourse.checks.lists import accepts, exercises_of, rejects, untouched
-from kdcourse.lessons.lesson06 import exercises
+from kdcourse.ground import domains
+from kdcourse.lessons.lesson06 import classes, exercises
+from kdcourse.lessons.lesson06 import table as script
 from kdcourse.lessons.lesson06.mean_distances import MeanDistances
 from kdcourse.lessons.lesson06.severity import Severity
-from kdlib import distances
+from kdcourse.pages import tables
+from kdlib import distances, metrics, models
 
 
 def coral_by_hand(
@@ -61,9 +65,9 @@ def the_library(distance: Any, f_a: Tensor, f_b: Tensor, permutations: int, seed
 
 
 def through_numpy(distance: Any, f_a: Tensor, f_b: Tensor, permutations: int, seed: int) -> Any:
-    lots, rows, values = np.random.default_rng(seed), torch.cat([f_a, f_b]), []
+    draws, rows, values = np.random.default_rng(seed), torch.cat([f_a, f_b]), []
     for _ in range(permutations):
-        order = torch.from_numpy(lots.permutation(len(rows)))
+        order = torch.from_numpy(draws.permutation(len(rows)))
         values.append(distance(rows[order[len(f_b) :]], rows[order[: len(f_b)]]))
     return torch.stack(values).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64))
 
@@ -86,9 +90,55 @@ def shuffled_apart(distance: Any, f_a: Tensor, f_b: Tensor, permutations: int, s
     return min(values), max(values)
 
 
+def class_gaps(
+    f_a: Tensor, y_a: Tensor, f_b: Tensor, y_b: Tensor,
+    *, centred: bool = False, squared: bool = False, alike: bool = False,
+) -> Tensor:  # fmt: skip
+    """Exercise 1, with each likely mistake to be switched on."""
+    y_b = y_a if alike else y_b
+    f_a, f_b = (f - f.mean(0) if centred else f for f in (f_a, f_b))
+    gaps = [f_a[y_a == k].mean(0) - f_b[y_b == k].mean(0) for k in range(10)]
+    return torch.stack([gap.square().sum() if squared else gap.norm() for gap in gaps])
+
+
+def gaps_in_numpy(f_a: Tensor, y_a: Tensor, f_b: Tensor, y_b: Tensor) -> Any:
+    a, b = ((f.numpy(), y.numpy()) for f, y in ((f_a, y_a), (f_b, y_b)))
+    means = [np.stack([f[y == k].mean(0) for k in range(10)]) for f, y in (a, b)]
+    return np.linalg.norm(means[0] - means[1], axis=1)
+
+
+def gaps_by_product(f_a: Tensor, y_a: Tensor, f_b: Tensor, y_b: Tensor) -> Tensor:
+    sums = [torch.nn.functional.one_hot(y, 10).double() for y in (y_a, y_b)]
+    means = [(s.T @ f) / s.sum(0)[:, None] for s, f in zip(sums, (f_a, f_b), strict=True)]
+    return torch.cdist(*means).diagonal()
+
+
+def mean_of_gaps(f_a: Tensor, y_a: Tensor, f_b: Tensor, y_b: Tensor) -> Tensor:
+    return class_gaps(f_a, y_a, f_b, y_b).mean()
+
+
+def gaps_over_images(f_a: Tensor, y_a: Tensor, f_b: Tensor, y_b: Tensor) -> Tensor:
+    """Averages over features, not over images, and cuts the longer class."""
+    rows = [(f_a[y_a == k].mean(1), f_b[y_b == k].mean(1)) for k in range(10)]
+    return torch.stack([(a - b).norm() for a, b in rows])
+
+
+def seeded_in_the_loop(
+    distance: Any, f_a: Tensor, f_b: Tensor, permutations: int, seed: int
+) -> Any:
+    rows, values = torch.cat([f_a, f_b]), []
+    for _ in range(permutations):
+        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
+        values.append(float(distance(rows[order][: len(f_a)], rows[order][len(f_a) :])))
+    return tuple(np.quantile(values, [0.025, 0.975]))
+
+
 RIGHT = [
-    (exercises.proxy_a, lambda err: 2 - 4 * err),
-    (exercises.proxy_a, lambda err: torch.tensor(2 - 4 * err)),
+    (exercises.class_gaps, class_gaps),
+    (exercises.class_gaps, lambda *given: class_gaps(*given).tolist()),
+    (exercises.class_gaps, lambda *given: list(class_gaps(*given))),
+    (exercises.class_gaps, gaps_in_numpy),
+    (exercises.class_gaps, gaps_by_product),
     (exercises.coral, coral_by_hand),
     (exercises.coral, with_cov),
     (exercises.coral, distances.coral),
@@ -98,11 +148,22 @@ RIGHT = [
     (exercises.mended_band, sorted_by_hand),
 ]
 WRONG = {
-    "one factor of 2 forgotten": (exercises.proxy_a, lambda err: 1 - 2 * err, "not 1"),
-    "2 (1 - err)": (exercises.proxy_a, lambda err: 2 * (1 - err), "½ must give 0"),
-    "clipped": (exercises.proxy_a, lambda err: max(0.0, 2 * (1 - 2 * err)), "Neither clip"),
-    "absolute": (exercises.proxy_a, lambda err: abs(2 * (1 - 2 * err)), "Neither clip"),
-    "squared": (exercises.proxy_a, lambda err: 2 * (1 - 4 * err**2), "linear"),
+    "one mean": (exercises.class_gaps, mean_of_gaps, "one number for each class"),
+    "all rows": (
+        exercises.class_gaps,
+        lambda a, ya, b, yb: torch.stack(
+            [(a[ya == k].mean(0) - b.mean(0)).norm() for k in range(10)]
+        ),
+        "class k of the other",
+    ),
+    "the labels of a for both": (
+        exercises.class_gaps,
+        partial(class_gaps, alike=True),
+        "rows of cloud b by y_b",
+    ),
+    "centred": (exercises.class_gaps, partial(class_gaps, centred=True), "Do not centre"),
+    "squared": (exercises.class_gaps, partial(class_gaps, squared=True), "take the root"),
+    "over features": (exercises.class_gaps, gaps_over_images, "over dim 0"),
     "not centred": (
         exercises.coral,
         lambda a, b: coral_by_hand(a, b, centred=False),
@@ -142,6 +203,7 @@ WRONG = {
     "the upper edge first": (exercises.mended_band, partial(band, turned=True), "lower edge first"),
     "no seed": (exercises.mended_band, partial(band, seeded=False), "seeded by `seed`"),
     "each cloud by itself": (exercises.mended_band, shuffled_apart, "pool both clouds"),
+    "seeded in the loop": (exercises.mended_band, seeded_in_the_loop, "before the loop"),
 }
 
 
@@ -158,6 +220,47 @@ def test_a_wrong_answer_gets_its_hint(exercise: Exercise, answer: Any, hint: str
 @pytest.mark.parametrize("exercise", exercises_of(exercises), ids=lambda exercise: exercise.id)
 def test_a_stub_is_not_attempted(exercise: Exercise) -> None:
     untouched(exercise)
+
+
+# ---- where the classes lie ----------------------------------------------------------------------
+
+
+def test_class_means_are_those_of_a_centred_cloud() -> None:
+    f, y = torch.tensor([[0.0, 0], [2, 0], [4, 6]]), torch.tensor([0, 0, 1])
+    torch.testing.assert_close(classes.class_means(f, y), torch.tensor([[-1.0, -2], [2, 4]]))
+
+
+def test_a_moved_cloud_has_its_classes_where_they_were_and_a_swapped_one_has_not() -> None:
+    f, y = torch.randn(30, 4).double(), torch.arange(3).repeat(10)
+    f = f + 9 * torch.nn.functional.one_hot(y, 4)
+    assert classes.between_classes(f, y, f + 5, y).argmin(1).tolist() == [0, 1, 2]
+    assert classes.between_classes(f, y, f, (y + 1) % 3).argmin(1).tolist() == [2, 0, 1]
+
+
+# ---- the stored rows -----------------------------------------------------------------------------
+
+
+def test_the_table_was_made_by_its_script_and_is_whole() -> None:
+    assert tables.is_current(Path(script.__file__)), "run `python3 course.py build 06`"
+    rows = tables.read(script.__file__)
+    count = sum(map(len, script.SEEDS.values()))
+    assert [row["way"] for row in rows if "way" in row] == [
+        w for w in script.WAYS for _ in range(count)
+    ]
+    for name in ("inner 24", *script.SOURCES):
+        wrong = classes.answers(rows, name)
+        assert wrong.shape == (5, 500)
+
+
+@pytest.mark.slow
+def test_a_stored_row_is_trained_again() -> None:
+    here = domains.domains("A")
+    network = domains.source_network(script.made(here.source, "mirrored"), seed=10)
+    wrong = metrics.wrong(models.predict(network, here.target_test), here.target_test.y)
+    stored = classes.answers(tables.read(script.__file__), "mirrored")[0]
+    assert 100 * float(wrong.double().mean()) == pytest.approx(
+        100 * float(stored.double().mean()), abs=6
+    )
 
 
 # ---- the playground of three distances -----------------------------------------------------------
@@ -182,6 +285,13 @@ def test_the_playgrounds_distances_are_what_geometry_says() -> None:
         a, b = middle - delta / 2, middle + delta / 2
         cosine = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
         assert said["cosine"] == pytest.approx(1 - cosine, abs=1e-9)
+
+
+def test_the_playground_opens_where_its_distances_differ() -> None:
+    shown = MeanDistances(count=20)
+    values = shown.distances(shown.state)
+    assert shown.state == {"angle": 90, "stretch": 4, "origin": 4}
+    assert 0.05 < values["cosine"] < 0.2 and values["mahalanobis"] > 2 * values["euclidean"]
 
 
 def test_the_playground_says_its_three_numbers() -> None:

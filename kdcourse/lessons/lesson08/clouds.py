@@ -6,21 +6,27 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
+from torch import nn
 
 from kdcourse.explorers.base import Explorer
 from kdcourse.explorers.controls import State, written
 from kdcourse.figures import MARKERS
+from kdlib.data import Examples
+from kdlib.models import evaluating, observe
 
 ROLES = {"source": "teacher", "target": "taught"}
 
 
 class Clouds(Explorer):
-    """Slide lam, the weight of a term that moves the target's cloud.
+    """Slide lam, the weight of a term that moves the target's cloud; the error stands beside.
 
     lam: the L weights. source, target: term → (L, n, 2) and (L, m, 2), features of each trained
     network in one fixed plane. counts: term → (L, classes), how often each class is the answer to
     the target's images. errors: term → (L,), target error in percent, of n_test images.
+    shares: term → (classes,), how the images divide among the classes in truth. losses: term → the
+    loss in words, with {lam} where the weight stands. start: the first state.
     """
 
     def __init__(
@@ -32,14 +38,21 @@ class Clouds(Explorer):
         errors: Mapping[str, Any],
         *,
         n_test: int,
+        shares: Mapping[str, Any],
+        losses: Mapping[str, str],
+        start: Mapping[str, Any] | None = None,
         title: str = "Two clouds, and what the answers become",
     ) -> None:
         self._lam, self._n_test = list(lam), n_test
         self._points = {"source": _arrays(source), "target": _arrays(target)}
         self._counts, self._errors = _arrays(counts), _arrays(errors)
+        self._shares, self._losses = _arrays(shares), dict(losses)
         tables = [*self._points.values(), self._counts, self._errors]
-        if any(table.keys() != self._counts.keys() for table in tables):
-            raise ValueError("source, target, counts and errors must speak of the same terms")
+        named: list[Mapping[str, Any]] = [*tables, self._shares, self._losses]
+        if any(table.keys() != self._counts.keys() for table in named):
+            raise ValueError(
+                "source, target, counts, errors, shares and losses must speak of the same terms"
+            )
         for term in self._counts:
             lengths = [len(table[term]) for table in tables]
             if set(lengths) != {len(self._lam)}:
@@ -47,9 +60,9 @@ class Clouds(Explorer):
         terms = list(self._counts)
         super().__init__(
             controls={"lam": self._lam, "term": terms},
-            start={"lam": self._lam[0], "term": terms[0]},
+            start={"lam": self._lam[0], "term": terms[0], **(start or {})},
             situations={f"{term}, {written(self._lam[-1])}": self._far(term) for term in terms},
-            notes={"lam": "weight of the term (λ)", "term": "what is added to the source's labels"},
+            notes={"lam": "weight of the term (λ)", "term": "what it is the weight of"},
             title=title,
         )
 
@@ -59,6 +72,15 @@ class Clouds(Explorer):
     def counts(self, state: State) -> np.ndarray:
         """How often each class is the answer on the target, (classes,)."""
         return np.asarray(self._counts[state["term"]][self._lam.index(state["lam"])])
+
+    def percent(self, state: State) -> np.ndarray:
+        """The same as shares of all answers, in percent."""
+        counts = self.counts(state)
+        return 100 * counts / counts.sum()
+
+    def error(self, state: State) -> float:
+        """Target error in percent."""
+        return float(self._errors[state["term"]][self._lam.index(state["lam"])])
 
     def cloud(self, domain: str, state: State) -> np.ndarray:
         """The points of "source" or "target", (n, 2)."""
@@ -94,29 +116,37 @@ class Clouds(Explorer):
             ink = self.look(role, text=True)["color"]
             left.text(0.02 + 0.2 * k, 0.99, domain, transform=left.transAxes, va="top", color=ink)
         classes = len(next(iter(self._counts.values()))[0])
-        total = int(next(iter(self._counts.values()))[0].sum())
-        highest = max(float(table.max()) for table in self._counts.values())
+        heights = [100 * t / t.sum(-1, keepdims=True) for t in self._counts.values()]
+        highest = max(float(height.max()) for height in heights)
         right.set(xlim=(-0.7, classes - 0.3), ylim=(0, 1.15 * highest), xticks=range(classes))
-        right.set(xlabel="class", ylabel=f"answers to {total:,} target images")
-        right.axhline(total / classes, color="#666666", linewidth=0.8, linestyle=(0, (1, 2)))
+        right.set(xlabel="class", ylabel="share of the answers, %")
+        words: dict[str, Any] = {"va": "top", "ha": "right", "fontsize": 8.5}
+        right.text(0.99, 0.99, "black: the truth", transform=right.transAxes, **words)
+        ink = {**words, "fontsize": 9.5, **self.look("taught", text=True)}
+        self._error = left.text(0.98, 0.99, "", transform=left.transAxes, **ink)
         at = np.arange(classes)
         faint = {**self.look("taught", ghost=True), "color": "#D9D9D9"}
         self._bars = {
             True: right.bar(at - 0.12, 0, 0.6, **faint),
             False: right.bar(at + 0.12, 0, 0.5, **self.look("taught")),
         }
+        look = {**self.look("taught"), "color": "#222222", "zorder": 4}
+        self._truth = right.plot([], [], "_", markersize=13, markeredgewidth=1.6, **look)[0]
 
     def move(self, state: State, ghost: bool) -> None:
         for domain in ROLES:
             self._dots[domain, ghost].set_data(*self.cloud(domain, state).T)
-        for bar, height in zip(self._bars[ghost], self.counts(state), strict=True):
+        for bar, height in zip(self._bars[ghost], self.percent(state), strict=True):
             bar.set_height(height)
+        if not ghost:
+            self._error.set_text(f"target error {self.error(state):.1f} %")
+            shares = self._shares[state["term"]]
+            self._truth.set_data(np.arange(len(shares)), 100 * shares / shares.sum())
 
     def sentence(self, state: State) -> str:
         counts = self.counts(state)
         even = counts.sum() / len(counts)
         gone = [str(c) for c in np.flatnonzero(counts < 0.1 * even)]
-        error = float(self._errors[state["term"]][self._lam.index(state["lam"])])
         if len(gone) == len(counts) - 1:
             said = f"(nearly) every image is called {int(counts.argmax())}"
         elif gone:
@@ -125,14 +155,41 @@ class Clouds(Explorer):
         else:
             said = f"every class is used, the rarest {int(counts.min())} times"
         return (
-            f"With {written(state['lam'])} · {state['term']} the centres of the clouds are "
-            f"{self.gap(state):.2f} radii apart, and {said}; the target error is {error:.1f} % "
-            f"of {self._n_test:,} images."
+            f"{state['term']}, λ = {written(state['lam'])}: the target error is "
+            f"{self.error(state):.1f} % of {self._n_test:,} images; {said}; the centres of the "
+            f"clouds are {self.gap(state):.2f} radii apart."
         )
 
     def formula(self, state: State) -> str:
         lam = self.symbol(written(state["lam"]), "taught")
-        return f"loss = CE(source) + lam · {state['term']}(target), lam = {lam}"
+        return "loss = " + self._losses[state["term"]].format(lam=lam)
+
+
+def in_one_plane(
+    moved: Mapping[str, Sequence[nn.Module]],
+    source: Examples,
+    target: Examples,
+    *,
+    first: nn.Module,
+) -> list[dict[str, np.ndarray]]:
+    """Features of all networks, for source and target: term → (L, n, 2).
+
+    The plane is that of the two main directions of both clouds in the network `first`.
+    """
+    f = torch.cat([_features(first, part) for part in (source, target)])
+    plane = torch.linalg.svd(f - f.mean(0)).Vh[:2].T
+    return [
+        {
+            term: torch.stack([(_features(net, part) - f.mean(0)) @ plane for net in nets]).numpy()
+            for term, nets in moved.items()
+        }
+        for part in (source, target)
+    ]
+
+
+def _features(network: nn.Module, images: Examples) -> torch.Tensor:
+    with evaluating(network):
+        return observe(network, images.batch().x, ["embedding"]).features["embedding"]
 
 
 def _arrays(given: Mapping[str, Any]) -> dict[str, np.ndarray]:

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from kdcourse.checks.exercises import Exercise, Property, close
-from kdlib import losses
 
 _EYE = 9 * torch.eye(4)
-_SURE = _EYE.repeat(25, 1)  # every class 25 times
+_EVEN = _EYE.repeat(25, 1)  # every class 25 times
 _LOST = _EYE[torch.tensor([0, 1, 3])].repeat(30, 1)  # class 2 never comes
 _RARE = torch.cat([_LOST, _EYE[2:3]])  # class 2 comes once in 91
 
@@ -32,8 +31,9 @@ vanished = Exercise(
     [
         Property(
             "where every class comes equally often, none has vanished",
-            lambda f: len(f(_SURE)) == 0,
-            "Count the answers of each class; an even share is len(logits) / classes.",
+            lambda f: len(f(_EVEN)) == 0,
+            "Count the answers of each class; an even share is len(logits) / classes. Return the "
+            "numbers of classes, not a mask.",
         ),
         Property(
             "a class that never comes is named by its number",
@@ -58,71 +58,97 @@ vanished = Exercise(
         ),
         Property(
             "the size of the batch plays no part",
-            lambda f: len(f(_SURE[:8])) == 0 and len(f(_SURE.repeat(9, 1))) == 0,
+            lambda f: len(f(_EVEN[:8])) == 0 and len(f(_EVEN.repeat(9, 1))) == 0,
             "The threshold is a share of len(logits), no fixed number.",
         ),
     ],
-    lambda f: f(_SURE),
+    lambda f: f(_EVEN),
 )
 
-_Z = 2 * torch.randn(12, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(8))
+
+def _book() -> tuple[Tensor, Tensor]:
+    """Rows as four writers filled a file, 40 rows each: every writer has a hand of his own.
+
+    Rows of one writer and class are alike; the last writer's hand is nearly the second's, with the
+    classes exchanged. So a random split is read without error, and the last writer wholly wrongly.
+    """
+    y = torch.arange(4).repeat(40)
+    writer = torch.arange(160) // 40
+    hand = torch.where(writer == 3, 1.05, writer.double())
+    shown = torch.where(writer == 3, (y + 1) % 4, y)
+    x = torch.zeros(160, 2, dtype=torch.float64)
+    x[:, 0], x[:, 1] = 10.0 * shown, 100.0 * hand
+    return x, y
 
 
-def _unweighted(z: Tensor) -> Tensor:
-    """MCC of answers that all weigh the same: copies of one image's logits, classes rotated."""
-    return torch.stack([z[0].roll(k) for k in range(4)])
+_X, _Y = _book()
 
 
-def _slope(f: Any) -> Tensor:
-    z = _Z.clone().requires_grad_()
-    return torch.autograd.grad(f(z, 2.5), z)[0]
+def _both(f: Any, size: int = 40, seed: int = 0) -> tuple[float, float]:
+    at_random, in_order = f(_X, _Y, size, seed)
+    return float(at_random), float(in_order)
 
 
-class_confusion = Exercise(
+def _mixed(size: int) -> tuple[Tensor, Tensor]:
+    """The book with its second half of the last writer given back the right classes."""
+    x = _X.clone()
+    x[-20:, 0] = 10.0 * _Y[-20:]
+    return x, _Y
+
+
+def _halved(f: Any) -> float:
+    x, y = _mixed(40)
+    return float(f(x, y, 40, 0)[1])
+
+
+leak = Exercise(
     "08.2",
-    "minimum class confusion",
+    "the leak between images adapted on and images scored on",
     [
         Property(
-            "one number",
-            lambda f: f(_Z, 2.5).shape == (),
-            "Sum what lies beside the diagonal and divide by the classes.",
+            "two numbers: the random split's, then the file order's",
+            lambda f: len(f(_X, _Y, 40, 0)) == 2,
+            "Return a pair: (error at random, error in file order).",
         ),
         Property(
-            "sure answers confuse nothing",
-            lambda f: abs(float(f(200 * torch.eye(4, dtype=torch.float64), 1.0))) < 1e-6,
-            "Only pairs of different classes count: leave the diagonal out.",
+            "in file order the test images are the last `size` rows",
+            lambda f: _both(f)[1] > 0.9,
+            "Test on x[-size:], look for neighbours among x[:-size] only; an image that may find "
+            "itself is never wrong.",
         ),
         Property(
-            "answers that know nothing give (C - 1) / C",
-            lambda f: close(f(torch.zeros(8, 4, dtype=torch.float64), 1.0), 0.75),
-            "Divide each row of pᵀ W p by its sum first; then it does not grow with the batch.",
+            "it is an error in percent",
+            lambda f: close(_both(f)[1], 100.0, rtol=1e-3),
+            "100 × the mean of the wrong answers.",
         ),
         Property(
-            "where all weigh alike it is right",
-            lambda f: close(
-                f(_unweighted(_Z), 1.0), losses.minimum_class_confusion(_unweighted(_Z), 1.0)
-            ),
-            "C = pᵀ p, rows divided by their sums, then the mean over classes of all but the "
-            "diagonal.",
+            "half of the last writer right: 50 %",
+            lambda f: close(_halved(f), 50.0, rtol=1e-3),
+            "Give each test image the label of its one nearest image (cdist, then argmin over the "
+            "images adapted on).",
         ),
         Property(
-            "T softens the answers",
-            lambda f: not close(f(_unweighted(_Z), 4.0), f(_unweighted(_Z), 1.0)),
-            "Use softmax(z / T).",
+            "a random split has every writer on both sides",
+            lambda f: _both(f)[0] < 10 and _both(f, seed=1)[0] < 10,
+            "Shuffle the rows (torch.randperm with a generator seeded by `seed`) before you cut; "
+            "x and y in the same order.",
         ),
         Property(
-            "surer images weigh more",
-            lambda f: close(f(_Z, 2.5), losses.minimum_class_confusion(_Z, 2.5)),
-            "W_i is proportional to 1 + exp(-H(p_i)), with p at T: p.T @ (W[:, None] * p).",
-        ),
-        Property(
-            "the weights pass no gradient",
-            lambda f: close(_slope(f), _slope(losses.minimum_class_confusion)),
-            "The weights are a judgement, not a handle: .detach() them.",
+            "the random split, too, keeps test images out of the others",
+            lambda f: _without_twins(f) > 60,
+            "Cut the shuffled rows in two: the first len(x) - size, and the last size.",
         ),
     ],
-    lambda f: f(_Z, 1.0),
+    lambda f: f(_X, _Y, 40, 0),
 )
+
+
+def _without_twins(f: Any) -> float:
+    """Labels that have nothing to do with images: only an image that finds itself is right."""
+    generator = torch.Generator().manual_seed(4)
+    x = torch.randn(200, 3, dtype=torch.float64, generator=generator)
+    y = torch.randint(10, (200,), generator=generator)
+    return float(f(x, y, 60, 0)[0])
 
 
 def _pair() -> tuple[nn.Module, nn.Module]:
@@ -154,9 +180,19 @@ def _averaged(f: Any, decay: float) -> bool:
     )
 
 
-def _same_buffers(f: Any) -> bool:
-    _, teacher, student = _followed(f)
-    return all(map(torch.equal, teacher.buffers(), student.buffers()))
+def _buffers_follow(f: Any) -> bool:
+    """Copied, or averaged as the weights are; whole numbers (how many batches) may be copied."""
+    for decay in (0.9, 0.0):
+        before, teacher, student = _followed(f, decay)
+        for was, now, new in zip(
+            before.buffers(), teacher.buffers(), student.buffers(), strict=True
+        ):
+            average = decay * was + (1 - decay) * new
+            if now.is_floating_point() and not (
+                torch.allclose(now, new) or torch.allclose(now, average)
+            ):
+                return False
+    return True
 
 
 def _alone(f: Any) -> bool:
@@ -191,9 +227,10 @@ follow = Exercise(
             "teacher = decay · teacher + (1 - decay) · student: are the shares swapped?",
         ),
         Property(
-            "its buffers are the student's",
-            _same_buffers,
-            "Running means, variances and counts are buffers(), not parameters(): copy them.",
+            "its buffers follow, copied or averaged",
+            _buffers_follow,
+            "Running means and variances are buffers(), not parameters(): copy them, or average "
+            "those that are floating-point.",
         ),
         Property(
             "the student is left alone, and shares no memory with its teacher",
