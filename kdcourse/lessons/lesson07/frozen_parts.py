@@ -109,7 +109,10 @@ class FrozenParts(Explorer):
     def _setup_moved(self, axis: Axes) -> None:
         places = range(len(self._parts))
         axis.set_xlim(-0.5, len(self._parts) - 0.5)
-        axis.set_ylim(-0.03 * self._far.max(), 1.08 * self._far.max() or 1)
+        axis.set_yscale("symlog", linthresh=10, linscale=0.7)  # a head goes a hundred times as far
+        top = max(1000.0, 1.3 * float(self._far.max()))
+        axis.set_ylim(-0.6, top)
+        axis.set_yticks([0, 10, 100, 1000], ["0", "10", "100", "1,000"])
         axis.set_xticks(places, self._parts)
         axis.set_ylabel("moved, % of its own length", fontsize=8.5)
         self._bars: dict[bool, Any] = {}
