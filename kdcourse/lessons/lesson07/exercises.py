@@ -1,106 +1,118 @@
 """Exercises of notebook 07."""
 
 import copy
-from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from kdcourse.checks.exercises import Exercise, Property, close
-from kdlib.models import MLP, initialise, mlp
+
+_TRIED = {
+    "head": {0.1: [10.0, 30.0], 0.01: [18.0, 18.0], 0.001: [60.0, 50.0]},
+    "all": {0.01: [9.0, 9.0], 0.001: [3.0, 11.0], 0.1: [70.0, 0.0]},
+}
+_TIED = {"all": {0.1: [4.0, 6.0], 0.03: [5.0, 5.0], 0.3: [5.0]}}
 
 
-def _share(*still: str) -> Callable[[Any], float]:
-    """The answer for a small network, some layers of which are held still, in percent."""
-
-    def ask(f: Any) -> float:
-        network = mlp(4, 3, 2)  # 15 weights in stage1, 8 in the head
-        for name in still:
-            network.get_submodule(name).requires_grad_(False)
-        return float(f(network))
-
-    return ask
+def _taken(f: Any, tried: Any) -> dict[str, float]:
+    return {str(way): float(lr) for way, lr in dict(f(copy.deepcopy(tried))).items()}
 
 
-moving_share = Exercise(
+fair_rates = Exercise(
     "07.1",
-    "how much of a network may move",
+    "a learning rate for each way",
     [
         Property(
-            "nothing held still: 100",
-            lambda f: close(_share()(f), 100),
-            "All weights may move: 100 %, not 1 and not 0.",
+            "one rate for each way",
+            lambda f: set(_taken(f, _TRIED)) == set(_TRIED),
+            "Return a dictionary with the same ways as errors: {way: learning rate}.",
         ),
         Property(
-            "all held still: 0",
-            lambda f: close(_share("stage1", "head")(f), 0),
-            "Count the weights whose requires_grad is True, not the others.",
+            "it is a learning rate that was tried",
+            lambda f: all(lr in _TRIED[way] for way, lr in _taken(f, _TRIED).items()),
+            "Return the rate (the key), not its error.",
         ),
         Property(
-            "stage1 (15 weights) held still, the head (8) moves: 34.8",
-            lambda f: close(_share("stage1")(f), 100 * 8 / 23),
-            "A weight tensor holds many numbers: sum up numel(), not the number of tensors. "
-            "And it is the share that moves.",
+            "the mean decides, not one lucky draw",
+            lambda f: _taken(f, _TRIED)["all"] == 0.001 and _taken(f, _TRIED)["head"] == 0.01,
+            "Lowest mean over the draws: not the lowest single draw, not the highest error, and "
+            "not one rate for all ways.",
+        ),
+        Property(
+            "of equals, the smaller rate",
+            lambda f: _taken(f, _TIED) == {"all": 0.03},
+            "Sort the rates first: min takes the first of equals. A mean, not a sum: the lists "
+            "may differ in length.",
         ),
     ],
-    lambda f: f(mlp(4, 3, 2)),
+    lambda f: f(copy.deepcopy(_TRIED)),
 )
 
-
-def _network(seed: int = 0) -> MLP:
-    return initialise(mlp(6 * 4, 5, 3), seed).eval()  # type: ignore[return-value]  # for 6 × 4 images
-
-
-def _images() -> torch.Tensor:
-    return torch.rand(7, 1, 6, 4, generator=torch.Generator().manual_seed(0))
+_GENERATOR = torch.Generator().manual_seed(0)
+_Z_S, _Z_T = torch.randn(2, 6, 4, generator=_GENERATOR)
+_Y = torch.tensor([1, -1, -1, 3, 0, -1])  # one old image has a label, one new image has none
+_DOMAIN = torch.tensor([0, 0, 0, 1, 1, 1])
 
 
-def _mirrored(f: Any) -> nn.Module:
-    return f(_network(), 6, 4)
+def _keeping(z_s: Tensor, z_t: Tensor, lam: float) -> Tensor:
+    square = (z_t.softmax(1) - z_s.softmax(1)).square().sum(1)[_DOMAIN == 0].mean()
+    return cross_entropy(z_s[_Y >= 0], _Y[_Y >= 0]) + lam * square
 
 
-def _leaves_the_original(f: Any) -> bool:
-    network = _network()
-    before = copy.deepcopy(network.state_dict())
-    f(network, 6, 4)
-    return all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
+def _kept(f: Any, z_s: Tensor = _Z_S, z_t: Tensor = _Z_T, lam: float = 0.0) -> Tensor:
+    return torch.as_tensor(f(z_s, z_t, _Y, _DOMAIN, lam))
 
 
-def _changes_only_the_first(f: Any) -> bool:
-    before, after = _network().state_dict(), _mirrored(f).state_dict()
-    changed = [name for name in before if not torch.equal(before[name], after[name])]
-    return changed == ["stage1.0.weight"]
+def _pull(f: Any, z_t: Tensor = _Z_T) -> Tensor:
+    """What the second term adds for each unit of λ."""
+    return (_kept(f, z_t=z_t, lam=3.0) - _kept(f, z_t=z_t)) / 3
 
 
-@torch.no_grad()
-def _same_answers(f: Any) -> bool:
-    x = _images()
-    return torch.allclose(_mirrored(f)(x.flip(-1)), _network()(x), atol=1e-5)
+def _with_changed(domain: int) -> Tensor:
+    changed = _Z_T.clone()
+    changed[domain == _DOMAIN] += torch.tensor([2.0, 0.0, -1.0, 0.0])
+    return changed
 
 
-mirror_reader = Exercise(
+keeping_loss = Exercise(
     "07.2",
-    "a network that reads mirror writing, without training",
+    "new labels, old answers",
     [
         Property(
-            "the network that was given stays as it is",
-            _leaves_the_original,
-            "Work on copy.deepcopy(network): the reader of upright digits is still needed.",
+            "one number",
+            lambda f: _kept(f, lam=1.0).shape == (),
+            "Average over images: a single number.",
         ),
         Property(
-            "only stage1.0.weight changes",
-            _changes_only_the_first,
-            "Pixels enter at the first layer and nowhere else: no bias, no other layer.",
+            "λ = 0 leaves the cross-entropy of the labelled images",
+            lambda f: close(_kept(f), _keeping(_Z_S, _Z_T, 0)),
+            "Labels of -1 mean none: take z_s[y >= 0] and y[y >= 0], whatever the domain.",
         ),
         Property(
-            "mirrored images get the answers of the upright ones",
-            _same_answers,
-            "Each row of the weight is an image, height × width: give it that shape, flip its "
-            "last axis (left and right, not all 24 numbers, not up and down), flatten it again.",
+            "what the old network says of new images does not matter",
+            lambda f: close(_pull(f, _with_changed(1)), _pull(f)),
+            "Only the old images: [domain == 0], not all, and not those without a label.",
+        ),
+        Property(
+            "what it says of each old image does",
+            lambda f: not close(_pull(f, _with_changed(0)), _pull(f)),
+            "The old network answers the old images, domain 0: z_t belongs in the second term.",
+        ),
+        Property(
+            "it compares probabilities",
+            lambda f: close(_pull(f, _Z_T + 5), _pull(f)),
+            "Softmax both first: adding a number to all logits changes no answer.",
+        ),
+        Property(
+            "squares are summed over classes and averaged over the old images",
+            lambda f: close(_pull(f), _keeping(_Z_S, _Z_T, 1) - _keeping(_Z_S, _Z_T, 0)),
+            "‖…‖² is a sum over the classes, no root; then the mean over the old images alone "
+            "(there are fewer of them than images in the batch).",
         ),
     ],
-    lambda f: f(_network(), 6, 4),
+    lambda f: f(_Z_S, _Z_T, _Y, _DOMAIN, 1.0),
 )
 
 
@@ -139,6 +151,11 @@ mended_hold = Exercise(
             lambda f: not any(name.startswith("stage1.") for name in _moving(f)),
             "A module has no switch called requires_grad: setting it makes a new attribute that "
             "nobody reads. Its weights have it: module.requires_grad_(False).",
+        ),
+        Property(
+            "something goes on moving",
+            _moving,
+            "Everything is frozen: only the stage of that name is held still.",
         ),
         Property(
             "stage10 and the head go on moving",

@@ -1,4 +1,4 @@
-"""What to hold still when a trained network meets other images, by how many labels there are."""
+"""What should move when a trained network meets other images, by how many labels there are."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from kdcourse.explorers.controls import State, written
 from kdcourse.figures import DASHES, MARKERS, error_axis
 from kdlib.metrics import mean_intervals
 
-LABELS, STILL = "labels per class", "held still"
+LABELS, MOVES = "labels per class", "what moves"
 
 
 class FrozenParts(Explorer):
-    """Slide the labels per class, and which part of the network is held still.
+    """Slide the labels per class, and which part of the network moves.
 
-    labels: per class, ascending. still: names of what is held still. errors: (labels, still,
-    draws) test error %. anew: (labels, draws), the same network trained from scratch. as_is: error
+    labels: per class, ascending. kinds: names of what moves. errors: (labels, kinds, draws) test
+    error %. anew: (labels, draws), the same network trained from scratch. as_is: error
     % of the network that nobody changed. n: test images. parts: names of the network's parts from
-    input to output; moved: (labels, still, parts), how far each moved, in % of its own length.
+    input to output; moved: (labels, kinds, parts), how far each moved, in % of its own length.
     """
 
     def __init__(
         self,
         labels: Sequence[int],
-        still: Sequence[str],
+        kinds: Sequence[str],
         errors: Any,
         *,
         anew: Any,
@@ -42,11 +42,11 @@ class FrozenParts(Explorer):
         situations: dict[str, dict[str, Any]] | None = None,
         title: str = "How much of a trained network should move?",
     ) -> None:
-        self._labels, self._still, self._parts = list(labels), list(still), list(parts)
+        self._labels, self._kinds, self._parts = list(labels), list(kinds), list(parts)
         self._errors, self._anew, self._far = (
             np.asarray(table, dtype=float) for table in (errors, anew, moved)
         )
-        grid = (len(self._labels), len(self._still))
+        grid = (len(self._labels), len(self._kinds))
         draws = self._errors.shape[-1] if self._errors.ndim else 0
         wanted = {"errors": (*grid, draws), "anew": (grid[0], draws), "moved": (*grid, len(parts))}
         given: dict[str, Any] = {"errors": self._errors, "anew": self._anew, "moved": self._far}
@@ -55,15 +55,15 @@ class FrozenParts(Explorer):
                 raise ValueError(f"{name} has shape {given[name].shape}; expected {shape}")
         self._as_is, self._n = float(as_is), n
         super().__init__(
-            controls={LABELS: self._labels, STILL: self._still},
+            controls={LABELS: self._labels, MOVES: self._kinds},
             start=start,
             situations=situations,
-            notes={LABELS: "of the new images", STILL: "while the rest moves"},
+            notes={LABELS: "of the new images", MOVES: "while the rest is held still"},
             title=title,
         )
 
     def _here(self, state: State) -> tuple[int, int]:
-        return self._labels.index(state[LABELS]), self._still.index(state[STILL])
+        return self._labels.index(state[LABELS]), self._kinds.index(state[MOVES])
 
     def setup(self, figure: Figure) -> None:
         left, right = figure.subplots(1, 2, width_ratios=[1.5, 1])
@@ -90,7 +90,7 @@ class FrozenParts(Explorer):
         axis.axhline(self._as_is, linestyle=DASHES["teacher"], linewidth=1.2, **teacher)
         ink: dict[str, Any] = {"fontsize": 8.5, "va": "bottom"}
         for k, (role, said) in enumerate(
-            (("taught", "fine-tuned"), ("alone", "trained anew"), ("teacher", "as it was"))
+            (("taught", "fine-tuned"), ("alone", "from scratch"), ("teacher", "as it was"))
         ):
             colour = self.look(role, text=True)["color"]
             axis.text(0.33 * k, 1.02, said, color=colour, transform=axis.transAxes, **ink)
@@ -109,7 +109,10 @@ class FrozenParts(Explorer):
     def _setup_moved(self, axis: Axes) -> None:
         places = range(len(self._parts))
         axis.set_xlim(-0.5, len(self._parts) - 0.5)
-        axis.set_ylim(-0.03 * self._far.max(), 1.08 * self._far.max() or 1)
+        axis.set_yscale("symlog", linthresh=10, linscale=0.7)  # a head goes a hundred times as far
+        top = max(1000.0, 1.3 * float(self._far.max()))
+        axis.set_ylim(-0.6, top)
+        axis.set_yticks([0, 10, 100, 1000], ["0", "10", "100", "1,000"])
         axis.set_xticks(places, self._parts)
         axis.set_ylabel("moved, % of its own length", fontsize=8.5)
         self._bars: dict[bool, Any] = {}
@@ -144,9 +147,9 @@ class FrozenParts(Explorer):
         draws, anew = self._errors[count, kind], self._anew[count]
         many = "image" if state[LABELS] == 1 else "images"
         labels = f"With {written(state[LABELS])} labelled {many} per class"
-        said = f"{labels} and {state[STILL]} held still, {self._images(draws)} are wrong"
+        said = f"{labels}, what moves being {state[MOVES]}, {self._images(draws)} are wrong"
         mean, low, high = (float(value) * self._n / 100 for value in mean_intervals(draws - anew))
-        than = f"trained anew: {self._images(anew)}"
+        than = f"trained from scratch: {self._images(anew)}"
         if np.isnan(low):
             return f"{said}; {than}."
         if low <= 0 <= high:
