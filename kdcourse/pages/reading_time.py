@@ -6,13 +6,13 @@ import re
 from nbformat import NotebookNode
 
 WORDS_A_MINUTE, SECONDS_A_LINE, SECONDS_A_PICTURE = 180, 4, 20
-_FOLDED = re.compile(r"<details>.*?</details>", re.DOTALL)
+_UNREAD = re.compile(r"<details>.*?</details>|<!-- map -->.*?<!-- /map -->", re.DOTALL)
 
 
 def words(notebook: NotebookNode) -> int:
-    """Words of prose, what is folded apart."""
+    """Words of prose, without what is folded and without the map of the course."""
     prose = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
-    return sum(len(_FOLDED.sub("", text).split()) for text in prose)
+    return sum(len(_UNREAD.sub("", text).split()) for text in prose)
 
 
 def lines(notebook: NotebookNode) -> int:

@@ -111,7 +111,8 @@ def _map(page: Page, course: Course) -> str:
         for lesson in course.lessons()
         if lesson.number != page.number
     ]
-    return "\n".join(["| | question | | |", "|---|---|---|---|", *rows])
+    table = ["| | question | | |", "|---|---|---|---|", *rows]
+    return "\n".join(["<!-- map -->", *table, "<!-- /map -->"])
 
 
 def _is_exercise(cell: NotebookNode, page: Page) -> bool:
