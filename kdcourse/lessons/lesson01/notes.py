@@ -46,6 +46,9 @@ from kdlib.training import fit
 
 check_parameters()
 
+# %% [markdown]
+# The data and the teacher are those of the page.
+
 # %%
 small = budget == "small"
 everything, validation, test = data.load(dataset)
@@ -99,6 +102,9 @@ figures.show(
     + ("not spread evenly" if chance < 0.05 else "too few to tell of hard digits"),
     "Each number is a count of images; the diagonal, where the answer is right, is left out.",
 )
+
+# %% [markdown]
+# And by chance?
 
 # %% tags=["nbval-ignore-output"]
 print(f"{total} errors; digit {worst} has {int(by_label[worst])} of them.")
@@ -501,6 +507,9 @@ def asked_in_train_mode(examples):
     after = predict(careless, examples)  # eval mode: the averages, which have moved
     return [float(metrics.error_percent(answer, examples.y)) for answer in (z, after)]
 
+
+# %% [markdown]
+# The same test images, mixed and sorted by class:
 
 # %%
 spoiled = {

@@ -28,7 +28,7 @@
 #
 # ## Why it matters
 #
-# A student learns what its teacher says, errors and doubts included. Training a teacher takes seconds here and weeks elsewhere, so one wants to know before what to look for. And every page from here on asks "is this network better than that one?" This page answers how one can know.
+# A student learns what its teacher says, errors and doubts included. Training a teacher takes seconds here and weeks elsewhere, so one wants to know beforehand what to look for. And every page from here on asks "is this network better than that one?" This page answers how one can know.
 
 # %% tags=["parameters"]
 dataset: str = "mnist5k"  # mnist5k | mnist | fashion
@@ -294,7 +294,7 @@ claim(
 )
 
 # %% [markdown]
-# An interval that contains 0 does **not** say "no difference". It says that this test set and these seeds cannot tell.
+# An interval that contains 0 does **not** say "no difference". It says that this test set and these seeds cannot tell: the row of 1,000 images says it of a gain that the row of 10,000 resolves.
 #
 # ## Does the best teacher have the best students?
 #
@@ -327,14 +327,13 @@ for name in names:
 axis.axhline(base, color=figures.COLOURS["alone"], linestyle=figures.DASHES["alone"])
 axis.text(11, base, "label-only", va="bottom", ha="right", color=figures.INKS["alone"])
 axis.set(xlabel="the teachers' error %", ylabel="their students' error %", xlim=(1, 11.5))
-axis.set_xticks([1, 2, 4, 8], ["1", "2", "4", "8"])
-axis.set_yticks([5, 6, 8, 10], ["5", "6", "8", "10"])
+axis.set(xticks=[1, 2, 4, 8], xticklabels=[1, 2, 4, 8])
+axis.set(yticks=[5, 6, 8, 10], yticklabels=[5, 6, 8, 10])
 axis.minorticks_off()
 figures.show(
     picture,
     "Better teachers mostly have better students; the exceptions are brief or small",
-    "Blue: convolutional teachers, yellow: MLPs. Each mark is the mean of a recipe; both axes are "
-    "logarithmic.",
+    "Blue: convolutional, yellow: MLPs. A mark is a recipe's mean; both axes are logarithmic.",
 )
 
 # %%
@@ -352,6 +351,9 @@ claim(
     decimals=2,
 )
 
+# %% [markdown]
+# What did you predict?
+
 # %%
 rho = metrics.rank_correlation(list(of_teachers.values()), list(of_students.values()))
 guess.recall(
@@ -360,7 +362,7 @@ guess.recall(
 )  # fmt: skip
 
 # %% [markdown]
-# So look at accuracy first, and then at the students. What the exceptions share is not known from nine recipes; they stopped early, or are small. The [lab notes](lesson01/notes) have more: ensembles as teachers, smoothed labels, and the limit of all this. Our students' images are not shifted and the teacher's answers are fixed before; Beyer et al. (2022) find that good teaching is long and shows both the *same* changed image.
+# So look at accuracy first, and then at the students. What the exceptions share is not known from nine recipes; they stopped early, or are small. The [lab notes](lesson01/notes) have more: ensembles as teachers, smoothed labels, and the limit of all this. Our students see unchanged images, and the teacher answers each once; Beyer et al. (2022) find that good teaching is long, and shows both networks the *same* changed image.
 #
 # ## What can go wrong
 #
