@@ -14,7 +14,7 @@
 # %% [markdown]
 # # What will I be able to do?
 #
-# **In one line:** you will train a small network on the *answers* of a better one, measure what that saves, and know how far to trust the number.
+# **In one line:** you will train a small network on the *answers* of a better one, and measure what that saves.
 #
 # *{minutes} minutes to read, exercises apart · about 25 CPU seconds to run · needs: Python (no GPU; no network once the packages are installed)*
 #
@@ -46,7 +46,7 @@ seed: int = 0  # 0..1000
 budget: str = "full"  # full | small
 
 # %% [markdown]
-# - **✓ 00.1 …** is a sentence that the course tests whenever the page runs, with what was measured under it. **○ 00.1 …** says that it does not hold with your settings. Its code is folded.
+# - **✓ 00.1 …** is a sentence that is tested whenever the page runs, with what was measured. **○ 00.1 …**: it does not hold with your settings. The code is folded.
 # - **2.3 (1.4 to 3.2)** is a mean with its 95 % interval. A difference whose interval leaves out 0 is *resolved* (papers say: significant at 5 %).
 # - Colours and marks have one meaning everywhere: <span style="color:#0069A3">**◆ blue: the teacher**</span> · <span style="color:#00754F">**● green: the distilled student**</span> · <span style="color:#B34F00">**■ red: the label-only student**</span> · <span style="color:#A04A7B">**▲ purple: a label**</span> · <span style="color:#8A5F00">**▼ yellow: anything else**</span>.
 
@@ -177,7 +177,7 @@ banks = {
 }
 
 # %% [markdown]
-# The last column says what each student saves against the label-only one, paired by seed and by image:
+# What each saves against the label-only student, paired by seed and image:
 
 # %% tags=["nbval-ignore-output"]
 wrong = {name: bank.wrong() for name, bank in banks.items()}  # (seeds, images) each
@@ -281,11 +281,11 @@ explorer.set(T=4.0)
 explorer
 
 # %% [markdown]
-# Before each move say which bars will rise. The order of the bars never changes, only their heights: T does not change what the teacher knows, it makes the small things visible.
+# Before each move say which bars will rise. Their order never changes: T does not change what the teacher knows, it makes the small things visible.
 #
 # ## What can go wrong
 #
-# **The teacher was left in train mode.** Its BatchNorm layers then use the averages of the *batch*: an answer depends on the other images in it. And the network changes while it is only being asked, even without gradients:
+# **The teacher was left in train mode.** Its BatchNorm layers then use the averages of the *batch*: an answer depends on the other images in it. And the network changes while it is asked, even without gradients:
 
 # %%
 careless = copy.deepcopy(teacher).train()
@@ -388,12 +388,12 @@ exercises.answers(answers)
 # | distilled student | 蒸馏的学生 | trained on a teacher's answers |
 # | transfer set | 迁移集 | the images that the teacher answers |
 # | logits | 未归一化的输出 | the numbers before softmax |
-# | hard label | 硬标签 | one class, and nothing about the others |
 # | soft targets | 软目标 | all of the teacher's probabilities |
 # | temperature T | 温度 | what logits are divided by before softmax |
 # | dark knowledge | 暗知识 | what the small probabilities say |
 # | knowledge distillation | 知识蒸馏 | training a student on a teacher's answers |
 # | feature distillation | 特征蒸馏 | training it on a teacher's inner layers |
+# | hard label | 硬标签 | one class only |
 # | domain transfer | 领域迁移 | using what was learned on other images |
 # | resolved | 统计显著 | the interval of a difference leaves out 0 |
 #
@@ -411,8 +411,7 @@ exercises.answers(answers)
 #
 # ## Reading
 #
-# - Hinton, Vinyals & Dean (2015), *Distilling the Knowledge in a Neural Network*: nine pages, and the idea of this course; read sections 1 to 3.
+# - Hinton, Vinyals & Dean (2015), *Distilling the Knowledge in a Neural Network*: nine pages; read sections 1 to 3.
 # - Buciluă, Caruana & Niculescu-Mizil (2006), *Model Compression*: an ensemble in one network, by unlabelled data.
-# - Gou, Yu, Maybank & Tao (2021), *Knowledge Distillation: A Survey*.
 #
 # Next: [](lesson01)

@@ -7,99 +7,113 @@ from torch import Tensor, nn
 
 from kdcourse.checks.exercises import Exercise, Property
 
-# Rows are labels: 10 twos of which 4 are called a seven, 5 sevens all found, one stray three.
-_COUNTS = torch.tensor([[6, 0, 4], [1, 4, 0], [0, 0, 5]])
-_RECALL = torch.tensor([0.6, 0.8, 1.0], dtype=torch.float64)
+
+def _near(value: Any, right: float, share: float = 0.01) -> bool:
+    return abs(float(value) - right) <= share * right + 1
 
 
-def _recall(f: Any) -> Tensor:
-    return torch.as_tensor(f(_COUNTS)).double()
-
-
-recall = Exercise(
+images_needed = Exercise(
     "01.1",
-    "how much of each digit is found",
+    "how many images a difference takes",
     [
         Property(
-            "one share per class",
-            lambda f: _recall(f).shape == (3,),
-            "Not one number for all: divide two vectors with one entry per class.",
+            "the differences are in points, not shares",
+            lambda f: not _near(f(0.04, 0.5), 0.04 * (1.96 / 0.5) ** 2),
+            "0.5 points are a share of 0.005: in points the interval reaches 196 · √(d / n).",
         ),
         Property(
-            "a class that is always found has recall 1, whatever else is called by its name",
-            lambda f: abs(float(_recall(f)[2]) - 1) < 1e-6,
-            "Divide by how many images have this label (a row), "
-            "not by how often the answer was given (a column): .sum(1).",
+            "half the difference takes four times the images",
+            lambda f: _near(f(0.04, 0.25), 4 * float(f(0.04, 0.5))),
+            "points = 196 · √(d / n): square both sides before you solve for n.",
         ),
         Property(
-            "it is a share of the images with this label",
-            lambda f: torch.allclose(_recall(f), _RECALL),
-            "The right answers stand on the diagonal; divide each by the sum of its own row.",
+            "twice the share of disagreement takes twice the images",
+            lambda f: _near(f(0.08, 0.5), 2 * float(f(0.04, 0.5))),
+            "d stands under the root, so after squaring n is proportional to d.",
+        ),
+        Property(
+            "0.5 points at d = 0.04 take some 6,100 images",
+            lambda f: _near(f(0.04, 0.5), 0.04 * (196 / 0.5) ** 2),
+            "n = d · (196 / points)²: is the 1.96 there, and the 100 of the percent?",
         ),
     ],
-    lambda f: f(_COUNTS),
+    lambda f: f(0.04, 0.5),
 )
 
 
-def _answers(confidence: list[float], right: list[bool]) -> tuple[Tensor, Tensor]:
-    """Logits (N, 2) of these confidences (above ½), and labels that make them right or wrong."""
-    p = torch.tensor(confidence, dtype=torch.float64)
-    logits = torch.stack([p.log(), (1 - p).log()], 1)
-    return logits + 3.0, (~torch.tensor(right)).long()  # a shift of all logits changes no softmax
+def _tables() -> tuple[Tensor, Tensor]:
+    """400 images: both wrong on 40, a alone on 20, b alone on 8. b saves 3 points."""
+    a, b = torch.zeros(400, dtype=torch.bool), torch.zeros(400, dtype=torch.bool)
+    a[:60], b[:40], b[60:68] = True, True, True
+    return a, b
 
 
-# Surest first: an early slip, then many right answers, then two wrong ones.
-_SURE = [0.99, 0.97, 0.95, 0.94, 0.92, 0.9, 0.88, 0.85, 0.8, 0.75, 0.6, 0.55]
-_RIGHT = [True, False, *[True] * 8, False, False]
+_DIFFERENCES = 100 * (_tables()[0].double() - _tables()[1].double())
+_ERROR = float(_DIFFERENCES.std()) / 20  # the standard error of their mean, in points
+_UNPAIRED = 100 * float((0.15 * 0.85 / 400 + 0.12 * 0.88 / 400) ** 0.5)
 
 
-def _threshold(f: Any, most: float) -> float:
-    return float(f(*_answers(_SURE, _RIGHT), most))
+def _ends(f: Any) -> tuple[float, float, float]:
+    """Mean, low and high, from a tuple, list, tensor or Interval."""
+    found = f(*_tables())
+    if hasattr(found, "low"):
+        found = (found.mean, found.low, found.high)
+    mean, low, high = (float(end) for end in found)
+    return mean, low, high
 
 
-def _kept(f: Any, most: float) -> tuple[int, int]:
-    """How many are answered at the returned threshold, and how many of them wrongly."""
-    kept = torch.tensor(_SURE) >= _threshold(f, most) - 1e-9
-    return int(kept.sum()), int((kept & ~torch.tensor(_RIGHT)).sum())
+def _half(f: Any) -> float:
+    return (_ends(f)[2] - _ends(f)[1]) / 2
 
 
-def _never_right(f: Any) -> bool:
-    logits, y = _answers([0.9, 0.8], [False, False])
-    return float(f(logits, y, 10.0)) > 0.9
+def _is(value: float, right: float) -> bool:
+    return abs(value - right) <= 0.012 * abs(right)
 
 
-threshold_for = Exercise(
+paired = Exercise(
     "01.2",
-    "the threshold that keeps a promise",
+    "a paired interval",
     [
         Property(
-            "it is a confidence between 0 and 1",
-            lambda f: 0 <= _threshold(f, 10.0) <= 1,
-            "Confidence is the largest probability: logits.softmax(-1).amax(-1), not a logit.",
+            "it returns three numbers: mean, low, high",
+            lambda f: _ends(f) and True,
+            "Return (mean, low, high).",
         ),
         Property(
-            "at most `most` percent of the answers are wrong",
-            lambda f: _kept(f, 10.0)[1] <= 0.1 * _kept(f, 10.0)[0] + 1e-9,
-            "Compare in percent: 100 · wrong / answered ≤ most.",
+            "what b saves is positive where a is wrong more often",
+            lambda f: _ends(f)[0] > 0,
+            "Error of a minus error of b.",
         ),
         Property(
-            "no lower threshold keeps the promise too",
-            lambda f: _kept(f, 10.0)[0] == 10,
-            "most is in percent. And an early slip can be outweighed: look at all thresholds, "
-            "and take the lowest that keeps the promise.",
+            "the mean is in points",
+            lambda f: _is(_ends(f)[0], 3.0),
+            "Points are percent: times 100. Here a is wrong on 60 of 400 images, b on 48.",
         ),
         Property(
-            "if all answers may be wrong, every image is answered",
-            lambda f: _kept(f, 100.0)[0] == len(_SURE),
-            "With most = 100 the lowest confidence of all is good enough.",
+            "low lies below the mean and high above it, equally far",
+            lambda f: (
+                _half(f) > 0 and abs(_ends(f)[1] + _ends(f)[2] - 2 * _ends(f)[0]) < 0.02 * _half(f)
+            ),
+            "low = mean − half, high = mean + half.",
         ),
         Property(
-            "if no threshold keeps the promise, nothing is answered",
-            _never_right,
-            "Return something above every confidence, for instance float('inf').",
+            "images on which both are wrong cancel",
+            lambda f: not _is(_half(f), 1.96 * _UNPAIRED),
+            "That is the unpaired interval: subtract image by image, and take the spread of these "
+            "differences.",
+        ),
+        Property(
+            "it is the interval of a mean, not the spread of images",
+            lambda f: _half(f) < 10,
+            "The standard error of a mean is the standard deviation divided by √n.",
+        ),
+        Property(
+            "it reaches 1.96 standard errors to each side",
+            lambda f: _is(_half(f), 1.96 * _ERROR),
+            "half = 1.96 · standard deviation of the differences / √n, in points.",
         ),
     ],
-    lambda f: f(*_answers(_SURE, _RIGHT), 10.0),
+    lambda f: f(*_tables()),
 )
 
 
@@ -107,71 +121,92 @@ class _Batch:
     def __init__(self, x: Tensor, y: Tensor) -> None:
         self.x, self.y = x, y
 
-
-class _Probe(nn.Module):
-    """Answers class 0 in eval mode, class 1 in train mode; remembers whether gradients were on."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(()))
-        self.graded = False
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.graded |= torch.is_grad_enabled()
-        sign = -1.0 if self.training else 1.0
-        return self.scale * sign * torch.tensor([1.0, -1.0]).expand(len(x), 2)
+    def __len__(self) -> int:
+        return len(self.y)
 
 
-def _batches() -> list[_Batch]:
-    """4 images, all right; then a last one, wrong: 20 % of 5, not the mean of 0 % and 100 %."""
-    x = torch.zeros(5, 1, 2, 2)
-    y = torch.tensor([0, 0, 0, 0, 1])
-    return [_Batch(x[:4], y[:4]), _Batch(x[4:], y[4:])]
+def _batches(*sizes: int) -> list[_Batch]:
+    generator = torch.Generator().manual_seed(0)
+    made = []
+    for size in sizes:
+        x = torch.randn(size, 3, generator=generator, dtype=torch.float64)
+        made.append(_Batch(x, (x.sum(1) > 0).long()))
+    return made
 
 
-def _error(f: Any) -> float:
-    return float(f(_Probe().train(), _batches()))
+def _network() -> nn.Sequential:
+    linear = nn.Linear(3, 2, bias=False)
+    with torch.no_grad():
+        linear.weight.copy_(torch.tensor([[0.5, -0.2, 0.1], [-0.3, 0.4, 0.2]]))
+    network = nn.Sequential(nn.BatchNorm1d(3), linear).double()
+    return network.eval()  # as the last evaluation left it
 
 
-def _mode_kept(f: Any) -> bool:
-    networks = [_Probe().train(), _Probe().eval()]
-    for network in networks:
-        f(network, _batches())
-    return [network.training for network in networks] == [True, False]
+def _trained(f: Any, *sizes: int) -> tuple[nn.Sequential, Any]:
+    network = _network()
+    optimizer = torch.optim.SGD(network.parameters(), 0.5)
+    return network, f(network, _batches(*sizes), optimizer)
 
 
-def _no_gradient(f: Any) -> bool:
-    network = _Probe().train()
-    f(network, _batches())
-    return not network.graded
+def _right(network: nn.Module, batches: list[_Batch], optimizer: torch.optim.Optimizer) -> float:
+    network.train()
+    total = 0.0
+    for batch in batches:
+        loss = nn.functional.cross_entropy(network(batch.x), batch.y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        total += len(batch) * float(loss.detach())
+    return total / sum(map(len, batches))
 
 
-evaluate = Exercise(
+def _same_weights(f: Any, *sizes: int) -> bool:
+    pairs = zip(
+        _trained(f, *sizes)[0].parameters(), _trained(_right, *sizes)[0].parameters(), strict=True
+    )
+    return all(torch.allclose(a, b, rtol=1e-4, atol=1e-6) for a, b in pairs)
+
+
+def _in_train_mode(f: Any) -> bool:
+    network, _ = _trained(f, 16)
+    return not torch.equal(network[0].running_mean, torch.zeros(3).double())  # type: ignore[arg-type]
+
+
+def _mean_loss(f: Any) -> bool:
+    loss = torch.as_tensor(_trained(f, 16, 2)[1]).detach()
+    return abs(float(loss) - _trained(_right, 16, 2)[1]) < 1e-4
+
+
+one_epoch = Exercise(
     "01.3",
-    "an honest evaluation",
+    "one epoch of training",
     [
         Property(
-            "the network answers in eval mode",
-            lambda f: _error(f) < 75,
-            "BatchNorm and dropout answer differently in train mode: network.eval() first.",
+            "the network trains in train mode",
+            _in_train_mode,
+            "An evaluation may have left it in eval mode: BatchNorm and dropout are for "
+            "network.train().",
         ),
         Property(
-            "every image counts the same, also in a short last batch",
-            lambda f: abs(_error(f) - 20) < 1e-3,
-            "Sum the wrong answers and the images over all batches, and divide once at the end; "
-            "the mean of the batches' errors gives a short batch too much weight. In percent.",
+            "one batch moves the weights one step down the cross-entropy of the logits",
+            lambda f: _same_weights(f, 16),
+            "cross_entropy takes the softmax itself: give it logits, and the mean over the batch.",
         ),
         Property(
-            "afterwards the network is in the mode it came in",
-            _mode_kept,
-            "Remember network.training, and put it back with network.train(was): "
-            "training would go on without dropout, and with frozen BatchNorm.",
+            "the second batch starts from a gradient of zero",
+            lambda f: _same_weights(f, 16, 16),
+            "backward() adds to the gradients: optimizer.zero_grad() before each of them.",
         ),
         Property(
-            "no gradient is recorded",
-            _no_gradient,
-            "Ask under torch.no_grad().",
+            "every image counts the same in the mean loss, also in a short last batch",
+            _mean_loss,
+            "Add up len(batch.y) · loss, and divide by all images at the end.",
+        ),
+        Property(
+            "it returns a plain number",
+            lambda f: not getattr(_trained(f, 16, 2)[1], "requires_grad", False),
+            "A loss holds its graph: add up float(loss.detach()).",
         ),
     ],
-    lambda f: f(_Probe().eval(), _batches()),
+    lambda f: _trained(f, 16)[1],
 )

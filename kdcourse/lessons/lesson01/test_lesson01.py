@@ -1,7 +1,9 @@
 """Notebook 01: its checkers accept the right answers and name what is wrong with the others."""
 
+import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,148 +14,159 @@ from kdcourse.lessons.lesson01.abstention import Abstention
 from kdlib import metrics
 
 
-def recall_by_rows(counts):
-    return counts.diagonal() / counts.sum(1)
+def needed(d, points):
+    return d * (196 / points) ** 2
 
 
-def recall_by_loop(counts):
-    return [float(counts[c, c]) / float(counts[c].sum()) for c in range(len(counts))]
+def needed_whole(d, points):
+    return math.ceil(needed(d, points))
 
 
-def precision(counts):
-    return counts.diagonal() / counts.sum(0)
+def needed_by_search(d, points):
+    n = 1
+    while 196 * (d / n) ** 0.5 > points:
+        n += 1
+    return n
 
 
-def accuracy(counts):
-    return counts.diagonal().sum() / counts.sum()
+def by_differences(wrong_a, wrong_b):
+    differences = 100 * (wrong_a.double() - wrong_b.double())
+    half = 1.96 * differences.std() / len(differences) ** 0.5
+    mean = differences.mean()
+    return mean, mean - half, mean + half
 
 
-def share_of_all(counts):
-    return counts.diagonal() / counts.sum()
+def by_numpy(wrong_a, wrong_b):
+    differences = 100 * (np.asarray(wrong_a, dtype=float) - np.asarray(wrong_b, dtype=float))
+    half = 1.96 * differences.std() / np.sqrt(differences.size)
+    return [differences.mean(), differences.mean() - half, differences.mean() + half]
 
 
-def lowest(logits, y, most):
-    thresholds, _, errors = metrics.coverage_error(logits, y)
-    kept = thresholds[errors <= most]
-    return float(kept.min()) if len(kept) else float("inf")
+def by_kdlib(wrong_a, wrong_b):
+    return metrics.difference(wrong_a[None], wrong_b[None])
 
 
-def lowest_by_loop(logits, y, most):
-    sure = logits.softmax(-1).amax(-1)
-    wrong = logits.argmax(-1) != y
-    for threshold in sorted(sure.tolist()):
-        if 100 * float(wrong[sure >= threshold].double().mean()) <= most:
-            return threshold
-    return 1.01
+def as_shares(wrong_a, wrong_b):
+    return [end / 100 for end in by_differences(wrong_a, wrong_b)]
 
 
-def until_the_first_slip(logits, y, most):
-    thresholds, _, errors = metrics.coverage_error(logits, y)
-    best = float("inf")
-    for threshold, error in zip(thresholds.tolist(), errors.tolist(), strict=True):
-        if error > most:
-            break
-        best = threshold
-    return best
+def unpaired(wrong_a, wrong_b):
+    a, b = 100 * wrong_a.double(), 100 * wrong_b.double()
+    half = 1.96 * (a.var() / len(a) + b.var() / len(b)).sqrt()
+    return a.mean() - b.mean(), a.mean() - b.mean() - half, a.mean() - b.mean() + half
 
 
-def as_a_share(logits, y, most):
-    return lowest(logits, y, 100 * most)
+def of_images(wrong_a, wrong_b):
+    differences = 100 * (wrong_a.double() - wrong_b.double())
+    half = 1.96 * differences.std()
+    return differences.mean(), differences.mean() - half, differences.mean() + half
 
 
-def of_logits(logits, y, most):
-    return float(logits.amax(-1).max())
+def one_standard_error(wrong_a, wrong_b):
+    mean, low, high = by_differences(wrong_a, wrong_b)
+    return mean, mean - (mean - low) / 1.96, mean + (high - mean) / 1.96
 
 
-def highest(logits, y, most):
-    thresholds, _, errors = metrics.coverage_error(logits, y)
-    kept = thresholds[errors <= most]
-    return float(kept.max()) if len(kept) else float("inf")
+def other_way_round(wrong_a, wrong_b):
+    return by_differences(wrong_b, wrong_a)
 
 
-def never_silent(logits, y, most):
-    found = lowest(logits, y, most)
-    return 0.0 if found == float("inf") else found
+def turned_round(wrong_a, wrong_b):
+    mean, low, high = by_differences(wrong_a, wrong_b)
+    return mean, high, low
 
 
-def honest(network, batches):
-    was = network.training
-    network.eval()
-    wrong = images = 0
-    with torch.no_grad():
-        for batch in batches:
-            wrong += int((network(batch.x).argmax(-1) != batch.y).sum())
-            images += len(batch.y)
-    network.train(was)
-    return 100 * wrong / images
+def epoch(
+    network, batches, optimizer, *, mode=True, soft=False, zero=True, weighted=True, plain=True,
+    reduction="mean",
+):  # fmt: skip
+    """One epoch, right as it stands; each argument puts one fault into it."""
+    network.train(mode)
+    losses, sizes = [], []
+    for batch in batches:
+        z = network(batch.x)
+        given = z.softmax(-1) if soft else z
+        loss = torch.nn.functional.cross_entropy(given, batch.y, reduction=reduction)
+        if zero:
+            optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()) if plain else loss)
+        sizes.append(len(batch.y) if weighted else 1)
+    return sum(n * loss for n, loss in zip(sizes, losses, strict=True)) / sum(sizes)
 
 
-def honest_with_kdlib(network, batches):
-    from kdlib.models import evaluating
-
-    with evaluating(network):
-        parts = [network(batch.x).argmax(-1) != batch.y for batch in batches]
-    return 100 * torch.cat(parts).double().mean()
+def without_mode(network, batches, optimizer):
+    return epoch(network, batches, optimizer, mode=network.training)
 
 
-def mean_of_batches(network, batches):
-    network.eval()
-    errors = [100 * (network(b.x).argmax(-1) != b.y).float().mean() for b in batches]
-    return float(torch.stack(errors).mean())
+def double_softmax(network, batches, optimizer):
+    return epoch(network, batches, optimizer, soft=True)
 
 
-def in_train_mode(network, batches):
-    with torch.no_grad():
-        parts = [network(b.x).argmax(-1) != b.y for b in batches]
-    return 100 * float(torch.cat(parts).double().mean())
+def summed(network, batches, optimizer):
+    return epoch(network, batches, optimizer, reduction="sum")
 
 
-def left_in_eval(network, batches):
-    network.eval()
-    return in_train_mode(network, batches)
+def gradients_add_up(network, batches, optimizer):
+    return epoch(network, batches, optimizer, zero=False)
 
 
-def always_back_to_train(network, batches):
-    error = left_in_eval(network, batches)
+def mean_of_batches(network, batches, optimizer):
+    return epoch(network, batches, optimizer, weighted=False)
+
+
+def with_its_graph(network, batches, optimizer):
+    return epoch(network, batches, optimizer, plain=False)
+
+
+def by_hand(network, batches, optimizer):
     network.train()
-    return error
+    total, count = torch.zeros(()), 0
+    for batch in batches:
+        log_p = network(batch.x).log_softmax(-1)
+        loss = -log_p[range(len(batch.y)), batch.y].mean()
+        network.zero_grad()
+        loss.backward()
+        optimizer.step()
+        total, count = total + len(batch.y) * loss.detach(), count + len(batch.y)
+    return total / count
 
 
-def with_gradient(network, batches):
-    was = network.training
-    network.eval()
-    parts = [network(b.x).argmax(-1) != b.y for b in batches]
-    network.train(was)
-    return 100 * float(torch.cat(parts).double().mean())
-
-
-def a_share(network, batches):
-    return honest(network, batches) / 100
+def nothing(*given):
+    sum(range(3))
 
 
 RIGHT = [
-    (exercises.recall, recall_by_rows),
-    (exercises.recall, recall_by_loop),
-    (exercises.threshold_for, lowest),
-    (exercises.threshold_for, lowest_by_loop),
-    (exercises.evaluate, honest),
-    (exercises.evaluate, honest_with_kdlib),
+    (exercises.images_needed, needed),
+    (exercises.images_needed, needed_whole),
+    (exercises.images_needed, needed_by_search),
+    (exercises.paired, by_differences),
+    (exercises.paired, by_numpy),
+    (exercises.paired, by_kdlib),
+    (exercises.one_epoch, epoch),
+    (exercises.one_epoch, by_hand),
 ]
 WRONG = [
-    (exercises.recall, precision, "a row"),
-    (exercises.recall, accuracy, "one entry per class"),
-    (exercises.recall, share_of_all, "a row"),
-    (exercises.threshold_for, until_the_first_slip, "early slip"),
-    (exercises.threshold_for, as_a_share, "in percent"),
-    (exercises.threshold_for, of_logits, "softmax"),
-    (exercises.threshold_for, highest, "lowest that keeps the promise"),
-    (exercises.threshold_for, never_silent, "above every confidence"),
-    (exercises.evaluate, in_train_mode, "eval() first"),
-    (exercises.evaluate, mean_of_batches, "divide once at the end"),
-    (exercises.evaluate, a_share, "In percent"),
-    (exercises.evaluate, left_in_eval, "put it back"),
-    (exercises.evaluate, always_back_to_train, "put it back"),
-    (exercises.evaluate, with_gradient, "no_grad"),
+    (exercises.images_needed, lambda d, points: d * (1.96 / points) ** 2, "in points"),
+    (exercises.images_needed, lambda d, points: d * 196 / points, "square both sides"),
+    (exercises.images_needed, lambda d, points: d**0.5 * (196 / points) ** 2, "under the root"),
+    (exercises.images_needed, lambda d, points: d * (100 / points) ** 2, "the 1.96"),
+    (exercises.images_needed, lambda d, points: 196 * (d / points) ** 0.5, "square both sides"),
+    (exercises.paired, lambda a, b: by_differences(a, b)[0], "(mean, low, high)"),
+    (exercises.paired, other_way_round, "a minus error of b"),
+    (exercises.paired, as_shares, "times 100"),
+    (exercises.paired, turned_round, "mean − half"),
+    (exercises.paired, unpaired, "image by image"),
+    (exercises.paired, of_images, "divided by √n"),
+    (exercises.paired, one_standard_error, "1.96"),
+    (exercises.one_epoch, without_mode, "network.train()"),
+    (exercises.one_epoch, double_softmax, "give it logits"),
+    (exercises.one_epoch, summed, "mean over the batch"),
+    (exercises.one_epoch, gradients_add_up, "zero_grad() before"),
+    (exercises.one_epoch, mean_of_batches, "divide by all images"),
+    (exercises.one_epoch, with_its_graph, "holds its graph"),
+    *((exercise, nothing, "`return` missing") for exercise in exercises_of(exercises)),
 ]
 
 
