@@ -361,7 +361,7 @@ exercises.among_first(among_first)
 # %% [markdown]
 # **2 (15 minutes).** We tried a grid of biases. But an image is called "3" exactly when the bias exceeds its *margin*: the largest other logit minus the logit of 3. So the bias by share can be had without a grid. Write `bias_for_share(z, missing, share)`.
 #
-# <details><summary>Hint 1</summary>To find the largest other logit, clone z and set column `missing` to -torch.inf first.</details>
+# <details><summary>Hint 1</summary>To find the largest other logit, clone z and set the missing class's column to -torch.inf first.</details>
 # <details><summary>Hint 2</summary>A tenth of the margins must lie below the bias: margins.quantile(share).</details>
 
 
