@@ -139,7 +139,7 @@ claim("05.1", text, ratios[0] < 0.0003 and ratios[1] > 0.001, measured=measured)
 
 # %%
 WAYS = ["answers", "hint", "cosine", "similarity", "relational", "contrastive"]
-one_student = stored("one student")
+one_student = stored("one student", without="contrastive, random teacher")
 gains = {way: saved(one_student[way]) for way in WAYS}
 head = ["taught by", "w", "error %", "against label-only", "against answers"]
 figures.show_table(head, lines(one_student, "label-only", "answers", bold=standing(gains)))

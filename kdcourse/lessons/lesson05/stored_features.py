@@ -33,9 +33,13 @@ def features(network: nn.Module, tap: str, examples: Examples) -> Tensor:
         return models.observe(network, examples.batch().x, [tap]).features[tap]
 
 
-def stored(setting: str) -> dict[str, Row]:
-    """way → its row, in the stored order; a way with two weights has `, w = …` in its name."""
+def stored(setting: str, *, without: str = " ") -> dict[str, Row]:
+    """way → its row, in the stored order; a way with two weights has `, w = …` in its name.
+
+    without: leaves out the way of this name.
+    """
     rows = [row for row in tables.read(table.__file__) if row["setting"] == setting]
+    rows = [row for row in rows if row["taught by"] != without]
     twice = {row["taught by"] for row in rows if " + " in row["taught by"] and "w" in row}
     return {
         row["taught by"] + (f", w = {row['w']:g}" if row["taught by"] in twice else ""): row
