@@ -1,4 +1,4 @@
-"""Nearest neighbours of an image in three feature spaces: teacher, alone, taught."""
+"""Nearest neighbours of an image in three feature spaces: teacher, label-only, distilled."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kdcourse.explorers.base import Explorer
 from kdcourse.explorers.controls import State, written
 from kdcourse.figures import DASHES, MARKERS
 
-ROWS = {"teacher": "the teacher", "alone": "the student alone", "taught": "the student taught"}
+ROWS = {"teacher": "teacher", "alone": "label-only student", "taught": "distilled student"}
 GAP = 4  # empty pixels between two images of a strip
 
 
@@ -22,7 +22,8 @@ class Neighbours(Explorer):
 
     images: (N, H, W), uint8 or floats in [0, 1]. labels: (N,). teacher, alone: (N, width) features.
     taught: weight → (N, width), one student for each weight; widths may differ between spaces.
-    errors: weight → (seeds,) error % on n images. queries: places of the images to ask about.
+    errors: weight → (seeds,) error % on n images. queries: places of the images to ask about, which
+    the slider counts from 1.
     term: the feature term's name in the formula.
     Neighbours are by cosine, the image itself left out.
     """
@@ -56,7 +57,7 @@ class Neighbours(Explorer):
             raise ValueError(f"errors at {list(errors)}, students at {list(taught)}; give both")
         if not queries or not 1 <= k < count or not all(0 <= q < count for q in queries):
             raise ValueError(f"queries {list(queries)} and k={k} with {count} images; choose fewer")
-        self._term = term
+        self._term, self._queries = term, [int(q) for q in queries]
         self._k, self._weights = k, [float(w) for w in taught]
         near: dict[str, np.ndarray] = {name: nearest(space, k) for name, space in spaces.items()}
         self._fixed = {name: near[name] for name in ("teacher", "alone")}
@@ -66,21 +67,31 @@ class Neighbours(Explorer):
         self._errors = [np.asarray(errors[w], dtype=float) for w in taught]
         middle = self._weights[len(self._weights) // 2]
         super().__init__(
-            controls={"w": self._weights, "image": [int(q) for q in queries]},
+            controls={"w": self._weights, "query": list(range(1, len(queries) + 1))},
             start={"w": middle},
             situations={
                 "no feature term": {"w": self._weights[0]},
                 "a heavy one": {"w": self._weights[-1]},
             },
-            notes={"w": "weight of the feature term", "image": "number of the test image"},
+            notes={"w": "weight of the feature term", "query": f"of {len(queries)} test images"},
             title=title,
             height=350,
         )
 
+    @staticmethod
+    def telling(before: Any, after: Any, teacher: Any, *, count: int = 8, k: int = 5) -> list[int]:
+        """The images whose neighbours become the teacher's most from one space to another."""
+        theirs = nearest(teacher, k)
+        gain = shared(nearest(after, k), theirs) - shared(nearest(before, k), theirs)
+        return [int(place) for place in np.argsort(-gain, kind="stable")[:count]]
+
     def found(self, state: State) -> dict[str, np.ndarray]:
         """Row → the k nearest images, nearest first, (k,)."""
         rows = {**self._fixed, "taught": self._taught[state["w"]]}
-        return {name: rows[name][state["image"]] for name in ROWS}
+        return {name: rows[name][self._query(state)] for name in ROWS}
+
+    def _query(self, state: State) -> int:
+        return self._queries[state["query"] - 1]
 
     # ---- the picture -------------------------------------------------------------------------
 
@@ -133,8 +144,15 @@ class Neighbours(Explorer):
         look["alone"] = {"color": self.look("alone")["color"], "linestyle": DASHES["alone"]}
         upper.plot(where, lines, **look["taught"])
         upper.axhline(alone, **look["alone"])
+        ink: Any = {
+            "fontsize": 8,
+            "va": "top",
+            "ha": "right",
+            "color": self.look("alone", text=True)["color"],
+        }
+        upper.text(where[-1], 0.94 * alone, "label-only", **ink)
         upper.set(ylim=(0, 1.25 * max(*lines, alone, 1)))
-        upper.set_title("% of neighbours that are the teacher's", fontsize=8.5)
+        upper.set_title("% of neighbours shared", fontsize=8.5)
         mean = [float(one.mean()) for one in self._errors]
         lower.plot(where, mean, **look["taught"])
         for k, one in enumerate(self._errors):
@@ -159,7 +177,7 @@ class Neighbours(Explorer):
             (twin if ghost else here).set_data([place], [values[place]])
         if ghost:
             return
-        query = state["image"]
+        query = self._query(state)
         theirs = self._fixed["teacher"][query]
         for row, found in self.found(state).items():
             self._strips[row].set_data(self._strip([query, *found]))
@@ -174,16 +192,16 @@ class Neighbours(Explorer):
         return np.concatenate(parts[:-1], axis=1)
 
     def sentence(self, state: State) -> str:
-        found, query = self.found(state), state["image"]
+        found, query = self.found(state), self._query(state)
         same = {row: int((self._y[near] == self._y[query]).sum()) for row, near in found.items()}
         common = len(set(found["taught"]) & set(found["teacher"]))
         over = 100 * self._shared[state["w"]].mean()
         error = float(self._errors[self._weights.index(state["w"])].mean())
         return (
-            f"Test image {query}, a {self._y[query]}: of its {self._k} nearest, "
+            f"Query {state['query']}, a {self._y[query]}: of its {self._k} nearest images, "
             f"{same['teacher']} are {self._y[query]}s for the teacher, {same['alone']} for the "
-            f"student alone, {same['taught']} for the student taught, who shares {common} with the "
-            f"teacher. Over all images: {over:.0f} % shared, {error:.1f} % errors."
+            f"label-only student, {same['taught']} for the distilled student, which shares "
+            f"{common} with the teacher. Over all images: {over:.0f} % shared, error {error:.1f} %."
         )
 
     def formula(self, state: State) -> str:

@@ -12,21 +12,34 @@ from kdcourse.checks import Exercise
 from kdcourse.checks.lists import accepts, exercises_of, rejects, untouched
 from kdcourse.lessons.lesson05 import exercises
 from kdcourse.lessons.lesson05.neighbours import Neighbours, nearest, shared
-from kdlib import losses
+from kdlib import losses, metrics
 
 
-def attention(f: Tensor) -> Tensor:
-    return F.normalize(f.pow(2).sum(1).flatten(1), dim=1)
+def blocks(z: Tensor, old: int) -> Tensor:
+    return torch.cat([z[:, :old].softmax(1), z[:, old:].softmax(1)], 1)
 
 
-def attention_by_einsum(f: Tensor) -> Tensor:
-    q = torch.einsum("bchw,bchw->bhw", f, f).reshape(len(f), -1)
-    return q / q.norm(dim=1, keepdim=True)
+def blocks_by_hand(z: Tensor, old: int) -> Any:
+    out = z.exp().clone()
+    for part in (slice(old), slice(old, None)):
+        out[:, part] /= out[:, part].sum(1, keepdim=True)
+    return out.numpy()
 
 
-def contrastive(f_s: Tensor, f_t: Tensor, temperature: float) -> Tensor:
-    scores = F.normalize(f_s, dim=1) @ F.normalize(f_t, dim=1).T / temperature
-    return F.cross_entropy(scores, torch.arange(len(f_s)))
+def renormalised(z: Tensor, old: int) -> Any:
+    p = z.softmax(1)
+    old_part, new_part = p[:, :old], p[:, old:]
+    halves = (old_part / old_part.sum(1, True), new_part / new_part.sum(1, True))
+    return torch.cat(halves, 1).tolist()
+
+
+def cosines(f_s: Tensor, f_t: Tensor, temperature: float, dim: int = 1) -> Tensor:
+    return F.normalize(f_s, dim=dim) @ F.normalize(f_t, dim=dim).T / temperature
+
+
+def contrastive(f_s: Tensor, f_t: Tensor, temperature: float, **how: Any) -> Tensor:
+    scores = cosines(f_s, f_t, temperature)
+    return F.cross_entropy(scores, torch.arange(len(f_s)), **how)
 
 
 def contrastive_by_hand(f_s: Tensor, f_t: Tensor, temperature: float) -> Tensor:
@@ -34,61 +47,79 @@ def contrastive_by_hand(f_s: Tensor, f_t: Tensor, temperature: float) -> Tensor:
     return -scores.log_softmax(1).diagonal().mean()
 
 
-def similarity(
-    f_s: Tensor, f_t: Tensor, *, p: float = 2, power: int = 2, units: bool = False
-) -> Tensor:
-    grams = [f.T @ f if units else f @ f.T for f in (f_s, f_t)]
-    g_s, g_t = (F.normalize(g, p=p, dim=1) for g in grams)
-    return (g_s - g_t).pow(2).sum() / len(f_s) ** power
+def cka(a: Tensor, b: Tensor) -> Tensor:
+    a, b = (f - f.mean(0) for f in (a, b))
+    return (a.T @ b).norm() ** 2 / ((a.T @ a).norm() * (b.T @ b).norm())
+
+
+def cka_of_tables(a: Tensor, b: Tensor) -> float:
+    a, b = (f.double() - f.double().mean(0) for f in (a, b))
+    k, m = a @ a.T, b @ b.T
+    return float((k * m).sum() / ((k * k).sum() * (m * m).sum()).sqrt())
+
+
+def broken_cka(a: Tensor, b: Tensor, *, centre: Any, square: bool, product: bool) -> Tensor:
+    a, b = (f - centre(f) for f in (a, b))
+    shared = (a.T @ b).norm() ** 2 if square else (a.T @ b).sum() ** 2
+    ends = (a.T @ a).norm(), (b.T @ b).norm()
+    return shared / (ends[0] * ends[1] if product else ends[0] + ends[1])
+
+
+def by_unit(f: Tensor) -> Tensor:
+    return f.mean(0)
 
 
 RIGHT = [
-    (exercises.attention_map, attention),
-    (exercises.attention_map, attention_by_einsum),
+    (exercises.own_softmaxes, blocks),
+    (exercises.own_softmaxes, blocks_by_hand),
+    (exercises.own_softmaxes, renormalised),
     (exercises.find_yourself, contrastive),
     (exercises.find_yourself, contrastive_by_hand),
+    (exercises.find_yourself, lambda s, t, T: float(contrastive(s, t, T))),
     (exercises.find_yourself, lambda s, t, T: losses.contrastive(s, t, temperature=T)),
-    (exercises.mended_similarity, similarity),
-    (exercises.mended_similarity, losses.similarity),
+    (exercises.mended_cka, cka),
+    (exercises.mended_cka, cka_of_tables),
+    (exercises.mended_cka, metrics.cka),
 ]
-
-
-def scores(f_s: Tensor, f_t: Tensor, temperature: float) -> Tensor:
-    return F.normalize(f_s, dim=1) @ F.normalize(f_t, dim=1).T / temperature
-
-
 WRONG = {
-    "not flattened": (exercises.attention_map, lambda f: f.pow(2).sum(1), "flatten height"),
-    "channels kept": (exercises.attention_map, lambda f: f.pow(2).flatten(1), "Sum over the chan"),
-    "not squared": (
-        exercises.attention_map,
-        lambda f: F.normalize(f.sum(1).flatten(1), dim=1),
-        "Square before you sum",
+    "one softmax": (exercises.own_softmaxes, lambda z, old: z.softmax(1), "no part in it"),
+    "over the images": (
+        exercises.own_softmaxes,
+        lambda z, old: torch.cat([z[:, :old].softmax(0), z[:, old:].softmax(0)], 1),
+        "over dimension 1",
     ),
-    "not normalised": (
-        exercises.attention_map,
-        lambda f: f.pow(2).sum(1).flatten(1),
-        "F.normalize",
+    "the old block only": (
+        exercises.own_softmaxes,
+        lambda z, old: z[:, :old].softmax(1),
+        "side by side",
     ),
-    "p for dim": (
-        exercises.attention_map,
-        lambda f: F.normalize(f.pow(2).sum(1).flatten(1), 1),
-        "is p",
+    "new logits as they are": (
+        exercises.own_softmaxes,
+        lambda z, old: torch.cat([z[:, :old].softmax(1), z[:, old:]], 1),
+        "a softmax of their own",
     ),
-    "absolute values": (
-        exercises.attention_map,
-        lambda f: F.normalize(f.abs().sum(1).flatten(1), dim=1),
-        "not absolute values",
-    ),
+    "cut at 2": (exercises.own_softmaxes, lambda z, old: blocks(z, 2), "not at a fixed place"),
+    "softened": (exercises.own_softmaxes, lambda z, old: blocks(z / 4, old), "no temperature"),
+    "logs": (exercises.own_softmaxes, lambda z, old: blocks(z, old).log(), "softmax of z"),
     "no average": (
         exercises.find_yourself,
-        lambda s, t, T: -scores(s, t, T).log_softmax(1).diagonal(),
+        lambda s, t, T: -cosines(s, t, T).log_softmax(1).diagonal(),
         "single number",
+    ),
+    "a sum": (
+        exercises.find_yourself,
+        lambda s, t, T: contrastive(s, t, T, reduction="sum"),
+        "A sum grows",
     ),
     "products, not cosines": (
         exercises.find_yourself,
         lambda s, t, T: F.cross_entropy(s @ t.T / T, torch.arange(len(s))),
         "Cosines",
+    ),
+    "columns of length 1": (
+        exercises.find_yourself,
+        lambda s, t, T: F.cross_entropy(cosines(s, t, T, dim=0), torch.arange(len(s))),
+        "not dim=0",
     ),
     "no temperature": (
         exercises.find_yourself,
@@ -102,7 +133,7 @@ WRONG = {
     ),
     "always the first": (
         exercises.find_yourself,
-        lambda s, t, T: F.cross_entropy(scores(s, t, T), torch.zeros(len(s), dtype=torch.int64)),
+        lambda s, t, T: F.cross_entropy(cosines(s, t, T), torch.zeros(len(s), dtype=torch.int64)),
         "torch.arange",
     ),
     "the teacher asks": (
@@ -110,14 +141,44 @@ WRONG = {
         lambda s, t, T: contrastive(t, s, T),
         "f_s @ f_t.T",
     ),
-    "as printed": (
-        exercises.mended_similarity,
-        lambda s, t: similarity(s, t, p=1, power=1, units=True),
-        "f @ f.T",
+    "both directions": (
+        exercises.find_yourself,
+        lambda s, t, T: (contrastive(s, t, T) + contrastive(t, s, T)) / 2,
+        "one direction",
     ),
-    "units": (exercises.mended_similarity, lambda s, t: similarity(s, t, units=True), "f @ f.T"),
-    "batch": (exercises.mended_similarity, lambda s, t: similarity(s, t, power=1), "len(f_s) ** 2"),
-    "L1": (exercises.mended_similarity, lambda s, t: similarity(s, t, p=1), "dim=1"),
+    "as printed": (
+        exercises.mended_cka,
+        lambda a, b: broken_cka(a, b, centre=Tensor.mean, square=False, product=False),
+        "f.mean(0)",
+    ),
+    "not centred": (
+        exercises.mended_cka,
+        lambda a, b: broken_cka(a, b, centre=lambda f: 0, square=True, product=True),
+        "f.mean(0)",
+    ),
+    "images centred": (
+        exercises.mended_cka,
+        lambda a, b: broken_cka(
+            a, b, centre=lambda f: f.mean(1, keepdim=True), square=True, product=True
+        ),
+        "f.mean(0)",
+    ),
+    "squared sum": (
+        exercises.mended_cka,
+        lambda a, b: broken_cka(a, b, centre=by_unit, square=False, product=True),
+        "Square each entry",
+    ),
+    "sum of norms": (
+        exercises.mended_cka,
+        lambda a, b: broken_cka(a, b, centre=by_unit, square=True, product=False),
+        "not their sum",
+    ),
+    "the root": (exercises.mended_cka, lambda a, b: cka(a, b) ** 0.5, "columns centred"),
+    "images for units": (
+        exercises.mended_cka,
+        lambda a, b: ((a - a.mean(0)) @ (b - b.mean(0)).T).norm(),
+        "a.T @ b",
+    ),
 }
 
 
@@ -176,17 +237,27 @@ def test_neighbours_are_by_direction_and_never_the_image_itself() -> None:
 
 def test_the_explorer_says_what_it_shows() -> None:
     shown = explorer()
-    shown.set(w=10, image=4)
+    shown.set(w=10, query=2)
     said = shown.sentence(shown.state)
-    assert "Test image 4, a 1" in said and "5 are 1s for the teacher" in said
+    assert "Query 2, a 1" in said and "5 are 1s for the teacher" in said
     assert "hint" in shown.formula(shown.state) and "10" in shown.formula(shown.state)
-    near = shown.found({"w": 0.0, "image": 4})
+    near = shown.found({"w": 0.0, "query": 2})
     assert (near["taught"] == near["alone"]).all()  # weight 0 adds nothing
     shares = [
-        int(shown.sentence({"w": w, "image": 0}).split("images: ")[1].split(" %")[0])
+        int(shown.sentence({"w": w, "query": 1}).split("images: ")[1].split(" %")[0])
         for w in WEIGHTS
     ]
     assert shares == sorted(shares) and shares[0] < shares[-1]
+
+
+def test_telling_queries_are_those_that_come_nearest_to_the_teacher() -> None:
+    shown = explorer()
+    teacher = np.eye(N)[:, :5] + np.random.default_rng(2).standard_normal((N, 5))
+    before = np.random.default_rng(3).standard_normal((N, 5))
+    gains = shared(nearest(teacher, 5), nearest(teacher, 5))
+    gains = gains - shared(nearest(before, 5), nearest(teacher, 5))
+    places = shown.telling(before, teacher, teacher, count=4)
+    assert gains[places].min() >= np.sort(gains)[-4]
 
 
 def test_the_explorer_refuses_what_does_not_fit() -> None:

@@ -1,6 +1,6 @@
 """What the lesson's pages measure, and what its table.json holds."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -106,3 +106,11 @@ def old_interval(way: str, fold: str = "A") -> Interval:
 def all_saves(against: str, labels: int, fold: str = "A") -> Interval:
     """What everything moving saves against another way, on the new domain."""
     return saved(f"{labels} labels: all", f"{labels} labels: {against}", fold)
+
+
+def in_words(wrongs: Mapping[str, Sequence[Tensor]]) -> list[list[str]]:
+    """Name, then mean error % with its interval for each table of (seeds, images)."""
+    return [
+        [name, *(f"{interval(100 * wrong.double()):.1f}" for wrong in tables_of)]
+        for name, tables_of in wrongs.items()
+    ]
