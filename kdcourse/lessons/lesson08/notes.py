@@ -73,7 +73,7 @@ order = sorted(wrong, key=lambda name: errors[name].mean)
 show_table(head, [[k, f"{errors[k]:.1f}", gaps.get(k, ""), verdict.get(k, "")] for k in order])
 
 # %% [markdown]
-# The best use answers, not clouds, and all of them want the classes to be even in one way or another. They stand closer together than their intervals are wide: read no ranking into the first four.
+# The best methods use answers, not clouds. MCC, SHOT-IM and balanced self-training stand closer together than their intervals are wide: read no ranking into them.
 
 # %%
 best = {
@@ -120,7 +120,7 @@ losses.reverse_gradient(x, adaptation.ramp(0.1)).sum().backward()
 torch.testing.assert_close(x.grad, torch.full((3,), -(2 / (1 + torch.tensor(-1.0).exp()) - 1)))
 
 # %% [markdown]
-# On the uncropped source this page once showed a spread of DANN over more than twenty points between seeds. The crop removed it: a strong adversary now costs a few points, no more.
+# A stronger adversary, the same ten seeds:
 
 # %%
 cost = metrics.difference(wrong["DANN, strength 3"], wrong["DANN"])
@@ -146,7 +146,7 @@ rows = [[f"{bound:g}", f"{shares[bound]:.0f}", f"{wrongs[bound]:.1f}"] for bound
 show_table(["confidence of at least", "% of the images", "% of these wrong"], rows)
 
 # %% [markdown]
-# So a confidence bound takes most wrong guesses out of the lesson. The stored rows, same steps, bound 0 and 0.8, and the control of as many epochs:
+# So a confidence bound takes most wrong guesses out of the lesson. Stored rows of five seeds: bound 0 and 0.8, and the control of as many epochs on the source:
 
 # %%
 pairs = {"bound 0.8 against all images": ("mean teacher, all images", "mean teacher")}
@@ -161,6 +161,8 @@ gains = {k: metrics.difference(wrong[a][:5], wrong[b][:5]) for k, (a, b) in pair
 show_table(["mean teacher", "points"], [[name, saves(gain)] for name, gain in gains.items()])
 
 # %% [markdown]
+# The bound points the right way, but five seeds do not resolve it; nor does either mean teacher beat as much training on the source. French et al. also balance the classes and augment more strongly.
+#
 # ## How much diversity?
 #
 # SHOT-IM with other weights λ of its second term, adapted on even and on thinned classes, ten *fresh* seeds (20 to 29): the weight ½ had been noticed on seeds 10 to 19.
@@ -191,7 +193,12 @@ show_table(["λ", "even classes, error %", "thinned classes, error %"], rows)
 less = metrics.interval(weighed("1, thinned") - weighed("0.5, thinned"))
 harm = metrics.difference(even[1.0], even[0.5])
 text = "On thinned classes half of the diversity saves more than three points, and on even ones it costs less than three"
-claim("08.9", text, less.low > 3 and harm.low > -3, measured={"thinned": less, "even": harm})
+claim(
+    "08.9",
+    text,
+    less.low > 3 and harm.low > -3,
+    measured={"points saved, thinned": less, "points saved, even": harm},
+)
 
 # %% [markdown]
 # ## Label shift, all methods
@@ -223,13 +230,13 @@ claim("08.10", text, holds, measured=measured)
 # %% [markdown]
 # ## A leak: the same writers on both sides
 #
-# Until its target was split in the order of its file, this course dealt images out at random. Nearest neighbours on raw pixels, and SHOT-IM by the page's recipe, on the same 500 test images' worth of both splits:
+# The target is split in the order of its file, which follows its 13 writers. A split at random has every writer on both sides. Does that matter? The nearest neighbour on raw pixels, which has the labels of the images adapted on, and SHOT-IM, which has none:
 
 # %%
 whole = here.target + here.spare + here.target_test
-rest, test = whole.split(1297, 500, seed=seed)
-splits = {"at random": (rest[:1097], test), "in file order": (here.target, here.target_test)}
-
+parts = [whole.split(1097, 200, 500, seed=k) for k in range(10)]
+at_random = [(known, test) for known, _, test in parts]
+in_order = here.target, here.target_test
 
 # %% [markdown]
 # The two readers:
@@ -251,19 +258,25 @@ def by_shot(known, asked):
 # %% [markdown]
 # Both on both splits:
 
+
 # %% tags=["nbval-ignore-output"]
-close = {name: 100 * float(nearest(*parts).double().mean()) for name, parts in splits.items()}
-shot = {name: 100 * float(by_shot(*parts).double().mean()) for name, parts in splits.items()}
-rows = [[name, f"{close[name]:.1f}", f"{shot[name]:.1f}"] for name in splits]
+def percent(missed):
+    return 100 * float(missed.double().mean())
+
+
+close, far = [percent(nearest(*split)) for split in at_random], percent(nearest(*in_order))
+shot = percent(by_shot(*at_random[0])), percent(by_shot(*in_order))
+rows = [["at random", f"{min(close):.1f} to {max(close):.1f} (ten splits)", f"{shot[0]:.1f}"]]
+rows.append(["in file order", f"{far:.1f}", f"{shot[1]:.1f}"])
 show_table(["split", "nearest neighbour, error %", "SHOT-IM, error %"], rows)
 
 # %% [markdown]
-# (That file order follows the writers is inferred: from the runs of labels in the file, and from this very table.)
+# Where labels of the same writers are at hand, a random split flatters: it leaks. SHOT-IM sees no label, and shows no gain here. (That file order follows the writers is inferred, from the runs of labels in the file and from this very table.)
 
 # %%
-text = "With the same writers on both sides the nearest neighbour is twice as good as with other writers"
-measured = {f"nearest neighbour, {name}, error %": error for name, error in close.items()}
-claim("08.11", text, close["in file order"] > 2 * close["at random"], measured=measured)
+text = "With other writers the nearest neighbour makes more errors than in any of ten random splits"
+measured = {"error % in file order": far, "most of ten random splits": max(close)}
+claim("08.11", text, far > max(close) + 0.5, measured=measured)
 
 # %% [markdown]
 # ## The frame and the blur, after adapting
@@ -335,11 +348,11 @@ half = {
     name: metrics.interval(100 * at(name, "contrast", 0.5).double()) for name in table.QUICK[:2]
 }
 turned = metrics.difference(at("AdaBN", "rotate", 0.75), at("SHOT-IM", "rotate", 0.75))
-far = metrics.interval(100 * at("SHOT-IM", "rotate", 1.0).double())
+sixty = metrics.interval(100 * at("SHOT-IM", "rotate", 1.0).double())
 text = "AdaBN undoes half of the loss of contrast; on digits turned by 45° SHOT-IM saves points against AdaBN; turned by 60° many answers stay wrong"
 measured = {f"{name}, contrast at 0.5": error for name, error in half.items()}
-measured |= {"SHOT-IM saves at 45°": turned, "SHOT-IM, error % at 60°": far}
-holds = half["source only"].low - half["AdaBN"].high > 3 and turned.low > 1 and far.low > 20
+measured |= {"SHOT-IM saves at 45°": turned, "SHOT-IM, error % at 60°": sixty}
+holds = half["source only"].low - half["AdaBN"].high > 3 and turned.low > 1 and sixty.low > 20
 claim("08.12", text, holds, measured=measured)
 
 # %% [markdown]
@@ -369,6 +382,6 @@ ranks = {validator: [rank(name, validator) for name in kinds] for validator in n
 show_table(["validator", *kinds], [[k, *(f"{v:.2f}" for v in each)] for k, each in ranks.items()])
 
 # %% [markdown]
-# Where a validator rewards diversity (IM score, BNM), label shift misleads it.
+# Where a validator rewards diversity (IM score, BNM), label shift misleads it; SND does better there, and worse on even classes.
 #
 # Back to [](lesson08)

@@ -24,7 +24,7 @@
 #
 # - adapt a trained network to unlabelled images in three ways, and say what each assumes;
 # - recognise a collapse by counting answers, and know which loss invites it;
-# - judge an adapted network without target labels, and find a leak that makes it look too good.
+# - judge an adapted network without target labels, and test a split for a leak.
 #
 # **Why anyone wants this.** Images are cheap, labels are not. A model meets a new camera or a new hospital; images arrive by the thousand, and nobody has time to label them.
 #
