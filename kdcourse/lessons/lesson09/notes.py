@@ -56,17 +56,6 @@ check_parameters()
 # %%
 rows_of = stored.rows()
 taught = "taught by the SHOT-IM teacher"
-
-
-def table_of(kinds, names):
-    """Errors in both folds, and what being taught saves against each row, or costs."""
-    for kind in kinds:
-        for name in names:
-            errors = [f"{rows_of[f'{kind}: {name}'].error(fold):.1f}" for fold in "AB"]
-            gains = ["", ""] if name == taught else stored.compared(kind, taught, name)
-            yield [f"{kind}: {name}", *errors, *gains]
-
-
 head = ["", "target error %, A", "B", "compared with it, taught, in A …", "in B …"]
 
 # %% [markdown]
@@ -75,7 +64,7 @@ head = ["", "target error %, A", "B", "compared with it, taught, in A …", "in 
 # %%
 rivals = ["adapts itself", "adapts itself, lr 0.001", "adapts itself, lr 0.01"]
 rivals += ["adapts itself, 36 epochs", "self-training, balanced"]
-figures.show_table(head, list(table_of(["cnn(4)", "mlp(6)"], rivals)))
+figures.show_table(head, stored.comparison(rivals, taught))
 
 # %%
 text = "In fold A no setting of adapting itself comes within ten points of being taught with mlp(6); with cnn(4) none has a lower mean"
@@ -95,7 +84,7 @@ claim("09.11", text, holds, measured=lags)
 # %%
 second = ["labels of the same images only", "taught by its adapted self", taught]
 second += ["taught, 32 epochs", "target images only", "taught, then adapts itself", "oracle"]
-figures.show_table(head, list(table_of(["cnn(4)", "mlp(6)"], second)))
+figures.show_table(head, stored.comparison(second, taught))
 
 # %%
 text = "It is the big teacher: taught by its own adapted self, neither student is as good (fold A)"
@@ -121,7 +110,11 @@ tests = {"source": here.source_test, "target": here.target_test}
 target = here.target.unlabelled()
 both = here.source[:1000].as_domain(0) + target
 
+# %% [markdown]
+# SHOT-IM, as on the page:
 
+
+# %%
 def shot(network, epochs=1 if small else 4):
     moved = freeze(adabn(copy.deepcopy(network), target), "head")
     how = dict(epochs=epochs, augment=data.jitter(1), order_seed=seed, precision="fp32")
@@ -137,9 +130,13 @@ teacher = domains.source_network(here.source, seed=seed)
 normed, adapted = adabn(copy.deepcopy(teacher), target), shot(teacher)
 masters = {"source teacher": teacher, "AdaBN": normed, "SHOT-IM": adapted}
 answers = {name: tabulate(network, both) for name, network in masters.items()}
-at_home = torch.where(
-    both.domain[:, None] == 0, answers["source teacher"].logits, answers["SHOT-IM"].logits
-)
+
+# %% [markdown]
+# The fourth table of answers takes its rows from two teachers, by domain:
+
+# %%
+home, away = (answers[name].logits for name in ("source teacher", "SHOT-IM"))
+at_home = torch.where(both.domain[:, None] == 0, home, away)  # (N, 1) chooses rows
 answers["each at home"] = answers["SHOT-IM"].answering(at_home, "each at home")
 
 # %%
@@ -162,7 +159,7 @@ for role, name in zip(("alone", "extra", "taught", "teacher"), answers, strict=T
     x, y = (bank.select(teacher=name).errors(split).mean(-1) for split in tests)
     line = dict(color=figures.COLOURS[role], linestyle=figures.DASHES[role])
     axis.plot(x, y, marker=figures.MARKERS[role], markersize=4, label=name, **line)
-    if name in ("SHOT-IM", "each at home"):
+    if name == "SHOT-IM":
         for lam_here, spot in list(zip(lams, zip(x, y, strict=True), strict=True))[1:]:
             axis.annotate(f" {lam_here:g}", spot, fontsize=8, color=figures.INKS[role], va="bottom")
 axis.annotate("λ = 0  ", (x[0], y[0]), fontsize=8.5, ha="right", va="center")
@@ -273,6 +270,11 @@ figures.show_table(["statistics", "source error %", "target error %"], [
 cloud = feature_gaussian.describe(
     feature_gaussian.fit_map(teacher, here.source), target, both[:1000]
 )
+
+# %% [markdown]
+# The draws, for 64 images:
+
+# %%
 draws = torch.Generator().manual_seed(seed)
 g, goal = torch.randn(2, 64, len(cloud.S), generator=draws)  # 64 images
 eps = torch.randn(400, 64, len(cloud.S), generator=draws) @ cloud.root.T
@@ -291,6 +293,11 @@ claim("09.14", text, off[400] < off[1] / 10, measured=measured_off)
 head_of, points = cloud.feature_map.head, cloud.standardise(cloud.table.logits[:64])
 sharp = head_of(cloud.undo(points)).softmax(-1)
 blurred = torch.stack([head_of(cloud.undo(points + 0.5 * e)).softmax(-1) for e in eps]).mean(0)
+
+# %% [markdown]
+# In numbers, averaged over 64 images and 400 draws:
+
+# %%
 entropy = {
     name: float(torch.special.entr(p).sum(-1).mean())
     for name, p in {"without noise, nats": sharp, "averaged over noise, nats": blurred}.items()
@@ -309,6 +316,8 @@ claim("09.15", text, high > 1.02 * low, measured=entropy)
 # %%
 moved_map = feature_gaussian.fit_map(adapted, here.source)
 moved_cloud = feature_gaussian.describe(moved_map, target, both[:1000])
+
+# %%
 terms = {
     "target: plain hint": GaussianTerm(cloud, "target", noise_std=0.0, weighted=0.0),
     "target: all": GaussianTerm(cloud, "target"),
@@ -317,12 +326,17 @@ terms = {
     "feature: adapted teacher": GaussianTerm(moved_cloud, "feature", noise_std=0.0),
 }
 
+# %% [markdown]
+# The start, and what all rows have in common:
+
 # %%
 begin = train_bank(student=models.mlp(256, 6, 10), examples=here.source, **settings)
 onward = dict(
     student=models.mlp(256, 6, 10), examples=both, schedule="constant",
     start=lambda seed: begin.network(seed=seed), lr={"": 3e-3, "head": 1e-2},
 )  # fmt: skip
+
+# %%
 recipe = train_bank(
     lambda row: 0.5 * HardLabels() + 0.5 * terms[row],
     grid={"row": list(terms)},

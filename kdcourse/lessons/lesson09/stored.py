@@ -1,5 +1,7 @@
 """What `table.json` holds, as the page and its notes ask for it: rows, controls, differences."""
 
+import itertools
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -50,6 +52,16 @@ def saving(kind: str, better: str, than: str, fold: str = "A") -> metrics.Interv
 def compared(kind: str, better: str, than: str) -> list[str]:
     """`saves 4.2 (1.7 to 6.7) points` in fold A and in fold B."""
     return [saves(saving(kind, better, than, fold)) for fold in domains.FOLDS]
+
+
+def comparison(chosen: Iterable[str], better: str) -> list[list[str]]:
+    """Rows of both students: errors in both folds, and what `better` saves against each."""
+    every, lines = rows(), []
+    for kind, name in itertools.product(table.STUDENTS, chosen):
+        errors = [f"{every[f'{kind}: {name}'].error(fold):.1f}" for fold in domains.FOLDS]
+        gains = ["", ""] if name == better else compared(kind, better, name)
+        lines.append([f"{kind}: {name}", *errors, *gains])
+    return lines
 
 
 def dots(kind: str) -> Figure:
