@@ -1,35 +1,51 @@
 """Exercises of notebook 09."""
 
+import copy
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kdcourse.checks.exercises import Exercise, Property, close
 from kdlib import losses
-from kdlib.adaptation import feature_gaussian, gaussian
+from kdlib.adaptation import adabn
+from kdlib.data import Examples
+from kdlib.models import cnn, initialise, predict
+
+# ---- 1: two temperatures ------------------------------------------------------------------------
 
 _G = torch.Generator().manual_seed(9)
 _Z_S, _Z_T = torch.randn(2, 6, 4, dtype=torch.float64, generator=_G)
 _Y = torch.tensor([0, 2, 1, -1, -1, -1])  # three source images, three unlabelled ones of the target
+_DOMAIN = torch.tensor([0, 0, 0, 1, 1, 1])
 
 
-def _across(y: Tensor, T: float, lam: float) -> Tensor:
-    hard, soft = losses.hard_labels(_Z_S, y), losses.soft_targets(_Z_S, _Z_T, T)
-    return (1 - lam) * hard + lam * soft
+def _across(y: Tensor, T_source: float, T_target: float, lam: float) -> Tensor:
+    """Image by image, as on paper."""
+    hard = losses.hard_labels(_Z_S, y)
+    each = [
+        losses.soft_targets(_Z_S[i : i + 1], _Z_T[i : i + 1], T_target if d else T_source)
+        for i, d in enumerate(_DOMAIN.tolist())
+    ]
+    return (1 - lam) * hard + lam * torch.stack(each).mean()
 
 
-def _loss(y: Tensor, T: float, lam: float) -> Callable[[Any], bool]:
-    return lambda f: close(f(_Z_S, _Z_T, y, T, lam), _across(y, T, lam))
+def _says(f: Any, y: Tensor, *numbers: float) -> Any:
+    return f(_Z_S, _Z_T, y, _DOMAIN, *numbers)
+
+
+def _loss(y: Tensor, *numbers: float) -> Callable[[Any], bool]:
+    return lambda f: close(_says(f, y, *numbers), _across(y, *numbers))
 
 
 def _without_labels(f: Any, lam: float) -> bool:
     """Right where no image has a label, and so is every slope."""
     y, z_s = torch.full_like(_Y, -1), _Z_S.clone().requires_grad_()
-    loss = torch.as_tensor(f(z_s, _Z_T, y, 2.0, lam))
-    if not close(loss.detach(), _across(y, 2.0, lam)):
+    loss = torch.as_tensor(f(z_s, _Z_T, y, _DOMAIN, 1.0, 4.0, lam))
+    if not close(loss.detach(), _across(y, 1.0, 4.0, lam)):
         return False
     if not loss.requires_grad:  # a plain number: as good as its value
         return True
@@ -38,37 +54,38 @@ def _without_labels(f: Any, lam: float) -> bool:
 
 across = Exercise(
     "09.1",
-    "the loss across domains",
+    "the loss across domains, with a temperature for each",
     [
         Property(
-            "a finite number, also where every image has a label",
-            lambda f: math.isfinite(f(_Z_S, _Z_T, _Y.abs(), 2.0, 0.5)),
-            "Average the KL over all images; pick out none of them, labelled or not.",
+            "it returns one finite number",
+            lambda f: math.isfinite(float(_says(f, _Y.abs(), 1.0, 4.0, 0.5))),
+            "Average over the images: the loss of a batch is one number.",
         ),
         Property(
-            "where every image has a label, lam = 0 is their cross-entropy",
-            _loss(_Y.abs(), 2.0, 0.0),
-            "(1 - lam) weighs the labels, lam the teacher.",
+            "lam = 0: the cross-entropy of the labelled images alone",
+            lambda f: _loss(_Y.abs(), 1.0, 4.0, 0.0)(f) and _loss(_Y, 1.0, 4.0, 0.0)(f),
+            "(1 - lam) stands before the labels, lam before the teacher; images with y = -1 take "
+            "no part in the cross-entropy, not in its average either.",
         ),
         Property(
-            "lam = 0: images without label (y = -1) take no part",
-            _loss(_Y, 2.0, 0.0),
-            "Average the cross-entropy over the labelled images only: "
-            "F.cross_entropy(…, ignore_index=-1) does.",
-        ),
-        Property(
-            "lam = 1 at T = 1: the teacher speaks of all images, of both domains",
-            _loss(_Y, 1.0, 1.0),
+            "lam = 1 with both temperatures 1: the teacher speaks of all images",
+            _loss(_Y, 1.0, 1.0, 1.0),
             "KL(p || q) with p the teacher's, summed over classes, averaged over *all* images.",
         ),
         Property(
-            "lam = 1 at T = 3: T² stands before the KL",
-            _loss(_Y, 3.0, 1.0),
-            "Divide both logits by T, and multiply the KL by T**2.",
+            "both temperatures 3: T² stands before the KL",
+            _loss(_Y, 3.0, 3.0, 1.0),
+            "Divide both logits by T, and multiply each image's KL by its T**2.",
+        ),
+        Property(
+            "T_source = 1, T_target = 4: each image has the temperature of its domain",
+            _loss(_Y, 1.0, 4.0, 1.0),
+            "domain is 0 for source images, 1 for target images: torch.where(domain == 0, …) gives "
+            "T (batch,). Divide by T[:, None]; T**2 goes to its own image, before the average.",
         ),
         Property(
             "lam = 0.7 mixes both",
-            _loss(_Y, 2.0, 0.7),
+            _loss(_Y, 1.0, 4.0, 0.7),
             "(1 - lam) times one part plus lam times the other.",
         ),
         Property(
@@ -78,96 +95,163 @@ across = Exercise(
             '(reduction="sum"), and divide by (y >= 0).sum().clamp(min=1).',
         ),
     ],
-    lambda f: f(_Z_S, _Z_T, _Y.abs(), 2.0, 0.5),
+    lambda f: _says(f, _Y.abs(), 1.0, 4.0, 0.5),
 )
 
-_M = torch.randn(8, 3, dtype=torch.float64, generator=_G)
-_M = _M @ torch.tensor([[1.5, 0.0, 0.0], [1.0, 0.6, 0.0], [0.0, 0.2, 1.0]], dtype=torch.float64)
-_S = feature_gaussian.shrunk_covariance(_M)
+# ---- 2: a teacher chosen without labels ---------------------------------------------------------
 
 
-def _ratio(f: Any, m: Tensor, S: Tensor) -> Tensor:
-    weights = f(m, S)
-    return weights / weights[0]
+def _answers(classes: list[int], height: float) -> Tensor:
+    """Logits (images, 10) that answer these classes, the more confident the higher."""
+    return height * torch.eye(10)[torch.tensor(classes)]
 
 
-def _expected(m: Tensor, S: Tensor) -> Tensor:
-    raw = feature_gaussian.raw_weights(m, S)
-    return raw / raw[0]
+_EVEN = list(range(10)) * 3
+_CANDIDATES = {
+    "unsure": _answers(_EVEN, 1.0),
+    "collapsed": _answers([1] * 30, 12.0),
+    "two classes": _answers([1, 7] * 15, 12.0),
+    "good": _answers(_EVEN, 8.0),
+}
+_MIXED = {  # hedges on every image, but evenly: its mean answer is flatter than that of "settled"
+    "hedging": torch.log(0.5 * torch.eye(10)[torch.tensor(_EVEN)] + 0.05 * torch.ones(30, 10)),
+    "settled": _answers([0, 1, 2, 3, 4, 5, 6, 7] * 3 + [8] * 6, 9.0),
+}
 
 
-weights = Exercise(
+def _turned(candidates: dict[str, Tensor]) -> dict[str, Tensor]:
+    return dict(reversed(candidates.items()))
+
+
+def _chooses(f: Any, candidates: dict[str, Tensor], best: str) -> bool:
+    return all(str(f(some)) == best for some in (candidates, _turned(candidates)))
+
+
+def _of(*names: str) -> dict[str, Tensor]:
+    return {name: _CANDIDATES[name] for name in names}
+
+
+choose = Exercise(
     "09.2",
-    "weights by Mahalanobis distance",
+    "a teacher chosen without a label",
     [
         Property(
-            "one positive weight for each image",
-            lambda f: f(_M, _S).shape == (8,) and bool((f(_M, _S) > 0).all()),
-            "m is (batch, d); one number each is left after the sum over features.",
+            "it returns the name of one of the teachers",
+            lambda f: f(_CANDIDATES) in _CANDIDATES,
+            "Return the key of the dictionary whose score is best: max(scores, key=scores.get).",
         ),
         Property(
-            "an image in the middle weighs more than one far away",
-            lambda f: f(torch.cat([0 * _M[:1], 3 * _M[1:2]]), _S).diff() < 0,
-            "exp of *minus* the distance; and measure from 0: m is already standardised, so do not "
-            "centre it again.",
+            "of two teachers that use all classes alike it takes the confident one",
+            lambda f: _chooses(f, _of("unsure", "good"), "good"),
+            "The entropy of *each* answer counts against a teacher: average it over the images, "
+            "and subtract it. Is the sign right?",
         ),
         Property(
-            "with S = identity the ratios are exp(-|m|² / (2 d))",
-            lambda f: close(
-                _ratio(f, _M, torch.eye(3).double()), _expected(_M, torch.eye(3).double())
+            "it does not take a teacher that answers one class for every image",
+            lambda f: _chooses(f, _of("collapsed", "good"), "good"),
+            "Such a teacher is confident and useless. Add the entropy of the *mean* answer: first "
+            "average the probabilities over the images, then take the entropy.",
+        ),
+        Property(
+            "nor one that uses two classes of ten",
+            lambda f: _chooses(f, _of("two classes", "good"), "good"),
+            "It is not enough that no single class has all answers; the entropy of the mean "
+            "answer says how many classes are in use.",
+        ),
+        Property(
+            "it weighs both: a little unevenness is better than doubt on every image",
+            lambda f: _chooses(f, _MIXED, "settled"),
+            "Use both parts: entropy of the mean answer minus mean entropy of the answers.",
+        ),
+        Property(
+            "probabilities are taken from logits, whatever constant is added to them",
+            lambda f: _chooses(
+                f, {"unsure": _CANDIDATES["unsure"], "good": _CANDIDATES["good"] + 50}, "good"
             ),
-            "The *squared* distance, divided by 2 and by the number d of features.",
+            "The answers are logits: take softmax(-1) first.",
         ),
         Property(
-            "S counts: the distance is Mahalanobis', m' S⁻¹ m",
-            lambda f: close(_ratio(f, _M, _S), _expected(_M, _S)),
-            "Multiply by the inverse of S: torch.linalg.solve(S, m.T).T",
-        ),
-        Property(
-            "the mean of the weights is 1",
-            lambda f: close(f(_M, _S).mean(), 1.0),
-            "Divide by their mean (not by their sum).",
+            "a probability of exactly 0 does not break it",
+            lambda f: _chooses(f, {"unsure": _answers(_EVEN, 1.0), "hard": _answers(_EVEN, 500.0)},
+                               "hard"),
+            "0 · log 0 is nan by computer. Use torch.special.entr, log_softmax, or "
+            "clamp(min=1e-12) inside the logarithm.",
         ),
     ],
-    lambda f: f(_M, _S),
-)
+    lambda f: f(_CANDIDATES),
+)  # fmt: skip
 
-_EPS_I = torch.randn(4, 3, dtype=torch.float64, generator=_G)
-_EPS_C = torch.randn(5, 3, dtype=torch.float64, generator=_G)  # five classes
-_CLASSES = torch.tensor([3, 1, 3, 0])
+# ---- 3: three leaks -----------------------------------------------------------------------------
 
 
-def _mended(beta: float, gamma: float, kappa: float) -> Callable[[Any], bool]:
-    return lambda f: close(
-        f(_EPS_I, _EPS_C, _CLASSES, beta, gamma, kappa),
-        gaussian.mixed_noise(_EPS_I, _EPS_C[_CLASSES], beta, gamma, kappa),
-    )
+@cache
+def _small_world() -> tuple[nn.Module, Examples, Examples]:
+    """A network, target images to adapt on, and test images that look otherwise."""
+    draw = torch.Generator().manual_seed(3)
+    network = initialise(cnn(2), 3).eval()
+    images = torch.rand(40, 1, 8, 8, generator=draw), torch.rand(20, 1, 8, 8, generator=draw) ** 3
+    target, test = (Examples(x, torch.full((len(x),), -1)) for x in images)
+    return network, target, test
 
 
-mended_noise = Exercise(
+def _asked(f: Any, test: Examples | None = None) -> Any:
+    network, target, whole = _small_world()
+    return torch.as_tensor(f(copy.deepcopy(network), target, whole if test is None else test))
+
+
+def _right(test: Examples) -> Tensor:
+    network, target, _ = _small_world()
+    return predict(adabn(copy.deepcopy(network), target), test)
+
+
+def _leaves_it(f: Any) -> bool:
+    network, target, test = _small_world()
+    given = copy.deepcopy(network)
+    f(given, target, test)
+    before, after = network.state_dict(), given.state_dict()
+    same_mode = given.training == network.training
+    return same_mode and all(torch.equal(before[name], after[name]) for name in before)
+
+
+def _alone_as_together(f: Any) -> bool:
+    test = _small_world()[2]
+    return close(_asked(f)[:5], _asked(f, test[:5]), atol=1e-4)
+
+
+def _in_any_order(f: Any) -> bool:
+    test = _small_world()[2]
+    order = torch.arange(len(test)).flip(0)
+    return close(_asked(f)[order], _asked(f, test[order]), atol=1e-4)
+
+
+mended_answers = Exercise(
     "09.3",
-    "the noise of the Gaussian transfer, mended",
+    "an evaluation, mended of its leaks",
     [
         Property(
-            "beta = 0 is silence",
-            _mended(0.0, 0.5, 2.0),
-            "beta scales the whole noise: put both parts in brackets.",
+            "logits, a row for each test image",
+            lambda f: _asked(f).shape == (len(_small_world()[2]), 10),
+            "Return the logits (images, classes), not the chosen classes.",
         ),
         Property(
-            "gamma = 0 leaves the image's own noise, and kappa inert",
-            _mended(0.5, 0.0, 7.0),
-            "kappa belongs to the class's noise alone.",
+            "the network that was given is as it was",
+            _leaves_it,
+            "adabn and train() work in place, and the source network is needed again: adapt "
+            "copy.deepcopy(network).",
         ),
         Property(
-            "gamma = 1: images of one class share their noise",
-            _mended(1.0, 1.0, 1.0),
-            "eps_c has a row for each class: take the row of the image's class, eps_c[classes].",
+            "a test image is answered alike, alone or among others",
+            lambda f: _in_any_order(f) and _alone_as_together(f),
+            "Either the network stands in training mode, where BatchNorm takes the batch's own "
+            "statistics (use eval(), or models.predict), or the test images are among those "
+            "that adabn sees.",
         ),
         Property(
-            "gamma = 0.25 mixes both",
-            _mended(0.5, 0.25, 2.0),
-            "beta * ((1 - gamma) * eps_i + gamma * kappa * eps_c[classes])",
+            "its statistics are those of the target's training images",
+            lambda f: close(_asked(f), _right(_small_world()[2]), rtol=1e-3, atol=1e-4),
+            "adabn(a copy of the network, target), with nothing else in it; then ask it in eval "
+            "mode.",
         ),
     ],
-    lambda f: f(_EPS_I, _EPS_C, _CLASSES, 0.5, 0.5, 2.0),
+    _asked,
 )
