@@ -121,4 +121,6 @@ class Severity(Explorer):
                 f"{furthest.replace('_', ' ')} the furthest ({self._times[furthest][at]:.3g} times "
                 "its edge)"
             )
-        return f"{head}{seen}; the network errs on {self._errors[at]:.1f} % of {self._n:,} images."
+        return (
+            f"{head}{seen}; the network's error is {self._errors[at]:.1f} % of {self._n:,} images."
+        )

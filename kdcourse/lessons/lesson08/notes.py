@@ -117,7 +117,7 @@ torch.testing.assert_close(confusion(z), losses.minimum_class_confusion(z, T=2.5
 # %%
 x = torch.ones(3, requires_grad=True)
 losses.reverse_gradient(x, adaptation.ramp(0.1)).sum().backward()
-torch.testing.assert_close(x.grad, torch.full((3,), -(2 / (1 + torch.tensor(-1.0).exp()) - 1)))
+torch.testing.assert_close(x.grad, torch.full((3,), -float(2 / (1 + torch.tensor(-1.0).exp()) - 1)))
 
 # %% [markdown]
 # A stronger adversary, the same ten seeds:
