@@ -101,7 +101,7 @@ prediction
 #
 # **Cold.** $p_T$ becomes one-hot at the teacher's first choice $k$, and $T\,\mathrm{KL}$ tends to $\max_c z_{s,c} - z_{s,k}$, a margin. It stays finite, so $T^2\,\mathrm{KL}$ goes to 0, whatever the student knows.
 #
-# **In code**, by hand, in float64, for the real teacher and a student that has learned nothing yet:
+# **In code**, by hand, for the real teacher and an untrained student:
 
 # %%
 z_teacher = answers.logits[:500].double()
@@ -166,7 +166,7 @@ paths |= {20.0: [descend(1.0, 39.0, number) for number in (seed, seed + 1)]}
 humps.hump_and_paths(heats, heights, matching, paths)
 
 # %% [markdown]
-# Both ways lower the loss without a better student. So a T learned by plain descent tells little. CTKD (Li et al. 2023) turns its gradient round: see the [lab notes](lesson04/notes).
+# Both ways lower the loss even of a student that stays as it is (left panel). So a T learned by plain descent tells little. CTKD (Li et al. 2023) turns its gradient round: see the [lab notes](lesson04/notes).
 
 # %%
 low, high = max(path[-1] for path in paths[4.0]), min(path[-1] for path in paths[20.0])
@@ -203,6 +203,7 @@ label_only = train_bank(grid={"width": [8, 32]}, **settings)
 situations = {f"{units} units, T = 20": {"width": units, "T": 20.0} for units in (8, 32)}
 start = {"T": 20.0, "alpha": alpha, "width": 8}
 look = {"start": start, "situations": situations, "title": "How soft, and how much?"}
+look["notes"] = {"alpha": "λ in many texts"}
 BankExplorer(bank, alone=label_only.errors("test"), **look)
 
 # %% [markdown]

@@ -89,7 +89,8 @@ def patience(train: Examples, table: TeacherTable, big: Examples) -> Iterator[di
 
 def folds(train: Examples) -> Iterator[dict[str, Any]]:
     """Held-out errors of each setting, one number a fold; 100 units."""
-    grid, wrong = {"T": TEMPERATURES, "alpha": ALPHAS}, {}
+    grid = {"T": TEMPERATURES, "alpha": ALPHAS}
+    wrong: dict[tuple[float, float | None], list[Tensor]] = {}
     for rest, out in train.folds(FOLDS):
         table = tabulate(mnist.teacher(rest), rest)
         how: dict[str, Any] = {"student": mlp(784, mnist.WIDTH, 10), "examples": rest}
@@ -102,8 +103,8 @@ def folds(train: Examples) -> Iterator[dict[str, Any]]:
                 one = points(bank, "out", T=T, alpha=alpha)
                 wrong.setdefault((alpha, T), []).append(one)
     alone = torch.cat(wrong[0.0, None], -1)
-    for (alpha, T), parts in wrong.items():
-        row = {"what": "fold", "width": mnist.WIDTH, "alpha": alpha, "T": T}
+    for (weight, heat), parts in wrong.items():
+        row = {"what": "fold", "width": mnist.WIDTH, "alpha": weight, "T": heat}
         row["errors"] = [round(float(one.mean()), 3) for one in parts]
         yield row | {"saves": ends(interval(alone - torch.cat(parts, -1)))}
     every = torch.stack([torch.cat(parts, -1) for name, parts in wrong.items() if name[0]])
