@@ -46,7 +46,7 @@ def saves(points: Any, decimals: int = 1) -> str:
     """
     ends = [points.mean, points.low, points.high]
     word = "saves"
-    if points.high < 0:
+    if points.mean < 0:
         word, ends = "costs", [-points.mean, -points.high, -points.low]
     mean, low, high = (f"{end:.{decimals}f}" for end in ends)
     unsure = "" if points.low > 0 or points.high < 0 else ", not resolved"

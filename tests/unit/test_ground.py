@@ -114,6 +114,7 @@ def test_rows_of_all_pages_so_far_make_one_table(tmp_path: Path) -> None:
         ((0.7, 0.1, 1.4), "saves 0.7 (0.1 to 1.4) points"),
         ((-3.4, -5.1, -1.8), "costs 3.4 (1.8 to 5.1) points"),
         ((0.4, -0.3, 1.1), "saves 0.4 (-0.3 to 1.1) points, not resolved"),
+        ((-1.2, -2.3, 0.4), "costs 1.2 (-0.4 to 2.3) points, not resolved"),
     ],
 )
 def test_a_difference_is_said_with_one_sign(ends: tuple[float, float, float], text: str) -> None:
