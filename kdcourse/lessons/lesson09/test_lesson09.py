@@ -257,7 +257,7 @@ def test_a_difference_has_no_minus_before_its_mean() -> None:
 
 
 def test_a_confident_and_diverse_network_has_the_higher_score() -> None:
-    images = Examples(torch.eye(4)[:, None], torch.full((4,), -1))
+    images = Examples(torch.eye(4)[:, None, None], torch.full((4,), -1))
     diverse, flat = (nn.Sequential(nn.Flatten(), nn.Linear(4, 4)) for _ in range(2))
     with torch.no_grad():
         for network, height in ((diverse, 20.0), (flat, 0.0)):
