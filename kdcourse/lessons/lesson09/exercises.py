@@ -143,20 +143,17 @@ choose = Exercise(
         Property(
             "of two teachers that use all classes alike it takes the confident one",
             lambda f: _chooses(f, _of("unsure", "good"), "good"),
-            "The entropy of *each* answer counts against a teacher: average it over the images, "
-            "and subtract it. Is the sign right?",
+            "Subtract the entropy of *each* answer, averaged. Is the sign right?",
         ),
         Property(
             "it does not take a teacher that answers one class for every image",
             lambda f: _chooses(f, _of("collapsed", "good"), "good"),
-            "Such a teacher is confident and useless. Add the entropy of the *mean* answer: first "
-            "average the probabilities over the images, then take the entropy.",
+            "Confident and useless. Add the entropy of the *mean* answer: average first.",
         ),
         Property(
             "nor one that uses two classes of ten",
             lambda f: _chooses(f, _of("two classes", "good"), "good"),
-            "It is not enough that no single class has all answers; the entropy of the mean "
-            "answer says how many classes are in use.",
+            "The entropy of the mean answer says how many classes are in use.",
         ),
         Property(
             "it weighs both: a little unevenness is better than doubt on every image",
@@ -165,15 +162,12 @@ choose = Exercise(
         ),
         Property(
             "probabilities are taken from logits, whatever constant is added to them",
-            lambda f: _chooses(
-                f, {"unsure": _CANDIDATES["unsure"], "good": _CANDIDATES["good"] + 50}, "good"
-            ),
+            lambda f: _chooses(f, _of("unsure") | {"good": _CANDIDATES["good"] + 50}, "good"),
             "The answers are logits: take softmax(-1) first.",
         ),
         Property(
             "a probability of exactly 0 does not break it",
-            lambda f: _chooses(f, {"unsure": _answers(_EVEN, 1.0), "hard": _answers(_EVEN, 500.0)},
-                               "hard"),
+            lambda f: _chooses(f, _of("unsure") | {"hard": _answers(_EVEN, 500.0)}, "hard"),
             "0 · log 0 is nan by computer. Use torch.special.entr, log_softmax, or "
             "clamp(min=1e-12) inside the logarithm.",
         ),
@@ -249,8 +243,7 @@ mended_answers = Exercise(
         Property(
             "its statistics are those of the target's training images",
             lambda f: close(_asked(f), _right(_small_world()[2]), rtol=1e-3, atol=1e-4),
-            "adabn(a copy of the network, target), with nothing else in it; then ask it in eval "
-            "mode.",
+            "adabn(a copy of the network, target), nothing else; then ask it in eval mode.",
         ),
     ],
     _asked,

@@ -8,6 +8,7 @@ import torch
 from matplotlib.figure import Figure
 
 from kdcourse import figures
+from kdcourse.catalogue import Course, Lesson
 from kdcourse.ground import domains
 from kdcourse.lessons.lesson09 import table
 from kdcourse.measured import saves
@@ -18,21 +19,37 @@ ROLES = {  # the ways of one student, from worst to best as expected, with their
     "source only": "alone",
     "taught by the source teacher": "taught",
     "taught by the AdaBN teacher": "taught",
-    "distil, then adapt": "extra",
-    "adapts itself": "extra",
+    "distil, then adapt": "taught",
+    "adapts itself": "alone",
     "taught by the SHOT-IM teacher": "taught",
     "taught, then adapts itself": "taught",
     "oracle": "label",
 }
 _TICKS = (
-    "source\nonly", "source\nteacher", "AdaBN\nteacher", "distil,\nthen adapt",
-    "adapts\nitself", "SHOT-IM\nteacher", "taught,\nthen adapts\nitself", "oracle",
+    "source\nonly", "taught by\nsource\nteacher", "taught by\nAdaBN\nteacher",
+    "distil,\nthen adapt", "adapts\nitself", "taught by\nSHOT-IM\nteacher",
+    "taught,\nthen adapts\nitself", "oracle",
 )  # fmt: skip
+_LOGARITHMIC = (2, 5, 10, 20, 50, 100)
+OF_TEACHER = ["its source error %", "its target error %"]
+OF_STUDENT = ["its student's source error %", "its student's target error %"]
+
+
+class _Thread(Course):
+    """The lessons on domains: tables of earlier ones call other things ways."""
+
+    def lessons(self, names: Iterable[str] = ()) -> list[Lesson]:
+        return [lesson for lesson in super().lessons(names) if lesson.number >= "06"]
+
+
+def ways() -> dict[str, domains.Way]:
+    """Name → the stored answers of a way, of lessons 06 to 09."""
+    return domains.ways("09", _Thread())
 
 
 def rows() -> dict[str, domains.Way]:
     """Name → stored answers: this lesson's ways, then its controls."""
-    own = {name: way for name, way in domains.ways("09").items() if way.page == "09"}
+    own = {name: way for name, way in ways().items() if way.page == "09"}
     return own | controls()
 
 
@@ -51,7 +68,30 @@ def saving(kind: str, better: str, than: str, fold: str = "A") -> metrics.Interv
 
 def compared(kind: str, better: str, than: str) -> list[str]:
     """`saves 4.2 (1.7 to 6.7) points` in fold A and in fold B."""
-    return [saves(saving(kind, better, than, fold)) for fold in domains.FOLDS]
+    return [_words(saving(kind, better, than, fold)) for fold in domains.FOLDS]
+
+
+def _words(points: metrics.Interval) -> str:
+    """`saves 1.7 …` or `costs 1.7 …`: the mean has no minus, resolved or not."""
+    if points.mean >= 0:
+        return saves(points)
+    return saves(metrics.Interval(-points.mean, -points.high, -points.low)).replace(
+        "saves", "costs"
+    )
+
+
+def teacher_cells(name: str) -> list[str]:
+    """A teacher's cells under OF_TEACHER, fold A."""
+    return _cells(controls()[f"teacher: {name}"])
+
+
+def student_cells(name: str, kind: str = "cnn(4)") -> list[str]:
+    """A student's cells under OF_STUDENT, fold A."""
+    return _cells(rows()[f"{kind}: {name}"])
+
+
+def _cells(way: domains.Way) -> list[str]:
+    return [f"{way.source_error:.1f}", f"{way.error():.1f}"]
 
 
 def comparison(chosen: Iterable[str], better: str) -> list[list[str]]:
@@ -69,9 +109,11 @@ def dots(kind: str) -> Figure:
     every = rows()
     picture, axis = figures.figure(height=3.1)
     for place, (name, role) in enumerate(ROLES.items()):
-        errors = 100 * every[f"{kind}: {name}"].wrong["A"].double().mean(-1)
+        errors = 100 * every[f"{kind}: {name}"].wrong["A"].double()  # (seeds, images)
         figures.seed_dots(axis, place, errors, role)
-    axis.set(xticks=range(len(_TICKS)), xticklabels=_TICKS, ylim=(0, None))
+    axis.set(xticks=range(len(_TICKS)), xticklabels=_TICKS, yscale="log")
+    axis.set_yticks(_LOGARITHMIC, [f"{error}" for error in _LOGARITHMIC])
+    axis.set_yticks([], minor=True)
     axis.set_ylabel("target error %")
     return picture
 

@@ -13,8 +13,7 @@ from torch.nn import functional as F
 from kdcourse.checks import Exercise
 from kdcourse.checks.lists import accepts, exercises_of, rejects, untouched
 from kdcourse.explorers import BankExplorer
-from kdcourse.ground import domains
-from kdcourse.lessons.lesson09 import exercises, stored, table
+from kdcourse.lessons.lesson09 import exercises, scores, stored, table
 from kdcourse.pages import tables
 from kdlib import losses
 from kdlib.adaptation import adabn
@@ -224,12 +223,12 @@ def test_the_explorer_of_lam_T_and_width_is_drawn_in_every_state() -> None:
     shown = BankExplorer(
         bank(axes, "target", 20 + 4 * chance.random((4, 3, 3, 3))),
         "target",
-        second={"source error %": 30 + chance.random((4, 3, 3))},
-        second_name="error on the source %",
+        second={"mean of the seeds": 30 + chance.random((4, 3, 3))},
+        second_name="source error %",
         start={"lam": 0.9, "T": 2.0, "width": 6},
         situations={"no teacher": {"lam": 0.0}, "4 units, hot": {"T": 8.0, "width": 4}},
         notes={"lam": "λ, the weight of the teacher"},
-        title="Big source teacher, small target student",
+        title="Target error (left), source error (right)",
     )
     assert shown.sweep() == 36
     assert "of 500 images" in shown.sentence({"lam": 0.9, "T": 2.0, "width": 6})
@@ -242,12 +241,29 @@ def test_the_explorer_of_lam_T_and_width_is_drawn_in_every_state() -> None:
 
 
 def test_the_table_holds_every_way_and_control_with_its_seeds() -> None:
-    ways = {name: way for name, way in domains.ways("09").items() if way.page == "09"}
+    ways = {name: way for name, way in stored.ways().items() if way.page == "09"}
     kinds = {name.partition(":")[0] for name in ways}
     assert kinds == set(table.STUDENTS) and len(ways) == 16
+    assert {way.page for way in stored.ways().values()} == {"06", "07", "08", "09"}
     for way in [*ways.values(), *stored.controls().values()]:
         for fold, seeds in table.SEEDS.items():
             assert way.wrong[fold].shape == (len(seeds), 500)
+
+
+def test_a_difference_has_no_minus_before_its_mean() -> None:
+    cells = [cell for name in stored.ROLES for cell in stored.compared("cnn(4)", name, "oracle")]
+    means = [float(cell.split()[1]) for cell in cells]
+    assert min(means) >= 0 and any(cell.startswith("costs") for cell in cells)
+
+
+def test_a_confident_and_diverse_network_has_the_higher_score() -> None:
+    images = Examples(torch.eye(4)[:, None, None], torch.full((4,), -1))
+    diverse, flat = (nn.Sequential(nn.Flatten(), nn.Linear(4, 4)) for _ in range(2))
+    with torch.no_grad():
+        for network, height in ((diverse, 20.0), (flat, 0.0)):
+            network[1].weight.copy_(height * torch.eye(4))
+            network[1].bias.zero_()
+    assert scores.score(diverse, images) > 1.3 > 0.1 > abs(scores.score(flat, images))
 
 
 @pytest.mark.slow
