@@ -8,7 +8,6 @@ import torch
 from matplotlib.figure import Figure
 
 from kdcourse import figures
-from kdcourse.catalogue import Course, Lesson
 from kdcourse.ground import domains
 from kdcourse.lessons.lesson09 import table
 from kdcourse.measured import saves
@@ -35,16 +34,9 @@ OF_TEACHER = ["its source error %", "its target error %"]
 OF_STUDENT = ["its student's source error %", "its student's target error %"]
 
 
-class _Thread(Course):
-    """The lessons on domains: tables of earlier ones call other things ways."""
-
-    def lessons(self, names: Iterable[str] = ()) -> list[Lesson]:
-        return [lesson for lesson in super().lessons(names) if lesson.number >= "06"]
-
-
 def ways() -> dict[str, domains.Way]:
     """Name → the stored answers of a way, of lessons 06 to 09."""
-    return domains.ways("09", _Thread())
+    return domains.ways("09")
 
 
 def rows() -> dict[str, domains.Way]:
@@ -68,16 +60,7 @@ def saving(kind: str, better: str, than: str, fold: str = "A") -> metrics.Interv
 
 def compared(kind: str, better: str, than: str) -> list[str]:
     """`saves 4.2 (1.7 to 6.7) points` in fold A and in fold B."""
-    return [_words(saving(kind, better, than, fold)) for fold in domains.FOLDS]
-
-
-def _words(points: metrics.Interval) -> str:
-    """`saves 1.7 …` or `costs 1.7 …`: the mean has no minus, resolved or not."""
-    if points.mean >= 0:
-        return saves(points)
-    return saves(metrics.Interval(-points.mean, -points.high, -points.low)).replace(
-        "saves", "costs"
-    )
+    return [saves(saving(kind, better, than, fold)) for fold in domains.FOLDS]
 
 
 def teacher_cells(name: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 Seeds 10 to 19 in fold A and 10 to 14 in fold B. Rows with "way" stand in the domain table; rows
 with "control" answer what else could explain a difference, on this page or in its notes.
-Run by `course.py build 09`; about six minutes of one core.
+Run by `course.py build 09`; about a quarter of an hour of one core.
 """
 
 import copy
