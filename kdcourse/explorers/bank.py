@@ -13,8 +13,8 @@ from kdlib.bank import Bank
 class BankExplorer(ErrorTable):
     """Slide over the axes of a bank, 1 to 3 of them: its errors on a split, and its own formula.
 
-    alone: (…, seeds), errors of the student alone in percent, broadcast against the bank's axes as
-    numpy does: (width, seeds) goes with axes that end in width.
+    alone: (…, seeds), errors of the label-only student in percent, broadcast against the bank's
+    axes as numpy does: (width, seeds) goes with axes that end in width.
     along: the axis that the picture is drawn along (the first of numbers if left out).
     second: label → (…) without seeds, broadcast in the same way, drawn on the right;
     second_name: its axis label, with the unit.
@@ -34,7 +34,7 @@ class BankExplorer(ErrorTable):
         start: Mapping[str, Any] | None = None,
         situations: Mapping[str, Mapping[str, Any]] | None = None,
         notes: Mapping[str, str] | None = None,
-        title: str = "A bank of students taught",
+        title: str = "A bank of distilled students",
     ) -> None:
         if not isinstance(bank, Bank):
             raise ValueError(

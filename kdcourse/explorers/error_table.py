@@ -25,8 +25,8 @@ class ErrorTable(Explorer):
 
     axes: name → values, 1 to 3 of them (T, alpha, width): the sliders.
     errors: (*axes, seeds), test error in percent; nan where no student is.
-    alone: (…, seeds), the student alone, broadcast against the axes as numpy does: (width, seeds)
-    goes with axes that end in width. n: test images behind an error.
+    alone: (…, seeds), the label-only student, broadcast against the axes as numpy does: (width,
+    seeds) goes with axes that end in width. n: test images behind an error.
     along: the axis that the picture is drawn along (the first of numbers if left out).
     second: label → (…) without seeds, broadcast in the same way, drawn on the right;
     second_name: its axis label, with the unit.
@@ -121,8 +121,8 @@ class ErrorTable(Explorer):
         band = {**look, "alpha": 0.13, "linewidth": 0, "zorder": 1}
         self._alone_band = Rectangle((left, 0), right - left, 0, **band)
         axis.add_patch(self._alone_band)
-        for x, role in ((0.0, "taught"), (1.0, "alone")):
-            self._label(axis, x, f"the student {role}", role, ha="right" if x else "left")
+        for x, role, words in ((0.0, "taught", "distilled"), (1.0, "alone", "label-only")):
+            self._label(axis, x, f"{words} student", role, ha="right" if x else "left")
 
     def _setup_second(self, axis: Axes) -> None:
         values = np.concatenate([table.ravel() for table in self._second.values()])
@@ -179,11 +179,11 @@ class ErrorTable(Explorer):
         seeds = self._errors[self._here(state)]
         if np.isnan(seeds).all():
             return f"There is no student at {Controls.sentence(state)}."
-        text = f"At {Controls.sentence(state)} the student taught errs on {self._images(seeds)}"
+        text = f"At {Controls.sentence(state)} the distilled student misses {self._images(seeds)}"
         if self._alone is None:
             return f"{text}."
         alone = self._alone[self._here(state)]
-        text = f"{text}; the student alone on {self._images(alone)}"
+        text = f"{text}; the label-only student {self._images(alone)}"
         if alone.shape != seeds.shape or len(seeds) == 1:
             return f"{text}."
         # The same seeds on both sides: their differences have the narrower interval.

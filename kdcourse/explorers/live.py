@@ -105,7 +105,7 @@ class LiveBank(Frame):
             self._show(
                 f"{heading}, {100 * done:.0f} % trained",
                 f"{count} students, {100 * done:.0f} % trained after {passed:.1f} s; "
-                f"the best cell errs on {self._best()}.",
+                f"the best cell has {self._best()}.",
             )
             return not self._stop.is_set()
 
@@ -118,7 +118,7 @@ class LiveBank(Frame):
             self._show(
                 f"{heading}, {passed:.1f} s, {end}",
                 f"{len(bank.weights)} students {end} in {passed:.1f} s by the "
-                f"{bank.engine} engine; the best cell errs on {self._best()}: the best of "
+                f"{bank.engine} engine; the best cell has {self._best()}: the best of "
                 f"{students} on the images that choose it, so it flatters.",
             )
         except Exception as error:  # a thread's traceback would end in a log nobody reads
@@ -129,10 +129,10 @@ class LiveBank(Frame):
 
     def _best(self) -> str:
         if np.isnan(self._errors).all():
-            return "nothing yet"
+            return "no answers yet"
         at = np.unravel_index(np.nanargmin(self._errors), self._errors.shape)
         state = {name: self._axes[name][i] for name, i in zip(self._axes, at, strict=True)}
-        return f"{self._errors[at]:.1f} % ({Controls.sentence(state)})"
+        return f"{self._errors[at]:.1f} % errors ({Controls.sentence(state)})"
 
     def _setup(self, figure: Figure) -> None:
         axis = figure.subplots()

@@ -53,11 +53,9 @@ class SoftenedLogits(Explorer):
         if len(self._names) != self._classes:
             raise ValueError(f"{self._classes} classes need as many names, not {len(self._names)}")
         self._who = who
-        situations = {f"T = {t:g}": {"T": t} for t in (1.0, 4.0, 20.0) if t in temperatures}
-        if min(temperatures) < 1:
-            situations = {"T → 0": {"T": min(temperatures)}, **situations}
-        if max(temperatures) > 20:
-            situations["T → ∞"] = {"T": max(temperatures)}
+        ends = (min(temperatures), max(temperatures))
+        named = [t for t in sorted({1.0, 4.0, 20.0, *ends}) if t in temperatures]
+        situations = {f"T = {t:g}": {"T": t} for t in named}
         super().__init__(
             controls={"T": temperatures, "image": range(len(self._logits))},
             start={"T": 1.0} if 1.0 in temperatures else {},

@@ -115,7 +115,7 @@ def ways(until: str, course: Course | None = None) -> dict[str, Way]:
 
 def _read(page: str, rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, Way]]:
     of_way: dict[str, list[Mapping[str, Any]]] = {}
-    for one in (one for one in rows if "way" in one):
+    for one in (one for one in rows if {"way", "fold"} <= set(one)):
         of_way.setdefault(one["way"], []).append(one)
     for name, many in of_way.items():
         way = Way(page)

@@ -4,6 +4,7 @@ import hashlib
 import warnings
 from collections.abc import Callable
 
+import torch
 from torch import nn
 
 from kdlib import files
@@ -28,6 +29,8 @@ def kept(
         network.load_state_dict(files.restore(path))
     except OSError:
         train(network)
+        # As what is read will be: the order in memory moves the last digit of a convolution.
+        network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         try:
             files.save(path, network.state_dict())
         except OSError as error:

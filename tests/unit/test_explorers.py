@@ -409,8 +409,8 @@ def test_a_table_says_what_it_holds() -> None:
     alone = np.array([[9.0] * 4, [7.0, 7.2, 6.8, 7.0]])
     explorer = ErrorTable(AXES, errors, n=1000, alone=alone)
     said = explorer.sentence({"T": 4.0, "alpha": 0.5, "width": 16})
-    assert said.startswith("At T = 4, alpha = 0.5, width = 16 the student taught errs on 50 of")
-    assert "the student alone on 70 of 1,000 images (7.0 %" in said
+    assert said.startswith("At T = 4, alpha = 0.5, width = 16 the distilled student misses 50 of")
+    assert "the label-only student 70 of 1,000 images (7.0 %" in said
     assert said.endswith("20 fewer (-20 to -20).")
     assert explorer.formula(explorer.state) == ""  # a table has no objective
     errors[0] = np.nan
@@ -437,7 +437,7 @@ def test_a_table_draws_the_row_of_its_state() -> None:
 def test_a_table_takes_one_axis_one_seed_and_no_student_alone() -> None:
     explorer = ErrorTable({"T": [1, 2]}, [[5.0], [6.0]], n=500)
     assert explorer.sweep() == 2
-    said = "At T = 1 the student taught errs on 25 of 500 images (5.0 %, one seed)."
+    said = "At T = 1 the distilled student misses 25 of 500 images (5.0 %, one seed)."
     assert explorer.sentence({"T": 1}) == said
 
 

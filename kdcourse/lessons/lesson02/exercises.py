@@ -9,7 +9,7 @@ from kdcourse.checks.exercises import Exercise, Property, close
 from kdlib import losses
 
 
-def _logits(seed: int, batch: int = 6, classes: int = 5) -> tuple[Tensor, Tensor]:
+def some_logits(seed: int, batch: int = 6, classes: int = 5) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     z_s = 2 * torch.randn(batch, classes, generator=generator, dtype=torch.float64)
     z_t = 3 * torch.randn(batch, classes, generator=generator, dtype=torch.float64)
@@ -28,17 +28,17 @@ def _objective(z_s: Tensor, z_t: Tensor, y: Tensor, T: float, alpha: float) -> T
 
 
 def _slope(T: float, alpha: float, seed: int = 4) -> Tensor:
-    z_s, z_t = _logits(seed)
+    z_s, z_t = some_logits(seed)
     z_s.requires_grad_()
     return torch.autograd.grad(_objective(z_s, z_t, _LABELS, T, alpha), z_s)[0]
 
 
 def _given(f: Gradient, T: float, alpha: float, seed: int = 4) -> Tensor:
-    return torch.as_tensor(f(*_logits(seed), _LABELS, T, alpha))
+    return torch.as_tensor(f(*some_logits(seed), _LABELS, T, alpha))
 
 
 def _points_uphill(f: Gradient) -> bool:
-    z_s, z_t = _logits(2)
+    z_s, z_t = some_logits(2)
     step = 1e-3 * _given(f, 3.0, 0.5, 2)
     before, after = (_objective(z, z_t, _LABELS, 3.0, 0.5) for z in (z_s, z_s - step))
     return bool(after < before)
@@ -46,14 +46,14 @@ def _points_uphill(f: Gradient) -> bool:
 
 def _averages(f: Gradient) -> bool:
     # One image has nothing to average over: what is right there and wrong for six is the batch.
-    z_s, z_t = _logits(1)
+    z_s, z_t = some_logits(1)
     single = torch.as_tensor(f(z_s[:1], z_t[:1], _LABELS[:1], 1.0, 0.5))
     return torch.allclose(len(z_s) * _given(f, 1.0, 0.5, 1)[:1], single)
 
 
 def _unaware(f: Gradient) -> Tensor:
     """The gradient at alpha = 0 under another teacher."""
-    z_s, z_t = _logits(4)
+    z_s, z_t = some_logits(4)
     return torch.as_tensor(f(z_s, z_t.flip(1), _LABELS, 1.0, 0.0))
 
 
@@ -109,64 +109,6 @@ gradient = Exercise(
     attempted=lambda f: _given(f, 4.0, 0.5),
 )
 
-# ---- 02.5, lab notes: label smoothing is a teacher who knows nothing -----------------------------
-
-_Y = torch.tensor([0, 3, 1, 3])
-
-Ignorant = Callable[[Tensor, int, float], Tensor]
-
-
-def _smoothed(y: Tensor, classes: int, smoothing: float) -> Tensor:
-    one_hot = torch.nn.functional.one_hot(y, classes).double()
-    return (1 - smoothing) * one_hot + smoothing / classes
-
-
-def _probabilities(f: Ignorant, smoothing: float = 0.1) -> Tensor:
-    return f(_Y, 5, smoothing).double().softmax(1)
-
-
-def _teaches_like_smoothing(f: Ignorant) -> bool:
-    slopes = []
-    for loss in (
-        lambda z: losses.soft_targets(z, f(_Y, 5, 0.1).double(), 1.0),
-        lambda z: losses.hard_labels(z, _Y, smoothing=0.1),
-    ):
-        z_s = _logits(5, batch=4)[0].requires_grad_()
-        slopes.append(torch.autograd.grad(loss(z_s), z_s)[0])
-    return torch.allclose(slopes[0], slopes[1], atol=1e-6)
-
-
-ignorant_teacher = Exercise(
-    "02.5",
-    "label smoothing is a teacher who knows nothing",
-    [
-        Property(
-            "a row of logits for each label: shape (batch, classes)",
-            lambda f: f(_Y, 5, 0.1).shape == (4, 5),
-            "Start from one_hot(y, classes), which is (batch, classes).",
-        ),
-        Property(
-            "the label is the first answer",
-            lambda f: bool((_probabilities(f).argmax(1) == _Y).all()),
-            "The label's class gets 1 - smoothing, and its share of the rest.",
-        ),
-        Property(
-            "what softmax makes of them is the smoothed label",
-            lambda f: torch.allclose(
-                _probabilities(f, 0.2), _smoothed(_Y, 5, 0.2), rtol=1e-4, atol=1e-6
-            ),
-            "You need logits, not probabilities: softmax undoes a logarithm. "
-            "And smoothing spreads over all classes, the label's own included.",
-        ),
-        Property(
-            "soft targets from them push as label smoothing does",
-            _teaches_like_smoothing,
-            "Compare the gradients at T = 1.",
-        ),
-    ],
-    attempted=lambda f: f(_Y, 5, 0.1),
-)
-
 # ---- 02.2: a control, class means ---------------------------------------------------------------
 
 Means = Callable[[Tensor, Tensor, float], Tensor]
@@ -174,13 +116,13 @@ _OF_LABELS = torch.tensor([0, 2, 0, 2, 0, 4])  # labels 1 and 3 have no image
 
 
 def _mean_answers(T: float) -> Tensor:
-    p = (_logits(8)[1] / T).softmax(1)
+    p = (some_logits(8)[1] / T).softmax(1)
     return torch.stack([p[label == _OF_LABELS].mean(0) for label in _OF_LABELS])
 
 
 def _told(f: Means, T: float) -> Tensor:
     """What a student is told, at the temperature of the loss."""
-    return (torch.as_tensor(f(_logits(8)[1], _OF_LABELS, T)).double() / T).softmax(-1)
+    return (torch.as_tensor(f(some_logits(8)[1], _OF_LABELS, T)).double() / T).softmax(-1)
 
 
 class_means = Exercise(
@@ -222,18 +164,18 @@ _NONE = torch.full((6,), -1)
 
 
 def _on(f: Transfer, y: Tensor, alpha: float, seed: int = 7) -> Tensor:
-    return torch.as_tensor(f(*_logits(seed), y, 4.0, alpha)).double()
+    return torch.as_tensor(f(*some_logits(seed), y, 4.0, alpha)).double()
 
 
 def _leaves_them_out(f: Transfer) -> bool:
-    z_s, z_t = _logits(7)
+    z_s, z_t = some_logits(7)
     moved = z_s.clone()
     moved[_SOME < 0] += torch.randn(3, 5, generator=torch.Generator().manual_seed(0)).double()
     return close(f(z_s, z_t, _SOME, 4.0, 0.0), f(moved, z_t, _SOME, 4.0, 0.0))
 
 
 def _mean_of_labelled(f: Transfer) -> bool:
-    z_s, _ = _logits(7)
+    z_s, _ = some_logits(7)
     labelled = _SOME >= 0
     mean = torch.nn.functional.cross_entropy(z_s[labelled], _SOME[labelled])
     return close(_on(f, _SOME, 0.0), mean)
@@ -250,7 +192,7 @@ transfer_loss = Exercise(
         ),
         Property(
             "with all labels it is (1 - alpha) · CE + alpha · soft targets",
-            lambda f: close(_on(f, _LABELS, 0.7), _objective(*_logits(7), _LABELS, 4.0, 0.7)),
+            lambda f: close(_on(f, _LABELS, 0.7), _objective(*some_logits(7), _LABELS, 4.0, 0.7)),
             "Where every image has a label, nothing changes: check the two weights.",
         ),
         Property(
@@ -265,73 +207,14 @@ transfer_loss = Exercise(
         ),
         Property(
             "at alpha = 1 every image teaches",
-            lambda f: close(_on(f, _SOME, 1.0), losses.soft_targets(*_logits(7), 4.0)),
+            lambda f: close(_on(f, _SOME, 1.0), losses.soft_targets(*some_logits(7), 4.0)),
             "Soft targets need no label: keep all images in the second term.",
         ),
         Property(
             "a batch without any label gives the soft targets' part alone",
-            lambda f: close(_on(f, _NONE, 0.5), 0.5 * losses.soft_targets(*_logits(7), 4.0)),
+            lambda f: close(_on(f, _NONE, 0.5), 0.5 * losses.soft_targets(*some_logits(7), 4.0)),
             "The mean over no image is nan: ask first how many labels there are.",
         ),
     ],
     attempted=lambda f: _on(f, _LABELS, 0.5),
-)
-
-# ---- 02.4, lab notes: a loss with three mistakes -------------------------------------------------
-
-Loss = Callable[[Tensor, Tensor, float], Tensor]
-
-
-def _right_at(f: Loss, T: float, classes: int = 5) -> bool:
-    z_s, z_t = _logits(6, classes=classes)
-    return torch.allclose(f(z_s, z_t, T).double(), losses.soft_targets(z_s, z_t, T))
-
-
-def _direction(f: Loss) -> Tensor:
-    z_s, z_t = _logits(6)
-    z_s.requires_grad_()
-    slope = torch.autograd.grad(f(z_s, z_t, 4.0), z_s)[0]
-    return torch.nn.functional.cosine_similarity(
-        slope.flatten(), ((z_s / 4).softmax(1) - (z_t / 4).softmax(1)).flatten(), 0
-    )
-
-
-mended_loss = Exercise(
-    "02.4",
-    "a loss with three mistakes, mended",
-    [
-        Property(
-            "it is one number",
-            lambda f: f(*_logits(0), 4.0).dim() == 0,
-            "Sum over classes, average over images.",
-        ),
-        Property(
-            "it is positive where the two differ, and never negative",
-            lambda f: f(_logits(0)[1], _logits(0)[1], 4.0) > -1e-9 and f(*_logits(0), 4.0) > 0,
-            "kl_div wants the student's log-probabilities as its first argument.",
-        ),
-        Property(
-            "it is zero where both agree",
-            lambda f: f(_logits(0)[1], _logits(0)[1], 4.0).abs() < 1e-9,
-            "Cross-entropy exceeds KL by the entropy of p_T, which no student can remove: "
-            "subtract it.",
-        ),
-        Property(
-            "its gradient points where T (q_T - p_T) points",
-            lambda f: bool(_direction(f) > 1 - 1e-6),
-            "Who is first? KL(p_T || q_T): kl_div(log q_T, p_T) has the student first, and T "
-            "belongs to both.",
-        ),
-        Property(
-            "at T = 1 it has the right size",
-            lambda f: _right_at(f, 1.0) and _right_at(f, 1.0, classes=10),
-            'reduction="mean" divides by the classes too; "batchmean" divides by the images alone.',
-        ),
-        Property(
-            "at T = 8 it has the right size",
-            lambda f: _right_at(f, 8.0),
-            "What makes up for the two factors 1 / T?",
-        ),
-    ],
-    attempted=lambda f: f(*_logits(0), 4.0),
 )

@@ -30,7 +30,7 @@ from kdcourse import figures
 from kdcourse.checks import claim
 from kdcourse.figures import digits, figure, lines_with_dots, show, show_table
 from kdcourse.ground import mnist
-from kdcourse.lessons.lesson02 import exercises
+from kdcourse.lessons.lesson02 import notes_exercises
 from kdcourse.lessons.lesson02 import table as table02
 from kdcourse.measured import saves
 from kdcourse.pages import tables
@@ -485,7 +485,7 @@ def mended(z_s, z_t, T):
     # END
 
 
-exercises.mended_loss(mended)
+notes_exercises.mended_loss(mended)
 
 # %% [markdown]
 # ## Label smoothing, and what is known
@@ -507,7 +507,7 @@ def ignorant_teacher(y, classes, smoothing):
     # END
 
 
-exercises.ignorant_teacher(ignorant_teacher)
+notes_exercises.ignorant_teacher(ignorant_teacher)
 
 # %% [markdown]
 # What is known about smoothed teachers:

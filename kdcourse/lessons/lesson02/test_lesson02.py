@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kdcourse.checks import Exercise
 from kdcourse.checks.lists import accepts, exercises_of, rejects, untouched
-from kdcourse.lessons.lesson02 import exercises
+from kdcourse.lessons.lesson02 import exercises, notes_exercises
 from kdcourse.lessons.lesson02.gradient_arrows import GradientArrows
 from kdlib import losses
 
@@ -110,12 +110,12 @@ RIGHT = [
     (exercises.transfer_loss, with_if),
     (exercises.transfer_loss, lambda *given: float(transfer(*given))),
     (exercises.gradient, by_autograd),
-    (exercises.ignorant_teacher, log_smoothed),
-    (exercises.ignorant_teacher, lambda y, c, s: log_smoothed(y, c, s) + 7),
-    (exercises.mended_loss, by_sums),
-    (exercises.mended_loss, losses.soft_targets),
+    (notes_exercises.ignorant_teacher, log_smoothed),
+    (notes_exercises.ignorant_teacher, lambda y, c, s: log_smoothed(y, c, s) + 7),
+    (notes_exercises.mended_loss, by_sums),
+    (notes_exercises.mended_loss, losses.soft_targets),
     (
-        exercises.mended_loss,
+        notes_exercises.mended_loss,
         lambda z_s, z_t, T: T**2 * kl_div((z_s / T).log_softmax(1), soft(z_t, T)),
     ),
 ]
@@ -184,39 +184,43 @@ WRONG = [
     (exercises.transfer_loss, labelled_only, "keep all images"),
     (exercises.transfer_loss, lambda *given: 2 * transfer(*given), "two weights"),
     (exercises.transfer_loss, lambda *given: transfer(*given) * torch.ones(6), "average"),
-    (exercises.ignorant_teacher, lambda y, c, s: log_smoothed(y, c, s).exp(), "logarithm"),
-    (exercises.ignorant_teacher, lambda y, c, s: log_smoothed(y, c, s * c / (c - 1)), "own"),
-    (exercises.ignorant_teacher, lambda y, c, s: F.one_hot(y, c).float(), "logarithm"),
-    (exercises.ignorant_teacher, lambda y, c, s: log_smoothed(y, c, s)[0], "one_hot"),
-    (exercises.ignorant_teacher, lambda y, c, s: torch.zeros(len(y), c), "1 - smoothing"),
-    (exercises.mended_loss, lambda z_s, z_t, T: T**2 * kl_div(soft(z_s, T), soft(z_t, T)), "log-p"),
+    (notes_exercises.ignorant_teacher, lambda y, c, s: log_smoothed(y, c, s).exp(), "logarithm"),
+    (notes_exercises.ignorant_teacher, lambda y, c, s: log_smoothed(y, c, s * c / (c - 1)), "own"),
+    (notes_exercises.ignorant_teacher, lambda y, c, s: F.one_hot(y, c).float(), "logarithm"),
+    (notes_exercises.ignorant_teacher, lambda y, c, s: log_smoothed(y, c, s)[0], "one_hot"),
+    (notes_exercises.ignorant_teacher, lambda y, c, s: torch.zeros(len(y), c), "1 - smoothing"),
     (
-        exercises.mended_loss,
+        notes_exercises.mended_loss,
+        lambda z_s, z_t, T: T**2 * kl_div(soft(z_s, T), soft(z_t, T)),
+        "log-p",
+    ),
+    (
+        notes_exercises.mended_loss,
         lambda z_s, z_t, T: T**2 * F.cross_entropy(z_s / T, soft(z_t, T)),
         "entropy of p_T",
     ),
     (
-        exercises.mended_loss,
+        notes_exercises.mended_loss,
         lambda z_s, z_t, T: -(soft(z_t, T) * (z_s / T).log_softmax(1)).sum(1).mean(),
         "entropy of p_T",
     ),
     (
-        exercises.mended_loss,
+        notes_exercises.mended_loss,
         lambda z_s, z_t, T: T**2 * kl_div((z_t / T).log_softmax(1), soft(z_s, T)),
         "student first",
     ),
     (
-        exercises.mended_loss,
+        notes_exercises.mended_loss,
         lambda z_s, z_t, T: T**2 * kl_div((z_s / T).log_softmax(1), soft(z_t, T), "none").mean(),
         "batchmean",
     ),
     (
-        exercises.mended_loss,
+        notes_exercises.mended_loss,
         lambda z_s, z_t, T: kl_div((z_s / T).log_softmax(1), soft(z_t, T)),
         "two factors",
     ),
     (
-        exercises.mended_loss,
+        notes_exercises.mended_loss,
         lambda z_s, z_t, T: F.kl_div((z_s / T).log_softmax(1), soft(z_t, T), reduction="none"),
         "average over images",
     ),
@@ -233,7 +237,11 @@ def test_a_wrong_answer_gets_its_hint(exercise: Exercise, answer: Any, hint: str
     rejects(exercise, answer, hint)
 
 
-@pytest.mark.parametrize("exercise", exercises_of(exercises), ids=lambda exercise: exercise.id)
+@pytest.mark.parametrize(
+    "exercise",
+    [*exercises_of(exercises), *exercises_of(notes_exercises)],
+    ids=lambda exercise: exercise.id,
+)
 def test_a_stub_is_not_attempted(exercise: Exercise) -> None:
     untouched(exercise)
 

@@ -220,7 +220,7 @@ def test_the_explorer_says_images_and_whether_the_difference_is_resolved() -> No
     shown = explorer()
     shown.set(T=20, alpha=0.9, width=32)
     said = shown.sentence(shown.state)
-    assert "of 500 images" in said and "the student alone" in said
+    assert "of 500 images" in said and "the label-only student" in said
     formula = shown.formula(shown.state)
     assert formula.startswith("loss = (1 − alpha) · CE + alpha · T² · KL(p_T ‖ q_T) = ")
     assert ">0.1</b> · CE" in formula and ">0.9</b> · <b" in formula and ">20</b>²" in formula
