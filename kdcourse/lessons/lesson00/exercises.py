@@ -15,7 +15,7 @@ def _cost(f: Callable[[Any], Any], widths: list[int]) -> float:
     return float(f(widths))
 
 
-multiply_adds = Exercise(
+cost_of_mlp = Exercise(
     "00.1",
     "what an MLP costs",
     [
@@ -135,6 +135,13 @@ def _mode_kept(f: Any) -> bool:
     return [network.training for network in networks] == [True, False]
 
 
+def _each_mode_kept(f: Any) -> bool:
+    network = _Watched().train()
+    network.norm.eval()  # held still, as on page 07
+    f(network, _Z)
+    return network.training and not network.norm.training
+
+
 def _no_gradient(f: Any) -> bool:
     network = _Watched()
     f(network, _Z)
@@ -168,7 +175,13 @@ answers = Exercise(
         Property(
             "afterwards the network is in the mode in which it came",
             _mode_kept,
-            "Remember network.training before, and give it back: network.train(was_training).",
+            "Remember network.training before, and give it back afterwards.",
+        ),
+        Property(
+            "so is every layer, also one that was in eval mode while the network trained",
+            _each_mode_kept,
+            "network.train() wakes every layer. Remember the mode of each of network.modules(), "
+            "and give each its own back.",
         ),
     ],
     lambda f: f(_Watched(), _Z),

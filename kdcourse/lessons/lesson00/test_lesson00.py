@@ -79,11 +79,12 @@ def up_to_fifty(z, most):
 
 
 def in_eval_mode(network, x):
-    was_training = network.training
+    modes = {m: m.training for m in network.modules()}
     network.eval()
     with torch.no_grad():
         p = network(x).softmax(-1)
-    network.train(was_training)
+    for m, was in modes.items():
+        m.training = was
     return p
 
 
@@ -120,6 +121,13 @@ def back_to_train(network, x):
     return answer
 
 
+def top_mode_only(network, x):
+    was_training = network.training
+    answer = left_in_eval(network, x)
+    network.train(was_training)
+    return answer
+
+
 def detached(network, x):
     network.eval()
     return network(x).detach().softmax(-1)
@@ -135,9 +143,9 @@ def nothing(*given):
 
 
 RIGHT = [
-    (exercises.multiply_adds, by_pairs),
-    (exercises.multiply_adds, by_numpy),
-    (exercises.multiply_adds, by_counting),
+    (exercises.cost_of_mlp, by_pairs),
+    (exercises.cost_of_mlp, by_numpy),
+    (exercises.cost_of_mlp, by_counting),
     (exercises.temperature_for, bisected),
     (exercises.temperature_for, from_a_grid),
     (exercises.temperature_for, by_scipy),
@@ -146,11 +154,11 @@ RIGHT = [
     (exercises.answers, as_numpy),
 ]
 WRONG = [
-    (exercises.multiply_adds, with_biases, "a bias is added"),
-    (exercises.multiply_adds, np.prod, "neighbouring widths"),
-    (exercises.multiply_adds, sum, "sum of 5 products"),
-    (exercises.multiply_adds, first_layer, "to the last"),
-    (exercises.multiply_adds, lambda widths: 2 * by_pairs(widths), "sum of 5 products"),
+    (exercises.cost_of_mlp, with_biases, "a bias is added"),
+    (exercises.cost_of_mlp, np.prod, "neighbouring widths"),
+    (exercises.cost_of_mlp, sum, "sum of 5 products"),
+    (exercises.cost_of_mlp, first_layer, "to the last"),
+    (exercises.cost_of_mlp, lambda widths: 2 * by_pairs(widths), "sum of 5 products"),
     (exercises.temperature_for, multiplied, "T must be higher"),
     (exercises.temperature_for, lambda z, most: 1.0, "T must be higher"),
     (exercises.temperature_for, lambda z, most: -3.0, "above 0 only"),
@@ -165,6 +173,7 @@ WRONG = [
     (exercises.answers, detached, "too late"),
     (exercises.answers, left_in_eval, "give it back"),
     (exercises.answers, back_to_train, "give it back"),
+    (exercises.answers, top_mode_only, "wakes every layer"),
     *((exercise, nothing, "`return` missing") for exercise in exercises_of(exercises)),
 ]
 

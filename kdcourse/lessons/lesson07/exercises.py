@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from kdcourse.checks.exercises import Exercise, Property, close
 
@@ -50,69 +49,62 @@ fair_rates = Exercise(
     lambda f: f(copy.deepcopy(_TRIED)),
 )
 
-_GENERATOR = torch.Generator().manual_seed(0)
-_Z_S, _Z_T = torch.randn(2, 6, 4, generator=_GENERATOR)
-_Y = torch.tensor([1, -1, -1, 3, 0, -1])  # one old image has a label, one new image has none
-_DOMAIN = torch.tensor([0, 0, 0, 1, 1, 1])
+# The old network is right on the first image; the third label has the smallest probability.
+_P = torch.tensor(
+    [[0.7, 0.2, 0.1], [0.1, 0.6, 0.3], [0.05, 0.9, 0.05], [0.5, 0.3, 0.2]], dtype=torch.float64
+)
+_Y = torch.tensor([0, 0, 2, 2])
 
 
-def _keeping(z_s: Tensor, z_t: Tensor, lam: float) -> Tensor:
-    square = (z_t.softmax(1) - z_s.softmax(1)).square().sum(1)[_DOMAIN == 0].mean()
-    return cross_entropy(z_s[_Y >= 0], _Y[_Y >= 0]) + lam * square
+def _weights(f: Any) -> Tensor:
+    return torch.stack([torch.as_tensor(float(weight)).double() for weight in f(_P, _Y)])
 
 
-def _kept(f: Any, z_s: Tensor = _Z_S, z_t: Tensor = _Z_T, lam: float = 0.0) -> Tensor:
-    return torch.as_tensor(f(z_s, z_t, _Y, _DOMAIN, lam))
+def _lead(f: Any) -> Tensor:
+    """How far the label leads at these weights: 1 + λ p_y - λ max p, of the last three images."""
+    label = _P.gather(1, _Y[:, None])[:, 0]
+    return (1 + _weights(f) * (label - _P.amax(1)))[1:]
 
 
-def _pull(f: Any, z_t: Tensor = _Z_T) -> Tensor:
-    """What the second term adds for each unit of λ."""
-    return (_kept(f, z_t=z_t, lam=3.0) - _kept(f, z_t=z_t)) / 3
-
-
-def _with_changed(domain: int) -> Tensor:
-    changed = _Z_T.clone()
-    changed[domain == _DOMAIN] += torch.tensor([2.0, 0.0, -1.0, 0.0])
-    return changed
-
-
-keeping_loss = Exercise(
+largest_weight = Exercise(
     "07.2",
-    "new labels, old answers",
+    "what an old mistake may weigh",
     [
         Property(
-            "one number",
-            lambda f: _kept(f, lam=1.0).shape == (),
-            "Average over images: a single number.",
+            "one weight for each image",
+            lambda f: len(f(_P, _Y)) == len(_Y),
+            "Return one number for each image of the batch, in its order.",
         ),
         Property(
-            "λ = 0 leaves the cross-entropy of the labelled images",
-            lambda f: close(_kept(f), _keeping(_Z_S, _Z_T, 0)),
-            "Labels of -1 mean none: take z_s[y >= 0] and y[y >= 0], whatever the domain.",
+            "inf where the old network is right",
+            lambda f: bool(torch.isinf(_weights(f)[0])) and float(_weights(f)[0]) > 0,
+            "Where its first choice is the label, no weight turns that: inf. Compare p of the "
+            "label with the largest p of all classes, not with the second.",
         ),
         Property(
-            "what the old network says of new images does not matter",
-            lambda f: close(_pull(f, _with_changed(1)), _pull(f)),
-            "Only the old images: [domain == 0], not all, and not those without a label.",
+            "a number elsewhere",
+            lambda f: bool(torch.isfinite(_weights(f)[1:]).all()),
+            "inf only where the old network is right: elsewhere its mistake wins at last.",
         ),
         Property(
-            "what it says of each old image does",
-            lambda f: not close(_pull(f, _with_changed(0)), _pull(f)),
-            "The old network answers the old images, domain 0: z_t belongs in the second term.",
+            "no weight below 0",
+            lambda f: bool((_weights(f) > 0).all()),
+            "Largest probability minus that of the label, not the other way round.",
         ),
         Property(
-            "it compares probabilities",
-            lambda f: close(_pull(f, _Z_T + 5), _pull(f)),
-            "Softmax both first: adding a number to all logits changes no answer.",
+            "at this weight the label still leads, or is level",
+            lambda f: bool((_lead(f) >= -1e-4).all()),
+            "At your λ the old mistake already wins: w is 1 + λ p for the label and λ p for the "
+            "old network's first choice.",
         ),
         Property(
-            "squares are summed over classes and averaged over the old images",
-            lambda f: close(_pull(f), _keeping(_Z_S, _Z_T, 1) - _keeping(_Z_S, _Z_T, 0)),
-            "‖…‖² is a sum over the classes, no root; then the mean over the old images alone "
-            "(there are fewer of them than images in the batch).",
+            "and at no larger one",
+            lambda f: close(_lead(f), torch.zeros(3, dtype=torch.float64)),
+            "The label still leads at your λ: it may be larger. The label has a share of p, too, "
+            "and there is no factor but λ.",
         ),
     ],
-    lambda f: f(_Z_S, _Z_T, _Y, _DOMAIN, 1.0),
+    lambda f: f(_P, _Y),
 )
 
 
@@ -142,7 +134,7 @@ def _rest_trains(f: Any) -> bool:
     return network.stage10[1].training and network.head.training
 
 
-mended_hold = Exercise(
+hold_still = Exercise(
     "07.3",
     "a stage that is really held still",
     [

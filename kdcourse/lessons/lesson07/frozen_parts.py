@@ -90,7 +90,11 @@ class FrozenParts(Explorer):
         axis.axhline(self._as_is, linestyle=DASHES["teacher"], linewidth=1.2, **teacher)
         ink: dict[str, Any] = {"fontsize": 8.5, "va": "bottom"}
         for k, (role, said) in enumerate(
-            (("taught", "fine-tuned"), ("alone", "from scratch"), ("teacher", "as it was"))
+            (
+                ("taught", "what you choose"),
+                ("alone", "from scratch"),
+                ("teacher", "source network"),
+            )
         ):
             colour = self.look(role, text=True)["color"]
             axis.text(0.33 * k, 1.02, said, color=colour, transform=axis.transAxes, **ink)
@@ -155,7 +159,7 @@ class FrozenParts(Explorer):
         if low <= 0 <= high:
             return f"{said}; {than}: these draws do not resolve the difference."
         which = "fewer" if mean < 0 else "more"
-        return f"{said}; {than}. Fine-tuning makes {abs(mean):.0f} {which} errors."
+        return f"{said}; {than}. From the trained start there are {abs(mean):.0f} {which} errors."
 
     def _images(self, percent: np.ndarray) -> str:
         mean = float(percent.mean())

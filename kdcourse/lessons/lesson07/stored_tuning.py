@@ -25,10 +25,10 @@ def wrong_answers(networks: Iterable[nn.Module], examples: Examples) -> Tensor:
 
 
 def both_errors(networks: Iterable[nn.Module], here: Domains) -> list[str]:
-    """Mean error %, as text, on the new and on the old test images."""
+    """Error % with its interval, as text, on the new and on the old test images."""
     of = list(networks)
     parts = (here.target_test, here.source_test)
-    return [f"{100 * float(wrong_answers(of, part).double().mean()):.1f}" for part in parts]
+    return [f"{interval(100 * wrong_answers(of, part).double()):.1f}" for part in parts]
 
 
 @cache
@@ -104,7 +104,7 @@ def old_interval(way: str, fold: str = "A") -> Interval:
 
 
 def all_saves(against: str, labels: int, fold: str = "A") -> Interval:
-    """What everything moving saves against another way, on the new domain."""
+    """What "all" saves against another way, on the new domain."""
     return saved(f"{labels} labels: all", f"{labels} labels: {against}", fold)
 
 

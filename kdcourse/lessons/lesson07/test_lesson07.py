@@ -1,18 +1,17 @@
 """Notebook 07: its checkers accept the right and reject the wrong; its explorer, swept whole."""
 
+import math
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from kdcourse.checks import Exercise
 from kdcourse.checks.lists import accepts, exercises_of, rejects, untouched
 from kdcourse.lessons.lesson07 import exercises
 from kdcourse.lessons.lesson07.frozen_parts import FrozenParts
-from kdlib import losses
 from kdlib.adaptation import freeze
 
 
@@ -37,42 +36,45 @@ def one_rate(errors: Any) -> dict[str, float]:
     return dict.fromkeys(errors, 0.01)
 
 
-def keeping(
-    z_s: Any,
-    z_t: Any,
-    y: Any,
-    domain: Any,
-    lam: float,
-    *,
-    old: Any = None,
-    labelled: Any = None,
-    of: Any = None,
-    size: Any = None,
-) -> Any:
-    """Exercise 2, with its mistakes to be switched on."""
-    old = domain == 0 if old is None else old(y, domain)
-    labelled = y >= 0 if labelled is None else labelled(y, domain)
-    of = of or (lambda z: z.softmax(1))
-    square = (of(z_t) - of(z_s)).pow(2)
-    size = size or (lambda square: square.sum(1).mean())
-    return F.cross_entropy(z_s[labelled], y[labelled]) + lam * size(square[old])
+def weights(p: Any, y: Any) -> Any:
+    return 1 / (p.amax(1) - p.gather(1, y[:, None])[:, 0])
 
 
-def keeping_by_loop(z_s: Any, z_t: Any, y: Any, domain: Any, lam: float) -> float:
-    p, q = z_t.softmax(-1).numpy(), z_s.softmax(-1).numpy()
-    squares = [float(((p[i] - q[i]) ** 2).sum()) for i in range(len(y)) if domain[i] == 0]
-    hard = F.cross_entropy(z_s, y, ignore_index=-1)
-    return float(hard) + lam * sum(squares) / len(squares)
+def weights_by_numpy(p: Any, y: Any) -> Any:
+    values = p.numpy()
+    gap = values.max(1) - values[range(len(y)), y.numpy()]
+    return np.divide(1, gap, out=np.full(len(y), np.inf), where=gap > 0)
 
 
-def keeping_by_kl(z_s: Any, z_t: Any, y: Any, domain: Any, lam: float) -> Any:
-    hard = F.cross_entropy(z_s, y, ignore_index=-1)
-    return hard + lam * losses.soft_targets(z_s, z_t, 1.0, where=domain == 0)
+def weights_by_loop(p: Any, y: Any) -> list[float]:
+    gaps = [float(row.max() - row[label]) for row, label in zip(p, y, strict=True)]
+    return [1 / gap if gap else math.inf for gap in gaps]
 
 
-def keeping_by_kdlib(z_s: Any, z_t: Any, y: Any, domain: Any, lam: float) -> Any:
-    square = losses.probability_mse(z_s, z_t, 1.0, where=domain == 0)
-    return losses.hard_labels(z_s, y) + lam * square
+def weights_by_search(p: Any, y: Any) -> list[float]:
+    found = []
+    for row, label in zip(p, y, strict=True):
+        low, high = 0.0, 1e6
+        for _ in range(80):
+            middle = (low + high) / 2
+            w = middle * row
+            w[label] += 1
+            low, high = (middle, high) if w[label] >= w.max() else (low, middle)
+        found.append(math.inf if high == 1e6 else low)
+    return found
+
+
+def label_without_share(p: Any, y: Any) -> Any:
+    return torch.where(p.argmax(1) == y, math.inf, 1 / p.amax(1))
+
+
+def runner_up(p: Any, y: Any) -> Any:
+    first, second = p.topk(2).values.T
+    return 1 / (first - second)
+
+
+def gaps(p: Any, y: Any) -> Any:
+    return torch.where(p.argmax(1) == y, math.inf, 1 / weights(p, y))
 
 
 def hold(network: nn.Module, name: str) -> nn.Module:
@@ -124,11 +126,12 @@ def frozen(network: nn.Module, name: str) -> nn.Module:
 RIGHT = [
     (exercises.fair_rates, rates),
     (exercises.fair_rates, rates_by_loop),
-    (exercises.keeping_loss, keeping),
-    (exercises.keeping_loss, keeping_by_loop),
-    (exercises.keeping_loss, keeping_by_kdlib),
-    (exercises.mended_hold, hold),
-    (exercises.mended_hold, hold_by_freeze),
+    (exercises.largest_weight, weights),
+    (exercises.largest_weight, weights_by_numpy),
+    (exercises.largest_weight, weights_by_loop),
+    (exercises.largest_weight, weights_by_search),
+    (exercises.hold_still, hold),
+    (exercises.hold_still, hold_by_freeze),
 ]
 WRONG = {
     "a lucky draw": (exercises.fair_rates, lambda e: rates(e, by=min), "lowest single draw"),
@@ -154,53 +157,35 @@ WRONG = {
         lambda e: {"all": rates(e)["all"]},
         "the same ways",
     ),
-    "no average": (
-        exercises.keeping_loss,
-        lambda *given: keeping(*given, size=lambda square: square.sum(1)),
-        "a single number",
+    "one too few": (exercises.largest_weight, lambda p, y: weights(p, y)[1:], "in its order"),
+    "the runner-up": (exercises.largest_weight, runner_up, "not with the second"),
+    "always inf": (
+        exercises.largest_weight,
+        lambda p, y: torch.full((len(y),), math.inf),
+        "only where",
     ),
-    "all images": (
-        exercises.keeping_loss,
-        lambda *given: keeping(*given, old=lambda y, domain: domain >= 0),
-        "Only the old images",
+    "the wrong way round": (
+        exercises.largest_weight,
+        lambda p, y: torch.where(p.argmax(1) == y, math.inf, -weights(p, y)),
+        "other way round",
     ),
-    "the unlabelled": (
-        exercises.keeping_loss,
-        lambda *given: keeping(*given, old=lambda y, domain: y < 0),
-        "Only the old images",
+    "twice the weight": (
+        exercises.largest_weight,
+        lambda p, y: 2 * weights(p, y),
+        "already wins",
     ),
-    "labels of the new alone": (
-        exercises.keeping_loss,
-        lambda *given: keeping(*given, labelled=lambda y, d: (y >= 0) & (d == 1)),
-        "whatever the domain",
+    "the gap itself": (exercises.largest_weight, gaps, "may be larger"),
+    "the label without its share": (
+        exercises.largest_weight,
+        label_without_share,
+        "share of p",
     ),
-    "logits": (
-        exercises.keeping_loss,
-        lambda *given: keeping(*given, of=lambda z: z),
-        "Softmax both",
-    ),
-    "mean over classes": (
-        exercises.keeping_loss,
-        lambda *given: keeping(*given, size=torch.mean),
-        "a sum over the classes",
-    ),
-    "a root": (
-        exercises.keeping_loss,
-        lambda *given: keeping(*given, size=lambda square: square.sum(1).sqrt().mean()),
-        "no root",
-    ),
-    "KL": (exercises.keeping_loss, keeping_by_kl, "a sum over the classes"),
-    "without the teacher": (
-        exercises.keeping_loss,
-        lambda z_s, z_t, *given: keeping(z_s, 0 * z_t, *given),
-        "z_t belongs",
-    ),
-    "as printed": (exercises.mended_hold, as_printed, "no switch"),
-    "names that begin alike": (exercises.mended_hold, too_many, "exactly that name"),
-    "weights only": (exercises.mended_hold, weights_only, "keeps on averaging"),
-    "awake again": (exercises.mended_hold, awake_again, "after network.train()"),
-    "all in eval mode": (exercises.mended_hold, all_in_eval, "Only the stage"),
-    "everything frozen": (exercises.mended_hold, frozen, "Everything is frozen"),
+    "as printed": (exercises.hold_still, as_printed, "no switch"),
+    "names that begin alike": (exercises.hold_still, too_many, "exactly that name"),
+    "weights only": (exercises.hold_still, weights_only, "keeps on averaging"),
+    "awake again": (exercises.hold_still, awake_again, "after network.train()"),
+    "all in eval mode": (exercises.hold_still, all_in_eval, "Only the stage"),
+    "everything frozen": (exercises.hold_still, frozen, "Everything is frozen"),
 }
 
 
