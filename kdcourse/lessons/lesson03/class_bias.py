@@ -12,10 +12,13 @@ from matplotlib.figure import Figure
 from kdcourse.explorers.base import Explorer
 from kdcourse.explorers.controls import State, written
 from kdcourse.figures import DASHES, MARKERS
+from kdcourse.figures.style import TEXT
 from kdlib.metrics import mean_intervals
 
 LINES = ("missing", "total", "others")
-ROLES = {"missing": "taught", "total": "taught", "others": "extra"}
+ROLES = {"missing": "label", "total": "taught", "others": "extra"}
+SHAPES = [("v", "▽"), ("D", "◇"), ("s", "□"), ("^", "△")]  # a rule's mark, and the same as text
+HIGHEST = 40.0  # of the right panel, %
 
 
 class ClassBias(Explorer):
@@ -24,7 +27,7 @@ class ClassBias(Explorer):
     logits: student's name → (seeds, N, C), trained students' answers to the same N test images.
     labels: (N,). missing: the class whose logit the bias is added to. biases: of the slider.
     rules: name of a rule → student's name → the bias that the rule chose (a mean over seeds);
-    drawn as marks.
+    drawn as marks, a shape for each rule.
     """
 
     def __init__(
@@ -109,9 +112,9 @@ class ClassBias(Explorer):
             axis.set_xlabel(f"bias of class {self._missing}")
         left.set_ylim(-3, 103)
         left.set_ylabel(f"wrong, % of {many:,} images of class {self._missing}", fontsize=8.5)
-        # Far to the right everything is called the missing class: the scale stops before that.
-        low = min(float(table["total"].min()) for table in self._wrong.values())
-        right.set_ylim(0, max(2.2 * 100 * many / n, 1.5 * 100 * low / n))
+        # Far to the right everything is called the missing class: the scale may stop before that.
+        high = max(float(table["total"].mean(1).max()) for table in self._wrong.values())
+        right.set_ylim(0, min(HIGHEST, 1.08 * 100 * high / n))
         right.set_ylabel(f"wrong, % of all {n:,} images", fontsize=8.5)
         self._place = {"missing": left, "total": right, "others": right}
         self._lines: dict[bool, dict[str, Any]] = {True: {}, False: {}}
@@ -136,11 +139,12 @@ class ClassBias(Explorer):
         return axis.plot([], [], MARKERS[role], markersize=4.5, alpha=0.7, **self.look(role))[0]
 
     def _mark(self, left: Axes, right: Axes, k: int, rule: str) -> tuple[str, Any, Any, Any]:
-        """A triangle on both lines where the rule puts the bias, and its name in a list."""
-        look = self.look("label")
-        mark = left.plot([], [], "v", markersize=6.5, **look)[0]
-        line = right.plot([], [], "v", markersize=6.5, **look)[0]
-        style = {**self.look("label", text=True), "fontsize": 8.5, "va": "top", "ha": "right"}
+        """A mark of its own on both lines where the rule puts the bias, explained in a list."""
+        shape, _ = SHAPES[k % len(SHAPES)]
+        look = {**self.look("label"), "color": TEXT, "markersize": 6, "fillstyle": "none"}
+        mark = left.plot([], [], shape, **look)[0]
+        line = right.plot([], [], shape, **look)[0]
+        style = {**self.look("label"), "color": TEXT, "fontsize": 8.5, "va": "top", "ha": "right"}
         text = left.text(0.98, 0.97 - 0.08 * k, "", transform=left.transAxes, **style)
         return rule, mark, text, line
 
@@ -159,12 +163,16 @@ class ClassBias(Explorer):
         heights = {
             name: 100 * table[name].mean(1) / self._of(name) for name in ("missing", "total")
         }
-        for rule, mark, text, point in self._marks:
+        for k, (rule, mark, text, point) in enumerate(self._marks):
             bias = self._rules[rule][self._student(state)]
             inside = min(max(bias, self.biases[0]), self.biases[-1])
-            text.set_text(f"▾ {rule}: {bias:.1f}")
-            mark.set_data([inside], [np.interp(inside, self.biases, heights["missing"]) + 3])
-            point.set_data([inside], [np.interp(inside, self.biases, heights["total"]) + 0.6])
+            text.set_text(f"{SHAPES[k % len(SHAPES)][1]} {rule}: {bias:.1f}")
+            mark.set_data(
+                [inside], [np.interp(inside, self.biases, heights["missing"]) + 3 + 7 * k]
+            )
+            point.set_data(
+                [inside], [np.interp(inside, self.biases, heights["total"]) + 0.6 + 1.3 * k]
+            )
 
     def _of(self, name: str) -> int:
         """How many images a line is a share of: the missing class, or all."""

@@ -24,19 +24,21 @@ def hump_and_paths(
     left.text(max(temperatures), 0.96 * limit, "logit matching", **place)
     highest = max(losses)
     for start, seeds in paths.items():
-        left.axvline(start, 0, 0.93, color=COLOURS["extra"], linewidth=1, linestyle="--")
-        left.text(start, 1.12 * highest, f"{start:g}", ha="center", color=INKS["extra"])
+        left.axvline(start, 0, 0.88, color=COLOURS["extra"], linewidth=1, linestyle="--")
+        left.text(start, 1.13 * highest, f"{start:g}", ha="center", color=INKS["extra"])
         for path in seeds:
-            share = [100.0, *(100 * value / start for value in path)]
-            right.plot(range(len(share)), share, color=COLOURS["extra"], alpha=0.7)
-        right.text(len(path), share[-1] + 5, f"from T = {start:g}", ha="right", fontsize=8.5)
-    left.set(xlabel="T", ylabel="T² · KL, untrained student", ylim=(0, 1.22 * highest))
-    right.set(xlabel="epoch", ylabel="T, % of its start", ylim=(0, 135))
+            right.plot(range(len(path) + 1), [start, *path], color=COLOURS["extra"], alpha=0.7)
+        right.text(len(path), 1.12 * path[-1], f"from T = {start:g}", ha="right", fontsize=8.5)
+    left.set(xlabel="T", ylabel="T² · KL, untrained student", ylim=(0, 1.25 * highest))
+    right.set_yscale("log")
+    right.set_yticks([1, 2, 4, 10, 20], ["1", "2", "4", "10", "20"])
+    right.set_yticks([], minor=True)
+    right.set(xlabel="epoch", ylabel="T", ylim=(1, 35))
     show(
         drawn,
         "The loss has a hump, and descent on T runs down the side on which it starts",
         "Left: T² · KL of one untrained student over T; dashed lines are the two starts. "
-        "Right: T while descent learns it, two students from each start.",
+        "Right: T while descent learns it; two students from each start, nearly on one line.",
     )
 
 
@@ -57,8 +59,8 @@ def width_panels(widths: Sequence[int], temperatures: Sequence[float]) -> None:
     panels[0].text(20, 0.12, "label-only", ha="right", color=INKS["alone"], fontsize=8.5)
     show(
         drawn,
-        "The smaller the student, the more a high temperature costs",
+        "T = 20 costs 8 units; at 32 no effect is resolved; at 100 it saves",
         "Points of error saved against the label-only student of the same width (dashed); below "
-        "the dashed line the teacher costs. alpha = 0.9, ten seeds, MNIST's 10,000 test images, "
-        "95 % intervals.",
+        "the dashed line the student makes more errors. alpha = 0.9, ten seeds, MNIST's 10,000 "
+        "test images, 95 % intervals.",
     )
