@@ -155,8 +155,8 @@ mended_band = Exercise(
         Property(
             "the draws differ",
             lambda f: abs(_band(f)[1] - _band(f)[0]) > 1e-6,
-            "Shuffling rows within a cloud leaves every distance as it was: pool both clouds. If "
-            "they are pooled, is the generator seeded once, before the loop?",
+            "Every draw gives the same distance: either rows are shuffled within a cloud only "
+            "(pool both clouds), or every draw begins with the same seed.",
         ),
         Property(
             "two numbers, the lower first",

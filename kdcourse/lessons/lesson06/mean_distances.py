@@ -47,9 +47,9 @@ class MeanDistances(Explorer):
                 "far from the origin": {"origin": 8},
             },
             notes={
-                "angle": "degrees, means against the long axis",
+                "angle": "degrees, line of the means against the long axis",
                 "stretch": "variance along over across",
-                "origin": "how far away it lies",
+                "origin": "how far the clouds lie from 0",
             },
             title=title,
             height=340,

@@ -1,4 +1,4 @@
-"""One shift, more or less of it: nine distances against their null bands, and the errors."""
+"""One shift, more or less of it: distances against their null bands, and the errors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LEAST, MOST = 0.1, 300.0  # of the axis: times the band's upper edge
 
 
 class Severity(Explorer):
-    """Bars: each distance as a multiple of its null band's upper edge. Line: errors over levels.
+    """Dots: each distance as a multiple of its null band's upper edge. Line: errors over levels.
 
     images: (shifts, levels, k, H, W), floats or uint8. distances: name → (shifts, levels). edges:
     name → upper edge of its null band, > 0. errors: (shifts, levels), percent of n images.
@@ -66,7 +66,7 @@ class Severity(Explorer):
         left, middle, right = figure.subplots(1, 3, width_ratios=[0.45, 1.5, 1])
         left.set_axis_off()
         brightest = 255 if self._images.dtype == np.uint8 else 1
-        column = np.concatenate(list(self._images[0, 0]))
+        column = self._column(0, 0)
         ink = {"cmap": "gray_r", "vmin": 0, "vmax": brightest, "interpolation": "nearest"}
         self._picture = left.imshow(column, animated=True, **ink)
         names = list(self._times)
@@ -79,11 +79,8 @@ class Severity(Explorer):
         middle.axvspan(LEAST, 1, color=GHOST, alpha=0.25, linewidth=0)
         middle.axvline(1, color=GHOST, linewidth=1)
         middle.grid(False)
-        places = range(len(names))
-        self._bars = {
-            ghost: middle.barh(
-                places, 0, 0.82 - 0.3 * (not ghost), left=LEAST, **self._bar_look(ghost)
-            )
+        self._dots = {
+            ghost: middle.plot([], [], "D", markersize=8, **self._dot_look(ghost))[0]
             for ghost in (True, False)
         }
         right.set(xlim=(min(self._levels) - 0.03, max(self._levels) + 0.03))
@@ -95,18 +92,23 @@ class Severity(Explorer):
             self._line[ghost] = right.plot([], [], linestyle="--", marker=".", **look)[0]
             self._spot[ghost] = right.plot([], [], "s", markersize=8, **look)[0]
 
-    def _bar_look(self, ghost: bool) -> dict[str, Any]:
+    def _column(self, shift: int, level: int) -> np.ndarray:
+        """The images above one another, two empty rows between them."""
+        gap = ((0, 2), (0, 0))
+        return np.concatenate([np.pad(image, gap) for image in self._images[shift, level]])
+
+    def _dot_look(self, ghost: bool) -> dict[str, Any]:
         look = self.look("teacher", ghost=ghost)
         return {**look, "color": "#D9D9D9"} if ghost else look
 
     def move(self, state: State, ghost: bool) -> None:
         shift, level = self._at(state)
-        for bar, times in zip(self._bars[ghost], self._times.values(), strict=True):
-            bar.set_width(np.clip(times[shift, level], LEAST * 1.02, MOST) - LEAST)
+        times = [np.clip(each[shift, level], LEAST * 1.1, MOST) for each in self._times.values()]
+        self._dots[ghost].set_data(times, range(len(times)))
         self._line[ghost].set_data(self._levels, self._errors[shift])
         self._spot[ghost].set_data([self._levels[level]], [self._errors[shift, level]])
         if not ghost:
-            self._picture.set_data(np.concatenate(list(self._images[shift, level])))
+            self._picture.set_data(self._column(shift, level))
 
     def sentence(self, state: State) -> str:
         at = self._at(state)

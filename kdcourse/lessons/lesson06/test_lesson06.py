@@ -133,6 +133,21 @@ def seeded_in_the_loop(
     return tuple(np.quantile(values, [0.025, 0.975]))
 
 
+def as_printed(
+    distance: Any, f_a: Tensor, f_b: Tensor, permutations: int, seed: int,
+    *, once: bool = False, sizes: bool = False,
+) -> Any:  # fmt: skip
+    """As the page gives it; either of its two faults can be mended."""
+    pooled, values = torch.cat([f_a, f_b]), []
+    kept = torch.Generator().manual_seed(seed)
+    for _ in range(permutations):
+        generator = kept if once else torch.Generator().manual_seed(seed)
+        shuffled = pooled[torch.randperm(len(pooled), generator=generator)]
+        sides = shuffled.split([len(f_a), len(f_b)]) if sizes else shuffled.chunk(2)
+        values.append(float(distance(*sides)))
+    return tuple(torch.tensor(values).quantile(torch.tensor([0.025, 0.975])).tolist())
+
+
 RIGHT = [
     (exercises.class_gaps, class_gaps),
     (exercises.class_gaps, lambda *given: class_gaps(*given).tolist()),
@@ -143,6 +158,7 @@ RIGHT = [
     (exercises.coral, with_cov),
     (exercises.coral, distances.coral),
     (exercises.mended_band, band),
+    (exercises.mended_band, partial(as_printed, once=True, sizes=True)),
     (exercises.mended_band, the_library),
     (exercises.mended_band, through_numpy),
     (exercises.mended_band, sorted_by_hand),
@@ -180,7 +196,18 @@ WRONG = {
         "(d, d)",
     ),
     "means": (exercises.coral, lambda a, b: distances.euclidean(a, b), "Centre each cloud"),
-    "as printed": (
+    "as printed": (exercises.mended_band, as_printed, "the same seed"),
+    "only the seed mended": (
+        exercises.mended_band,
+        partial(as_printed, once=True),
+        "first len(f_a)",
+    ),
+    "only the sides mended": (
+        exercises.mended_band,
+        partial(as_printed, sizes=True),
+        "the same seed",
+    ),
+    "not pooled, min and max": (
         exercises.mended_band,
         partial(band, pooled=False, extremes=True),
         "pool both clouds",
@@ -203,7 +230,7 @@ WRONG = {
     "the upper edge first": (exercises.mended_band, partial(band, turned=True), "lower edge first"),
     "no seed": (exercises.mended_band, partial(band, seeded=False), "seeded by `seed`"),
     "each cloud by itself": (exercises.mended_band, shuffled_apart, "pool both clouds"),
-    "seeded in the loop": (exercises.mended_band, seeded_in_the_loop, "before the loop"),
+    "seeded in the loop": (exercises.mended_band, seeded_in_the_loop, "the same seed"),
 }
 
 
