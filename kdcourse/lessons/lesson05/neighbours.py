@@ -1,4 +1,4 @@
-"""Nearest neighbours of an image in three feature spaces: teacher, label-only, distilled."""
+"""Nearest neighbours of an image in three feature spaces: teacher, label-only, with the term."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kdcourse.explorers.base import Explorer
 from kdcourse.explorers.controls import State, written
 from kdcourse.figures import DASHES, MARKERS
 
-ROWS = {"teacher": "teacher", "alone": "label-only student", "taught": "distilled student"}
+ROWS = {"teacher": "teacher", "alone": "label-only student", "taught": "{term} student"}
 GAP = 4  # empty pixels between two images of a strip
 
 
@@ -116,7 +116,7 @@ class Neighbours(Explorer):
                 "va": "bottom",
                 "color": self.look(row, text=True)["color"],
             }
-            strip.text(GAP, top - 1, said, **style)
+            strip.text(GAP, top - 1, said.format(term=self._term), **style)
             look = {**self.look(row, text=True), "fontsize": 8.5, "va": "bottom", "ha": "right"}
             self._notes[row] = strip.text(full - GAP, top - 1, "", **look)
             self._frames[row] = [
@@ -152,12 +152,15 @@ class Neighbours(Explorer):
         }
         upper.text(where[-1], 0.94 * alone, "label-only", **ink)
         upper.set(ylim=(0, 1.25 * max(*lines, alone, 1)))
+        upper.locator_params(axis="y", nbins=4)
         upper.set_title("% of neighbours shared", fontsize=8.5)
         mean = [float(one.mean()) for one in self._errors]
         lower.plot(where, mean, **look["taught"])
         for k, one in enumerate(self._errors):
             dots: dict[str, Any] = {"markersize": 3, "alpha": 0.4, "color": look["taught"]["color"]}
             lower.plot([k] * len(one), one, MARKERS["taught"], **dots)
+        lower.set_ylim(0, 1.15 * max(float(one.max()) for one in self._errors) or 1)
+        lower.locator_params(axis="y", nbins=4)
         lower.set_title(f"error % on {self._n:,} images", fontsize=8.5)
         for axis in (upper, lower):
             axis.set_xticks(where, [written(w) for w in self._weights])
@@ -200,7 +203,7 @@ class Neighbours(Explorer):
         return (
             f"Query {state['query']}, a {self._y[query]}: of its {self._k} nearest images, "
             f"{same['teacher']} are {self._y[query]}s for the teacher, {same['alone']} for the "
-            f"label-only student, {same['taught']} for the distilled student, which shares "
+            f"label-only student, {same['taught']} for the {self._term} student, which shares "
             f"{common} with the teacher. Over all images: {over:.0f} % shared, error {error:.1f} %."
         )
 

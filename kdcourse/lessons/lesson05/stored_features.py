@@ -52,7 +52,7 @@ def saved(row: Row, against: str = "label-only") -> Interval:
     return Interval(*row[f"saves against {against}"])
 
 
-def standing(gains: Mapping[str, Interval]) -> list[str]:
+def significant(gains: Mapping[str, Interval]) -> list[str]:
     """The ways whose gain stands after Holm's correction."""
     stands = holm({way: gain.p_value for way, gain in gains.items()})
     return [way for way in gains if stands[way]]
@@ -62,10 +62,10 @@ def mean_error(row: Row) -> float:
     return sum(row["errors"]) / len(row["errors"])
 
 
-def lines(
+def table_rows(
     rows: Mapping[str, Row], *others: str, bold: Iterable[str] = (), decimals: int = 1
 ) -> list[list[str]]:
-    """Way, weight, error %, and what it saves against others (bold: those named)."""
+    """Way, weight, choices of labels, error %, what it saves against others (bold: those named)."""
     made = []
     for way, row in rows.items():
         against = [
@@ -75,14 +75,16 @@ def lines(
         if way in bold:
             against[0] = f"**{against[0]}**"
         weight = f"{row['w']:g}" if "w" in row else ""
-        made.append([way, weight, f"{mean_error(row):.{decimals}f}", *against])
+        name = "relational (distances only)" if way == "relational" else way.split(", w = ")[0]
+        choices = str(len(row["errors"]))
+        made.append([name, weight, choices, f"{mean_error(row):.{decimals}f}", *against])
     return made
 
 
 def compared(missed: Mapping[str, Tensor], base: str, **weights: float) -> list[list[str]]:
     """Way, weight, error %, what it saves against the base, and whether that stands after Holm."""
     gains = {way: difference(missed[base], wrong) for way, wrong in missed.items() if way != base}
-    stand = standing(gains)
+    stand = significant(gains)
     made = []
     for way, wrong in missed.items():
         error = f"{100 * float(wrong.double().mean()):.1f}"
