@@ -100,7 +100,7 @@ def test_its_cells_are_short(path: Path) -> None:
         assert len(lines(cell)) <= LONGEST, f"{len(lines(cell))} lines:\n{cell.source}"
     plain = [[line for line in lines(cell) if line.strip()[0] != "#"] for cell in cells]
     typical = median(map(len, plain))
-    assert typical <= 8, f"the median code cell has {typical} lines"
+    assert typical <= 9, f"the median code cell has {typical} lines"
 
 
 def size_of(notebook: NotebookNode) -> dict[str, int]:

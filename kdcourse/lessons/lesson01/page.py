@@ -286,22 +286,13 @@ reach = 196 * (d / len(test)) ** 0.5
 live_saving = metrics.difference(label_only.wrong(), distilled.wrong())
 stored_saving = metrics.Interval(*stored["cnn 16"]["saves"])
 two_runs = f"two label-only runs, {len(test):,} images: "
-figures.show_table(
-    ["", "measured"],
-    [
-        [two_runs + "share d where exactly one is wrong", f"{100 * d:.1f} %"],
-        [two_runs + "the interval reaches", f"± {reach:.1f} points"],
-        [
-            "two label-only runs: images it takes to reach ± 0.5 points",
-            f"{len(test) * (reach / 0.5) ** 2:,.0f}",
-        ],
-        [
-            f"distilled, against label-only: {n_seeds} runs, {len(test):,} images",
-            saves(live_saving),
-        ],
-        ["the same, stored: 15 runs, 10,000 images", saves(stored_saving, 2)],
-    ],
-)
+figures.show_table(["", "measured"], [
+    [two_runs + "share d where exactly one is wrong", f"{100 * d:.1f} %"],
+    [two_runs + "the interval reaches", f"± {reach:.1f} points"],
+    ["images it takes to reach ± 0.5 points", f"{len(test) * (reach / 0.5) ** 2:,.0f}"],
+    [f"distilled, against label-only: {n_seeds} runs, {len(test):,} images", saves(live_saving)],
+    ["the same, stored: 15 runs, 10,000 images", saves(stored_saving, 2)],
+])  # fmt: skip
 
 # %%
 claim(
@@ -327,6 +318,9 @@ names = sorted(
 of_teachers = {name: sum(stored[name]["teachers"]) / 5 for name in names}
 of_students = {name: sum(stored[name]["students"]) / 5 for name in names}
 saved = {name: metrics.Interval(*stored[name]["saves"]) for name in names}
+label_places = {name: ((6, -9), "left") for name in names}  # points from the mark
+aside, above = ((-6, 0), "right"), ((0, 16), "center")
+label_places |= {"cnn 16, long": aside, "mlp 100, brief": aside, "cnn 16": above}
 lines = [
     [name, f"{of_teachers[name]:.2f}", f"{of_students[name]:.2f}", saves(saved[name], 2)]
     for name in names
@@ -335,9 +329,6 @@ figures.show_table(["teacher", "its error %", "its students' error %", "a studen
 
 # %% tags=["nbval-ignore-output"]
 base = next(sum(row["students"]) / 5 for row in rows if row["kind"] == "label-only")
-label_places = {name: ((6, -9), "left") for name in names}  # points from the mark
-label_places |= {name: ((-6, 0), "right") for name in ("cnn 16, long", "mlp 100, brief")}
-label_places |= {"cnn 16": ((0, 16), "center"), "cnn 16, brief": ((6, 5), "left")}
 picture, axis = figures.figure(height=3.6)
 for name in names:
     role = "teacher" if name.startswith("cnn") else "extra"
@@ -345,19 +336,18 @@ for name in names:
     axis.loglog(*spot, figures.MARKERS[role], color=figures.COLOURS[role])
     ends = [base - saved[name].high, base - saved[name].low]
     axis.plot([spot[0]] * 2, ends, color=figures.INKS[role], linewidth=1)
-    offset, side = label_places[name]
-    axis.annotate(name, spot, offset, textcoords="offset points", fontsize=8, ha=side)
+    axis.annotate(name, spot, label_places[name][0], textcoords="offset points", fontsize=8,
+        ha=label_places[name][1])  # fmt: skip
 axis.axhline(base, color=figures.COLOURS["alone"], linestyle=figures.DASHES["alone"])
 axis.text(11, base, "label-only", va="bottom", ha="right", color=figures.INKS["alone"])
-axis.set(xlabel="the teachers' error %", ylabel="their students' error %", xlim=(1, 11.5))
-axis.set(xticks=[1, 2, 4, 8], xticklabels=[1, 2, 4, 8])
-axis.set(yticks=[5, 6, 8, 10], yticklabels=[5, 6, 8, 10], ylim=(4.2, 11))
+axis.set(xlabel="the teachers' error %", ylabel="their students' error %", xlim=(1, 11.5),
+    ylim=(4.2, 11), xticks=[1, 2, 4, 8], xticklabels=[1, 2, 4, 8],
+    yticks=[5, 6, 8, 10], yticklabels=[5, 6, 8, 10])  # fmt: skip
 axis.minorticks_off()
 figures.show(
     picture,
     "Better teachers mostly have better students, not rank by rank",
-    "Blue: convolutional, yellow: MLPs. A mark is a recipe's mean; its line is the table's "
-    "interval of the difference from label-only. Both axes are logarithmic.",
+    "Blue: convolutional, yellow: MLPs. A mark is a recipe's mean; its line the table's interval.",
 )
 
 # %%
