@@ -150,14 +150,13 @@ def mmd_by_hand(f_a, f_b):
 # %%
 def features(network, images):
     with models.evaluating(network):
-        seen = models.observe(network, images[:count].batch().x, ["embedding"])
-    return seen.features["embedding"]  # (count, 64)
+        layers = models.observe(network, images[:count].batch().x, ["embedding"]).features
+    return layers["embedding"]  # (count, 64)
 
 
 networks = [domains.source_network(here.source, seed=seed + k) for k in range(seeds)]
-parts = [here.source_test[k * count :] for k in range(4)]
-cloud_a, cloud_b, fresh_a, fresh_b = (features(networks[0], part) for part in parts)
-cloud_t = features(networks[0], target)
+parts = [*(here.source_test[k * count :] for k in range(4)), target]
+cloud_a, cloud_b, fresh_a, fresh_b, cloud_t = (features(networks[0], part) for part in parts)
 torch.testing.assert_close(mmd_by_hand(cloud_a, cloud_t), distances.mmd(cloud_a, cloud_t))
 
 # %% [markdown]

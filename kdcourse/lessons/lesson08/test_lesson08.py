@@ -129,15 +129,15 @@ def follow_through_data(teacher: nn.Module, student: nn.Module, decay: float) ->
         mine.copy_(now)
 
 
-def from_the_blog(teacher: nn.Module, student: nn.Module, decay: float) -> None:
+def as_printed(teacher: nn.Module, student: nn.Module, decay: float) -> None:
     """As the page gives it."""
     for mine, now in zip(teacher.parameters(), student.parameters(), strict=True):
-        mine.data = (1 - decay) * mine + decay * now
+        mine.data = (1 - decay) * mine.data + decay * now.data
 
 
 def shares_mended(teacher: nn.Module, student: nn.Module, decay: float) -> None:
     """The first of the page's two faults mended, the second left."""
-    from_the_blog(teacher, student, 1 - decay)
+    as_printed(teacher, student, 1 - decay)
 
 
 def buffers_mended(teacher: nn.Module, student: nn.Module, decay: float) -> None:
@@ -227,7 +227,7 @@ WRONG = {
     "no buffers": (exercises.follow, without_buffers, "not parameters()"),
     "the student moves": (exercises.follow, backwards, "share"),
     "one memory": (exercises.follow, tied, "ties both together"),
-    "as on the blog": (exercises.follow, from_the_blog, "share of itself"),
+    "as printed": (exercises.follow, as_printed, "share of itself"),
     "only the shares mended": (exercises.follow, shares_mended, "not parameters()"),
     "only the buffers mended": (exercises.follow, buffers_mended, "share of itself"),
 }
