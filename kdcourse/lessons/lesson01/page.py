@@ -334,8 +334,7 @@ for name in names:
     role = "teacher" if name.startswith("cnn") else "extra"
     spot = (of_teachers[name], of_students[name])
     axis.loglog(*spot, figures.MARKERS[role], color=figures.COLOURS[role])
-    ends = [base - saved[name].high, base - saved[name].low]
-    axis.plot([spot[0]] * 2, ends, color=figures.INKS[role], linewidth=1)
+    axis.vlines(spot[0], base - saved[name].high, base - saved[name].low, figures.INKS[role])
     axis.annotate(name, spot, label_places[name][0], textcoords="offset points", fontsize=8,
         ha=label_places[name][1])  # fmt: skip
 axis.axhline(base, color=figures.COLOURS["alone"], linestyle=figures.DASHES["alone"])

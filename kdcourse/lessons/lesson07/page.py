@@ -323,7 +323,7 @@ cure_rows[0][-1] = ""
 figures.show_table([columns[0], *columns[2:], 'old images, against "all"'], cure_rows)
 
 # %% [markdown]
-# See the second row: in the mean most of the cure is there without any loss on old images. Three seeds do not resolve it: how much of the cure is statistics stays open. Stored, ten seeds, without that control:
+# See the second row: in the mean, and at this learning rate, most of the cure comes without any loss on old images. Three seeds do not resolve how much of it is statistics. Stored, ten seeds, without that control:
 
 # %% tags=["nbval-ignore-output"]
 picture, axes = figures.figure(height=2.9, panels=2, sharey=True)
