@@ -212,7 +212,7 @@ look["notes"] = {"alpha": "λ in many texts"}
 BankExplorer(bank, alone=label_only.errors("test"), **look)
 
 # %% [markdown]
-# At 8 units the line climbs from T = 2 on, away from the label-only student ("alone", dashed). At 32 units it climbs less. Now move alpha.
+# At 8 units the line climbs from T = 2 on, away from the label-only student (dashed). At 32 units it climbs less. Now move alpha.
 #
 # Press *Train* below to train 64 more students (start: 8 units, 5 epochs).
 
