@@ -133,4 +133,5 @@ def test_the_harness_sees_an_error_and_a_request_to_others(
 def test_a_notebook(notebook: Path, web: Browser, lab: LabServer, shots: Path | None) -> None:
     with opened(web, lab, notebook) as page:
         moves = try_out(page, notebook.stem, shots)
-        assert moves, f"{notebook.stem} has no slider to move"
+        is_notes = notebook.stem.endswith("_notes")  # lab notes may be without an explorer
+        assert moves or is_notes, f"{notebook.stem} has no slider to move"
