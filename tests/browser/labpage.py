@@ -147,11 +147,20 @@ class LabPage:
 
     def train(self, live: Locator) -> float:
         """Press Train, wait until it has trained and its picture changed; return the seconds."""
-        picture = live.locator("img.kdlib-picture")
+        # A bank may have been trained before, and then says so until the new training begins.
+        picture, button = (
+            live.locator("img.kdlib-picture"),
+            live.get_by_role("button", name="Train"),
+        )
         before, start = picture.get_attribute("src"), time.monotonic()
-        live.get_by_role("button", name="Train").click()
-        live.locator(".kdlib-readout", has_text="trained in").wait_for(timeout=1000 * RUN_TIMEOUT)
-        assert picture.get_attribute("src") != before, "the picture did not change"
+        shown, pressed, limit = picture.element_handle(), button.element_handle(), RUN_TIMEOUT
+        button.click()
+        for done, what in (
+            ("([image, before]) => image.getAttribute('src') !== before", [shown, before]),
+            ("button => !button.disabled", pressed),
+        ):
+            self.page.wait_for_function(done, arg=what, timeout=1000 * limit)
+        live.locator(".kdlib-readout", has_text="trained in").wait_for(timeout=1000 * limit)
         return time.monotonic() - start
 
     def read_out(self, explorer: Locator) -> str:
