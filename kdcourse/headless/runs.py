@@ -19,7 +19,7 @@ from kdcourse.headless.execution import NotebookFailed, execute, harvest, source
 from kdcourse.headless.finding import find, read_notebook, validate
 from kdcourse.parameters import Value
 
-_RUNNING = f".running-{platform.node() or 'here'}-"  # then the process, whose end `_tidy` looks for
+_RUNNING = f".running-{platform.node() or 'here'}-"  # then the process, whose end `tidy` looks for
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def run(
     env = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
     claims: list[dict[str, Any]] = []
     error = None
-    _tidy(out)
+    tidy(out)
     with tempfile.TemporaryDirectory(prefix=f"{_RUNNING}{os.getpid()}-", dir=out) as running:
         target = Path(running) / f"{stem}.ipynb"
         try:
@@ -143,7 +143,7 @@ def results_folder(out: str | Path) -> Path:
     return path
 
 
-def _tidy(out: Path) -> None:
+def tidy(out: Path) -> None:
     """Removes what runs of this machine that were killed left behind, and none that goes on."""
     import psutil
 

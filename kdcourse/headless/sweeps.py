@@ -12,7 +12,15 @@ from typing import Any
 
 from kdcourse.headless import interrupts, pools
 from kdcourse.headless.finding import declared, find, validate
-from kdcourse.headless.runs import Result, results_folder, run, run_name, versions, write_atomically
+from kdcourse.headless.runs import (
+    Result,
+    results_folder,
+    run,
+    run_name,
+    tidy,
+    versions,
+    write_atomically,
+)
 from kdcourse.measured import columns
 from kdcourse.parameters import Parameter, Value
 
@@ -133,10 +141,13 @@ def _submit(
 
         workers = threads()
     with interrupts.answered_once():
-        if executor is not None:
-            pools.on_executor(executor, range(len(jobs)), submit, done)
-        elif workers is not None:
-            pools.on_processes(workers, range(len(jobs)), submit, done, say)
+        try:
+            if executor is not None:
+                pools.on_executor(executor, range(len(jobs)), submit, done)
+            elif workers is not None:
+                pools.on_processes(workers, range(len(jobs)), submit, done, say)
+        finally:
+            tidy(out)  # a worker that is asked to end while it makes its folder leaves it behind
 
 
 def _axes(path: Path, grid: Mapping[str, str | Iterable[object]]) -> dict[str, list[Value]]:

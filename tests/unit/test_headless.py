@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Never
 
 import nbformat
 import numpy as np
@@ -475,6 +476,22 @@ def test_a_sweep_takes_any_executor_and_skips_what_is_finished(course: Path) -> 
     assert [result.parameters["T"] for result in first] == [2.0, 3.0]
     assert all(result.ok for result in first) and not any(result.skipped for result in first)
     assert all(result.skipped for result in again)
+
+
+def test_an_interrupted_sweep_removes_what_a_dead_worker_left(course: Path) -> None:
+    """A worker that is asked to end between making its folder and entering it leaves it behind."""
+    out = course.parent / "runs"
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+
+    class Interrupted(ThreadPoolExecutor):
+        def submit(self, *what: object, **how: object) -> Never:
+            (out / f"{RUNNING}{ended.pid}-x").mkdir()
+            raise KeyboardInterrupt
+
+    with Interrupted(1) as executor, pytest.raises(KeyboardInterrupt):
+        headless.sweep("04", {"T": [1]}, out, executor=executor, folder=course)
+    assert not list(out.glob(".running-*"))
 
 
 @pytest.mark.parametrize("values", [5, [], ""])
