@@ -1,0 +1,150 @@
+"""The rows of table.json as page and notes ask for them."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from kdcourse.figures import COLOURS, MARKERS, figure
+from kdcourse.lessons.lesson15 import table
+from kdcourse.lessons.lesson15.mistakes import MISTAKES
+from kdcourse.measured import saves
+from kdcourse.pages import tables
+from kdlib.metrics import Interval
+
+QUIET = 2.0  # points: a mistake whose interval ends below this is called silent
+
+
+def rows(kind: str, **where: Any) -> list[dict[str, Any]]:
+    """The rows of a kind ("mistake", "loss", "room", "used", …), in their order."""
+    found = [
+        row
+        for row in tables.read(table.__file__)
+        if kind in row and all(row.get(name) == value for name, value in where.items())
+    ]
+    if not found:
+        raise ValueError(f"the table has no rows of the kind {kind!r} with {where}")
+    return found
+
+
+def row(kind: str, name: str, **where: Any) -> dict[str, Any]:
+    """One row of a kind, by its name."""
+    return next(one for one in rows(kind, **where) if one[kind] == name)
+
+
+def mean(one: dict[str, Any], name: str) -> float:
+    return float(np.mean(one[name]))
+
+
+def interval(one: dict[str, Any], name: str = "harm") -> Interval:
+    return Interval(*one[name])
+
+
+def harm(name: str) -> Interval:
+    """What a mistake costs, in points, in the ward of 200 labelled images."""
+    return interval(row("mistake", name))
+
+
+def loudness(points: Interval) -> str:
+    """ "silent", "loud", or "unsteady" where the seeds do not agree which."""
+    if points.high < QUIET:
+        return "silent"
+    return "loud" if points.low > QUIET else "unsteady"
+
+
+def silent() -> list[str]:
+    return [name for name in MISTAKES if loudness(harm(name)) == "silent"]
+
+
+HEAD = ["mistake", "it …", "error %", "NLL", "confidence", "agreement %", "what gives it away"]
+
+
+def ward_rows(names: list[str] | None = None) -> list[list[str]]:
+    """The table of harms: the right program, then its mistakes, the silent ones first."""
+    order = sorted(names or MISTAKES, key=lambda name: harm(name).mean)
+    listed = [("**right program**", row("mistake", "right", beside=""), "", "")]
+    listed += [
+        (f"{name}{'*' if MISTAKES[name].beside else ''}", row("mistake", name), said(harm(name)), MISTAKES[name].sign)
+        for name in order
+    ]  # fmt: skip
+    return [
+        [name, words, f"{mean(one, 'errors'):.1f}", f"{mean(one, 'NLL'):.2g}" if mean(one, "NLL") < 100 else "> 100",
+         f"{mean(one, 'confidence'):.2f}", f"{mean(one, 'agreement %'):.0f}", sign]
+        for name, one, words, sign in listed
+    ]  # fmt: skip
+
+
+def said(points: Interval) -> str:
+    """What a mistake does: saves or costs so many points."""
+    return saves(Interval(0.0 - points.mean, 0.0 - points.high, 0.0 - points.low))
+
+
+def harm_and_nll() -> Figure:
+    """Each mistake's harm with its interval (left) and its NLL (right)."""
+    order = sorted(MISTAKES, key=lambda name: -harm(name).mean)
+    drawn, (left, right) = figure(height=5.4, panels=2, sharey=True, width_ratios=[1.2, 1])
+    where = np.arange(len(order))
+    for place, name in enumerate(order):
+        points, one = harm(name), row("mistake", name)
+        look: Any = {"color": COLOURS["extra"]}
+        left.plot([points.low, points.high], [place] * 2, linewidth=2, **look)
+        left.plot(points.mean, place, MARKERS["extra"], markersize=5, **look)
+        nll = min(mean(one, "NLL"), 12.0)
+        right.plot(nll, place, ">" if nll == 12.0 else MARKERS["extra"], markersize=5, **look)
+        own = mean(row("mistake", "right", beside=MISTAKES[name].beside), "NLL")
+        right.plot(own, place, MARKERS["taught"], markersize=4, color=COLOURS["taught"])
+    left.set_xscale("symlog", linthresh=2, linscale=1)
+    left.set_xticks([-1, 0, 1, 2, 10, 50], ["−1", "0", "1", "2", "10", "50"])
+    left.axvline(0, color=COLOURS["taught"], linewidth=1)
+    left.set_yticks(where, order)
+    left.set_xlabel("points of test error that it costs")
+    right.set_xscale("log")
+    right.set_xticks([0.5, 1, 2, 5, 10], ["0.5", "1", "2", "5", "≥ 10"])
+    right.set_xlabel("NLL on the test images")
+    for axis in (left, right):
+        axis.minorticks_off()
+        axis.grid(axis="x")
+    return drawn
+
+
+def two_optimisers() -> Figure:
+    """What mistakes of the loss cost under AdamW and under SGD."""
+    names = [one["loss"] for one in rows("loss", optimiser="SGD")][1:]
+    drawn, axis = figure(height=3.2)
+    for shift, (optimiser, role) in ((0.14, ("AdamW", "taught")), (-0.14, ("SGD", "alone"))):
+        for place, name in enumerate(names[::-1]):
+            points = interval(row("loss", name, optimiser=optimiser))
+            look: Any = {"color": COLOURS[role]}
+            axis.plot([points.low, points.high], [place + shift] * 2, linewidth=2, **look)
+            label = optimiser if place == 0 else None
+            axis.plot(points.mean, place + shift, MARKERS[role], markersize=5, label=label, **look)
+    axis.set_yticks(range(len(names)), names[::-1])
+    axis.set_xscale("symlog", linthresh=2, linscale=1)
+    axis.set_xticks([-1, 0, 1, 2, 5, 10, 50], ["−1", "0", "1", "2", "5", "10", "50"])
+    axis.minorticks_off()
+    axis.grid(axis="x")
+    axis.axvline(0, color=COLOURS["teacher"], linewidth=1)
+    axis.set_xlabel("points of test error that it costs")
+    axis.legend(frameon=False, loc="upper right")
+    return drawn
+
+
+REPAIR = ["step", "training error %", "test error %", "NLL", "it … against the step before"]
+
+
+def repairs(room: str) -> list[list[str]]:
+    """The steps of a repair, each against the step before; a control against none."""
+    lines = []
+    for one in rows("room", room=room):
+        control = one["step"].startswith("control")
+        gain = one.get("saves against the step before")
+        words = "" if gain is None or control else saves(Interval(*gain))
+        lines.append([one["step"], f"{mean(one, 'training error %'):.1f}",
+                      f"{mean(one, 'errors'):.1f}", f"{mean(one, 'NLL'):.2f}", words])  # fmt: skip
+    return lines
+
+
+def repaired(room: str, step: str) -> Interval:
+    """What a step saves against the program as printed."""
+    one = next(one for one in rows("room", room=room) if one["step"] == step)
+    return Interval(*one["saves against the first"])
