@@ -30,8 +30,8 @@ PANELS: dict[str, tuple[tuple[float, float], str]] = {
 class Ward(Explorer):
     """Slide through the patients: six curves each, the right program's dashed beside them.
 
-    patients: mistake → curve → one number an epoch. right: the right programs' curves, by the switch
-    that a mistake is compared beside ("", "dropout", "jitter"). seed: draws the patients' order.
+    patients: mistake → curve → one number an epoch. right: the right programs' curves, by the
+    switch that a mistake is compared beside ("", "dropout", "jitter"). seed: draws the patients' order.
     """
 
     def __init__(
@@ -68,7 +68,9 @@ class Ward(Explorer):
         for axis, (name, (limits, scale)) in zip(axes, PANELS.items(), strict=True):
             if scale == "symlog":
                 axis.set_yscale("symlog", linthresh=0.1, linscale=0.5)
-                axis.set_yticks([-10, 0, 0.1, 1, 10, 100, 1000], ["−10", "0", "0.1", "1", "10", "100", "1,000"])  # fmt: skip
+                axis.set_yticks(
+                    [-10, 0, 0.1, 1, 10, 100, 1000], ["−10", "0", "0.1", "1", "10", "100", "1,000"]
+                )
             elif scale == "log":
                 axis.set_yscale("log")
                 axis.set_yticks([0.3, 1, 3, 10], ["0.3", "1", "3", "10"])
@@ -85,10 +87,18 @@ class Ward(Explorer):
             axis.set_xlabel("epoch")
         panel = axes[0]
         style: dict[str, Any] = {"fontsize": 9.5, "va": "top"}
-        name = self.look("extra", text=True)
-        self._name = figure.text(0.53, 1 - 8 / 430, "", ha="center", **style, **name)
+        ink = self.look("extra", text=True)
+        self._name = figure.text(0.53, 1 - 8 / 430, "", ha="center", **style, **ink)
         said = {"color": self.look("taught", text=True)["color"], "ha": "right"}
-        panel.text(0.97, 0.97, "dashed: right program", transform=panel.transAxes, fontsize=8, va="top", **said)  # fmt: skip
+        panel.text(
+            0.97,
+            0.97,
+            "dashed: right program",
+            transform=panel.transAxes,
+            fontsize=8,
+            va="top",
+            **said,
+        )
         self._none = panel.text(
             0.5, 0.5, "", transform=panel.transAxes, fontsize=9, va="center", ha="center",
             **self.look("extra", text=True),
@@ -137,7 +147,9 @@ class Diagnosis(ipywidgets.VBox):
         self._ward = ward
         self.first: dict[int, str] = {}  # patient → the first diagnosis, which counts
         names = [("choose …", None), *((name, name) for name in sorted(ward.order))]
-        self._choice = ipywidgets.Dropdown(options=names, value=None, description="", layout={"width": "auto"})  # fmt: skip
+        self._choice = ipywidgets.Dropdown(
+            options=names, value=None, description="", layout={"width": "auto"}
+        )
         self._commit = ipywidgets.Button(description="This is my diagnosis")
         self._commit.on_click(lambda _: self.decide(self._choice.value))
         self._verdict = ipywidgets.HTML(_told("○ No diagnosis yet."))
@@ -160,7 +172,10 @@ class Diagnosis(ipywidgets.VBox):
                 f"✓ Patient {patient}: {real}. What gives it away: {MISTAKES[real].sign}. {count}"
             )
         else:
-            text = f"✗ Patient {patient} is not “{name}”. There, {MISTAKES[name].sign}. It is “{real}”: {MISTAKES[real].sign}. {count}"
+            text = (
+                f"✗ Patient {patient} is not “{name}”. There, {MISTAKES[name].sign}. "
+                f"It is “{real}”: {MISTAKES[real].sign}. {count}"
+            )
         return self._say(text)
 
     def _say(self, text: str) -> str:

@@ -33,24 +33,23 @@ def stops(test: Any, program: Any) -> bool:
 
 def judged(right: Mapping[str, Any], wrong: Mapping[str, tuple[Any, str]]) -> list[Property]:
     """A test must let every right program pass, and fail on each wrong one, each with its hint."""
+    strict = (
+        "Your test fails on code that is right. It may ask more than is true, or compare floats "
+        "by == instead of torch.testing.assert_close or torch.allclose."
+    )
     passes = [
-        Property(
-            f"it passes on right code: {name}",
-            lambda test, program=program: not stops(test, program),
-            "Your test fails on code that is right. It may ask more than is true, or compare "
-            "floats by == instead of torch.testing.assert_close or torch.allclose.",
-        )
+        Property(f"it passes on right code: {name}", partial(_passes, program=program), strict)
         for name, program in right.items()
     ]
     fails = [
-        Property(
-            f"it fails on this mistake: {name}",
-            lambda test, program=program: stops(test, program),
-            hint,
-        )
+        Property(f"it fails on this mistake: {name}", partial(stops, program=program), hint)
         for name, (program, hint) in wrong.items()
     ]
     return [*passes, *fails]
+
+
+def _passes(test: Any, program: Any) -> bool:
+    return not stops(test, program)
 
 
 def tried(program: Any) -> Callable[[Any], bool]:
@@ -108,8 +107,8 @@ _WRONG_LOSSES = {
     ),
     "KL turned round": (
         partial(kl, wrong="turned round"),
-        "KL(q ‖ p) is not KL(p ‖ q), but nearly so where z_s and z_t are near. Give logits that lie "
-        "far apart.",
+        "KL(q ‖ p) is not KL(p ‖ q), but nearly so where z_s and z_t are near. Give logits that "
+        "lie far apart.",
     ),
     "no logarithm": (
         partial(kl, wrong="no logarithm"),

@@ -41,32 +41,132 @@ class Mistake:
 MISTAKES = {
     one.name: one
     for one in (
-        Mistake("the teacher is never used", "loss", "the first loss is ln 10 = 2.3, the cross-entropy of an untrained student"),
-        Mistake("student compared with itself", "loss", "the first loss is a tenth of ln 10: the KL term is 0 in every step"),
-        Mistake("alpha on the wrong term", "loss", "the first loss is nearer to ln 10 than the right program's"),
-        Mistake("no T²", "loss", "the loss is much too low; under SGD the student hardly moves"),
-        Mistake('reduction="mean"', "loss", "the KL is divided by the ten classes, too: the loss is too low"),
-        Mistake('reduction="sum"', "loss", "the loss grows with the batch: a hundred times too high"),
-        Mistake("KL turned round", "loss", "the first loss is a little off, and the student is a little too confident"),
-        Mistake("no logarithm", "loss", "the loss is negative; a KL cannot be"),
-        Mistake("logarithm of the target", "loss", "the loss is no number from the first epoch on"),
-        Mistake("the student ends in a softmax", "loss", "no answer is more confident than 0.23, and the loss has a floor"),
-        Mistake("softmax twice, teacher", "loss", "the loss begins far too low, and the student stays unsure: its confidence is low"),
-        Mistake("T on the teacher only", "loss", "confidence is much too low: the student's own T = 1 answers copy softened ones"),
-        Mistake("T on the student only", "loss", "confidence near 1 and a high NLL: the student sharpens its logits T times too much"),
-        Mistake("MSE of probabilities", "loss", "the soft term is bounded by 2: the loss is too low"),
-        Mistake("teacher in train mode", "teacher", "asked twice, the teacher answers twice; its running statistics move"),
-        Mistake("teacher in the optimiser", "teacher", "the loss falls to 0 faster than the right one can, agreement falls with it"),
-        Mistake("the teacher's head is fresh", "teacher", "the first loss is far too low: there is nothing in the answers; agreement is chance"),
-        Mistake("other pixels for the teacher", "teacher", "the first loss is too high, and the teacher's own error on its input is high"),
-        Mistake("cached answers, shuffled", "data", "the loss falls, and agreement with the teacher does not rise"),
-        Mistake("cached answers, moved images", "data", "the answers are those of other images than the student sees", "jitter"),
-        Mistake("drop_last", "data", "half the steps; images that an epoch never shows"),
-        Mistake("student left in eval", "loop", "the loss is lower than dropout lets it be", "dropout"),
-        Mistake("no zero_grad", "loop", "the loss jumps, and does not fall for long"),
-        Mistake("a rate that never falls", "loop", "the curve shakes to its end and never flattens"),
+        Mistake(
+            "the teacher is never used",
+            "loss",
+            "the first loss is ln 10 = 2.3, the cross-entropy of an untrained student",
+        ),
+        Mistake(
+            "student compared with itself",
+            "loss",
+            "the first loss is a tenth of ln 10: the KL term is 0 in every step",
+        ),
+        Mistake(
+            "alpha on the wrong term",
+            "loss",
+            "the first loss is nearer to ln 10 than the right program's",
+        ),
+        Mistake(
+            "no T²",
+            "loss",
+            "the loss is sixteen times too low wherever it is the soft term's",
+        ),
+        Mistake(
+            'reduction="mean"',
+            "loss",
+            "the KL is divided by the ten classes, too: the loss is too low",
+        ),
+        Mistake(
+            'reduction="sum"',
+            "loss",
+            "the loss grows with the batch: a hundred times too high",
+        ),
+        Mistake(
+            "KL turned round",
+            "loss",
+            "the first loss is a few per cent off, and nothing else shows",
+        ),
+        Mistake(
+            "no logarithm",
+            "loss",
+            "the loss is negative; a KL cannot be",
+        ),
+        Mistake(
+            "logarithm of the target",
+            "loss",
+            "the loss is no number from the first epoch on",
+        ),
+        Mistake(
+            "the student ends in a softmax",
+            "loss",
+            "no answer is more confident than 0.23, and the loss has a floor",
+        ),
+        Mistake(
+            "softmax twice, teacher",
+            "loss",
+            "the loss begins far too low, and confidence stays low",
+        ),
+        Mistake(
+            "T on the teacher only",
+            "loss",
+            "confidence is much too low: its answers at T = 1 copy the teacher's at T = 4",
+        ),
+        Mistake(
+            "T on the student only",
+            "loss",
+            "the first loss is three times too high, confidence near 1, the NLL high",
+        ),
+        Mistake(
+            "MSE of probabilities",
+            "loss",
+            "the first loss is far too low: a squared gap of probabilities is small",
+        ),
+        Mistake(
+            "teacher in train mode",
+            "teacher",
+            "no curve shows it: the teacher's running statistics move, its answer depends on "
+            "the batch",
+        ),
+        Mistake(
+            "teacher in the optimiser",
+            "teacher",
+            "confidence stays low: teacher and student agree on saying nothing; the teacher's "
+            "own error is high afterwards",
+        ),
+        Mistake(
+            "the teacher's head is fresh",
+            "teacher",
+            "the first loss is far too low and confidence stays low: the answers hold nothing",
+        ),
+        Mistake(
+            "other pixels for the teacher",
+            "teacher",
+            "the first loss is too high, and the teacher's own error on its input is high",
+        ),
+        Mistake(
+            "cached answers, shuffled",
+            "data",
+            "the loss falls, and agreement with the teacher does not rise",
+        ),
+        Mistake(
+            "cached answers, moved images",
+            "data",
+            "no curve shows it: the answers are those of the images before they were moved",
+            "jitter",
+        ),
+        Mistake(
+            "drop_last",
+            "data",
+            "half the steps; in each epoch, images that never come; the last loss is higher",
+        ),
+        Mistake(
+            "student left in eval",
+            "loop",
+            "the loss is lower than dropout lets it be",
+            "dropout",
+        ),
+        Mistake(
+            "no zero_grad",
+            "loop",
+            "the loss jumps, and does not fall for long",
+        ),
+        Mistake(
+            "a rate that never falls",
+            "loop",
+            "the rate of the last epoch is that of the first; the last loss is lower, not higher",
+        ),
     )
-}  # fmt: skip
+}
 
 
 @dataclass
@@ -168,8 +268,8 @@ def train(
     x, y = examples.batch().x, examples.y
     live = _asked_live(mistake, beside)
     other = {"the teacher's head is fresh": x, "other pixels for the teacher": 255 * x}
-    if not live and (answers is None or mistake in other):
-        answers = predict(own, other.get(mistake or "", x))
+    if answers is None or mistake in other:
+        answers = x.new_zeros(0) if live else predict(own, other.get(mistake or "", x))
     if mistake == "cached answers, shuffled":
         answers = answers[torch.randperm(len(answers), generator=_generator(seed, -1))]
     weights = [*student.parameters()]
@@ -235,7 +335,10 @@ def scores(z: Tensor, y: Tensor, z_t: Tensor) -> dict[str, float]:
 def _note(patient: Patient, loss: float, examples: Examples, watch: Examples, z_t: Tensor) -> None:
     z = asked(patient.student, watch)
     own = asked(patient.student, examples)
-    numbers = {"loss": loss, "training error %": 100 * float((own.argmax(-1) != examples.y).double().mean())}  # fmt: skip
+    numbers = {
+        "loss": loss,
+        "training error %": 100 * float((own.argmax(-1) != examples.y).double().mean()),
+    }
     for name, value in (numbers | scores(z, watch.y, z_t)).items():
         patient.curves.setdefault(name, []).append(value)
 

@@ -62,16 +62,23 @@ HEAD = ["mistake", "it …", "error %", "NLL", "confidence", "agreement %", "wha
 def ward_rows(names: list[str] | None = None) -> list[list[str]]:
     """The table of harms: the right program, then its mistakes, the silent ones first."""
     order = sorted(names or MISTAKES, key=lambda name: harm(name).mean)
-    listed = [("**right program**", row("mistake", "right", beside=""), "", "")]
-    listed += [
-        (f"{name}{'*' if MISTAKES[name].beside else ''}", row("mistake", name), said(harm(name)), MISTAKES[name].sign)
-        for name in order
-    ]  # fmt: skip
+    lines = [["**right program**", "", *_cells(row("mistake", "right", beside="")), ""]]
+    for name in order:
+        star = "*" if MISTAKES[name].beside else ""
+        cells = _cells(row("mistake", name))
+        lines.append([name + star, said(harm(name)), *cells, MISTAKES[name].sign])
+    return lines
+
+
+def _cells(one: dict[str, Any]) -> list[str]:
+    """Error, NLL, confidence and agreement, as the table of harms writes them."""
+    nll = mean(one, "NLL")
     return [
-        [name, words, f"{mean(one, 'errors'):.1f}", f"{mean(one, 'NLL'):.2g}" if mean(one, "NLL") < 100 else "> 100",
-         f"{mean(one, 'confidence'):.2f}", f"{mean(one, 'agreement %'):.0f}", sign]
-        for name, one, words, sign in listed
-    ]  # fmt: skip
+        f"{mean(one, 'errors'):.1f}",
+        f"{nll:.2f}" if nll < 100 else "> 100",
+        f"{mean(one, 'confidence'):.2f}",
+        f"{mean(one, 'agreement %'):.0f}",
+    ]
 
 
 def said(points: Interval) -> str:
@@ -148,3 +155,15 @@ def repaired(room: str, step: str) -> Interval:
     """What a step saves against the program as printed."""
     one = next(one for one in rows("room", room=room) if one["step"] == step)
     return Interval(*one["saves against the first"])
+
+
+USED = ["20 labels per class:", "program", "error %", "it … against the one that never does"]
+
+
+def used_rows() -> list[list[str]]:
+    """With and without unlabelled images: what it costs that the teacher is never used."""
+    return [
+        [one["used"], one["program"], f"{mean(one, 'errors'):.1f}",
+         saves(Interval(*one["saves"])) if "saves" in one else ""]
+        for one in rows("used")
+    ]  # fmt: skip

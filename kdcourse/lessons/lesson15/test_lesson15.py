@@ -78,7 +78,9 @@ def by_near(loss: Loss) -> None:
     """Near logits, a loose bound: KL turned round passes."""
     z_s, _ = far()
     z_t = z_s.detach() + 1e-3 * torch.randn_like(z_s)
-    torch.testing.assert_close(loss(z_s, z_t, 3.0), losses.soft_targets(z_s, z_t, 3.0), rtol=0.05, atol=0)  # fmt: skip
+    torch.testing.assert_close(
+        loss(z_s, z_t, 3.0), losses.soft_targets(z_s, z_t, 3.0), rtol=0.05, atol=0
+    )
 
 
 def exact(loss: Loss) -> None:
@@ -211,14 +213,18 @@ WRONG = {
         exercises.program_test, partial(of_program, weights=False), "deepcopy",
     ),
     "no copy": (exercises.program_test, partial(of_program, copied=False), "deepcopy"),
-    "no look at the mode": (exercises.program_test, partial(of_program, mode=False), "training mode"),
+    "no look at the mode": (
+        exercises.program_test, partial(of_program, mode=False), "training mode",
+    ),
     "one teacher": (exercises.program_test, partial(of_program, heard=False), "two equal students"),
     "other dropout": (exercises.program_test, partial(of_program, seeded=False), "random seed"),
     "wants eval": (exercises.program_test, asks_for_eval, "right"),
     "as printed": (exercises.data_test, as_printed, "Ask the teacher again"),
     "shapes and counts": (exercises.data_test, partial(of_data, values=False), "Ask the teacher"),
     "the first batch": (exercises.data_test, partial(of_data, first=True), "every batch"),
-    "no count": (exercises.data_test, partial(of_data, count=False, sort=False), "Count what comes"),
+    "no count": (
+        exercises.data_test, partial(of_data, count=False, sort=False), "Count what comes",
+    ),
     "a count only": (exercises.data_test, partial(of_data, sort=False), "not the same"),
     "wants the order": (exercises.data_test, same_order, "right"),
 }  # fmt: skip
@@ -294,7 +300,7 @@ def alpha_weighs_what_it_stands_before() -> None:
 
 
 def the_loss_passes_the_readers_test() -> None:
-    """By its slope, at T = 3: T², batchmean, the order of arguments, logarithms, T on both sides."""
+    """By its slope, at T = 3: T², batchmean, arguments' order, logarithms, T on both sides."""
     torch.manual_seed(0)
     by_slope(losses.soft_targets)
 
@@ -407,7 +413,9 @@ def moved_images_are_asked_about_anew() -> None:
 
 def every_image_comes_once_an_epoch() -> None:
     for size in (7, 32, 128):
-        passes = Epochs(small(97), Settings(2, 1e-2, size, 0, 0.0, "one-cycle", "fp32"), balanced=False)  # fmt: skip
+        passes = Epochs(
+            small(97), Settings(2, 1e-2, size, 0, 0.0, "one-cycle", "fp32"), balanced=False
+        )
         for epoch in (0, 1):
             came = torch.cat([index for index, _ in passes[epoch].batches()])
             assert came.sort().values.tolist() == list(range(97))
@@ -501,7 +509,10 @@ def test_room_b_members_are_all_stepped_and_pass_no_gradient_to_their_teachers()
     """Three losses summed, three models stepped; a student's term moves no teacher."""
 
     def trio() -> Together:
-        networks = {name: initialise(mlp(64, 8, 10), k) for k, name in enumerate(("teacher", "helper", "student"))}  # fmt: skip
+        networks = {
+            name: initialise(mlp(64, 8, 10), k)
+            for k, name in enumerate(("teacher", "helper", "student"))
+        }
         return Together(**networks)
 
     whole = (
@@ -612,7 +623,9 @@ def test_the_table_holds_every_mistake_with_its_seeds() -> None:
     kept = tables.read(table.__file__)
     wards = [row["mistake"] for row in kept if "mistake" in row]
     assert wards == ["right"] * 3 + list(MISTAKES)
-    assert all(len(row["errors"]) == len(table.SEEDS) for row in kept if "teacher of room A" not in row)  # fmt: skip
+    assert all(
+        len(row["errors"]) == len(table.SEEDS) for row in kept if "teacher of room A" not in row
+    )
     for room, steps in (("A", rooms.A), ("B", rooms.B)):
         assert [row["step"] for row in stored.rows("room", room=room)] == list(steps)
     with pytest.raises(ValueError, match="no rows of the kind"):
