@@ -31,7 +31,7 @@ class Ward(Explorer):
     """Slide through the patients: six curves each, the right program's dashed beside them.
 
     patients: mistake → curve → one number an epoch. right: the right programs' curves, by the
-    switch that a mistake is compared beside ("", "dropout", "jitter"). seed: draws the patients' order.
+    switch that a mistake is compared beside ("", "dropout", "jitter"). seed: draws the order.
     """
 
     def __init__(

@@ -237,7 +237,7 @@ claim("15.12", text, leak.low > 2, measured={"points": leak})
 
 # %%
 some = train.per_class(100, seed=seed)
-networks = dict(teacher=models.cnn(8), helper=models.mlp(784, 300, 10))
+networks = dict(teacher=models.cnn(4), helper=models.mlp(784, 300, 10))
 trio = models.Together(**networks, student=models.mlp(784, mnist.WIDTH, 10))
 hard, T = 0.1 * HardLabels(), mnist.T
 objective = member("teacher", HardLabels())

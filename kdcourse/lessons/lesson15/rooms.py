@@ -105,7 +105,7 @@ A: dict[str, Any] = {
 
 def teacher_of_b(examples: Examples, seed: int) -> nn.Module:
     """The teacher of room B, trained before the others: the same labels, the same 560 steps."""
-    network = initialise(cnn(8), TEACHER_SEED + seed)
+    network = initialise(cnn(4), TEACHER_SEED + seed)
     fit(network, examples, epochs=mnist.epochs(examples), order_seed=seed, precision="fp32")
     return network
 
@@ -124,7 +124,7 @@ def student_of_b(
     x, y = examples.batch().x, examples.y
     student = initialise(mlp(784, mnist.WIDTH, 10), seed)
     between = initialise(mlp(784, HELPER, 10), 1000 + seed)
-    master: nn.Module = initialise(cnn(8), TEACHER_SEED + seed)
+    master: nn.Module = initialise(cnn(4), TEACHER_SEED + seed)
     ready = None
     if teacher != "in the program":
         own = teacher == "before"

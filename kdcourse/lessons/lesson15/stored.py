@@ -40,6 +40,12 @@ def interval(one: dict[str, Any], name: str = "harm") -> Interval:
     return Interval(*one[name])
 
 
+def right(mistake: str) -> dict[str, Any]:
+    """The right program that a mistake is compared with."""
+    beside = MISTAKES[mistake].beside
+    return row("mistake", f"right, {beside}" if beside else "right")
+
+
 def harm(name: str) -> Interval:
     """What a mistake costs, in points, in the ward of 200 labelled images."""
     return interval(row("mistake", name))
@@ -62,7 +68,7 @@ HEAD = ["mistake", "it …", "error %", "NLL", "confidence", "agreement %", "wha
 def ward_rows(names: list[str] | None = None) -> list[list[str]]:
     """The table of harms: the right program, then its mistakes, the silent ones first."""
     order = sorted(names or MISTAKES, key=lambda name: harm(name).mean)
-    lines = [["**right program**", "", *_cells(row("mistake", "right", beside="")), ""]]
+    lines = [["**right program**", "", *_cells(row("mistake", "right")), ""]]
     for name in order:
         star = "*" if MISTAKES[name].beside else ""
         cells = _cells(row("mistake", name))
@@ -98,7 +104,7 @@ def harm_and_nll() -> Figure:
         left.plot(points.mean, place, MARKERS["extra"], markersize=5, **look)
         nll = min(mean(one, "NLL"), 12.0)
         right.plot(nll, place, ">" if nll == 12.0 else MARKERS["extra"], markersize=5, **look)
-        own = mean(row("mistake", "right", beside=MISTAKES[name].beside), "NLL")
+        own = mean(right(name), "NLL")
         right.plot(own, place, MARKERS["taught"], markersize=4, color=COLOURS["taught"])
     left.set_xscale("symlog", linthresh=2, linscale=1)
     left.set_xticks([-1, 0, 1, 2, 10, 50], ["−1", "0", "1", "2", "10", "50"])
@@ -116,11 +122,11 @@ def harm_and_nll() -> Figure:
 
 def two_optimisers() -> Figure:
     """What mistakes of the loss cost under AdamW and under SGD."""
-    names = [one["loss"] for one in rows("loss", optimiser="SGD")][1:]
+    names = [one["loss"] for one in rows("loss", how="SGD")][1:]
     drawn, axis = figure(height=3.2)
     for shift, (optimiser, role) in ((0.14, ("AdamW", "taught")), (-0.14, ("SGD", "alone"))):
         for place, name in enumerate(names[::-1]):
-            points = interval(row("loss", name, optimiser=optimiser))
+            points = interval(row("loss", name, how=optimiser))
             look: Any = {"color": COLOURS[role]}
             axis.plot([points.low, points.high], [place + shift] * 2, linewidth=2, **look)
             label = optimiser if place == 0 else None
@@ -142,28 +148,29 @@ REPAIR = ["step", "training error %", "test error %", "NLL", "it … against the
 def repairs(room: str) -> list[list[str]]:
     """The steps of a repair, each against the step before; a control against none."""
     lines = []
-    for one in rows("room", room=room):
-        control = one["step"].startswith("control")
+    for one in rows("room", how=room):
+        control = one["room"].startswith("control")
         gain = one.get("saves against the step before")
         words = "" if gain is None or control else saves(Interval(*gain))
-        lines.append([one["step"], f"{mean(one, 'training error %'):.1f}",
+        lines.append([one["room"], f"{mean(one, 'training error %'):.1f}",
                       f"{mean(one, 'errors'):.1f}", f"{mean(one, 'NLL'):.2f}", words])  # fmt: skip
     return lines
 
 
 def repaired(room: str, step: str) -> Interval:
     """What a step saves against the program as printed."""
-    one = next(one for one in rows("room", room=room) if one["step"] == step)
+    one = next(one for one in rows("room", how=room) if one["room"] == step)
     return Interval(*one["saves against the first"])
 
 
+PROGRAMS = {"never used": "the teacher is never used", "right": "right"}
 USED = ["20 labels per class:", "program", "error %", "it … against the one that never does"]
 
 
 def used_rows() -> list[list[str]]:
     """With and without unlabelled images: what it costs that the teacher is never used."""
     return [
-        [one["used"], one["program"], f"{mean(one, 'errors'):.1f}",
+        [one["used"], PROGRAMS[one["how"]], f"{mean(one, 'errors'):.1f}",
          saves(Interval(*one["saves"])) if "saves" in one else ""]
         for one in rows("used")
     ]  # fmt: skip

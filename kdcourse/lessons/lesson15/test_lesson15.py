@@ -622,12 +622,12 @@ def test_rooms_begin_as_printed_and_end_in_controls() -> None:
 def test_the_table_holds_every_mistake_with_its_seeds() -> None:
     kept = tables.read(table.__file__)
     wards = [row["mistake"] for row in kept if "mistake" in row]
-    assert wards == ["right"] * 3 + list(MISTAKES)
+    assert wards == [*table.RIGHT, *MISTAKES]
     assert all(
         len(row["errors"]) == len(table.SEEDS) for row in kept if "teacher of room A" not in row
     )
     for room, steps in (("A", rooms.A), ("B", rooms.B)):
-        assert [row["step"] for row in stored.rows("room", room=room)] == list(steps)
+        assert [row["room"] for row in stored.rows("room", how=room)] == list(steps)
     with pytest.raises(ValueError, match="no rows of the kind"):
         stored.rows("nothing")
 
