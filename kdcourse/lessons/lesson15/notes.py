@@ -75,7 +75,7 @@ probes = {name or "right program": probed(name) for name in names}
 figures.show_table(head, [[name, *cells] for name, cells in probes.items()])
 
 # %% [markdown]
-# The right program's row is the reference: a first loss far from it, a teacher that moved or answers by the company it is in, too few steps. What is left without any sign in this table (KL turned round, answers stored before the images were moved) needs a test that knows the right answer.
+# The right program's row is the reference: a first loss far from it, a teacher that moved or answers by the company it is in, too few steps. Many rows look like the right program's here: answers shuffled or of unmoved images, T on the teacher only, a student left in eval. For those it takes a test that knows the right answer: the exercises of the page.
 
 # %%
 text = "A teacher in train mode moves without a gradient, and answers by its batch; a probe of one batch sees it"

@@ -258,7 +258,7 @@ claim("15.4", text, gain.low > 10, measured={"the teacher saves, points": gain})
 figures.show_table(stored.REPAIR, stored.repairs("A"))
 
 # %% [markdown]
-# The first column is what would have been reported. "Compression" is a label-only student here: all of its layers are new, and smaller layers are no distillation. Look at the order: the teacher brings something only after the *last* softmax has gone. **With several mistakes at once, one repair may show nothing, and still be needed.**
+# The first column is what would have been reported. "Compression" is a label-only student here: all of its layers are new, and smaller layers are no distillation. Look at the order: most of the gain comes with the *last* softmax. **With several mistakes at once, one repair may show nothing, and still be needed.**
 
 # %%
 text = "Room A: the reported error is less than half of the test error; all repairs together save over 1.5 points, most of it after the last softmax has gone"
@@ -292,7 +292,7 @@ claim(
 figures.show_table(stored.REPAIR, stored.repairs("B"))
 
 # %% [markdown]
-# As printed, the student has to copy, with weight 0.9, a helper of random weights that copies nobody: it ends up worse than the labels alone would have made it (last row). One line repairs most of that: give the optimiser all three networks. What comes after is right, too, but small here. In kdlib: `Together` and `member`, see the [lab notes](lesson15/notes).
+# As printed, the student has to copy, with weight 0.9, a helper of random weights that copies nobody: it ends up worse than the labels alone would have made it (last row). One line repairs most of that: give the optimiser all three networks. **Not every repair is a gain:** detaching the teachers, so that a student's loss does not move its teacher, *costs* points here; why, we have not measured. Training the teacher before, and on all labels, brings them back. In kdlib: `Together` and `member`, see the [lab notes](lesson15/notes).
 
 # %%
 text = "Room B: as printed the student is worse than a label-only one; most of the repair is to step all three networks"
