@@ -95,26 +95,26 @@ def said(points: Interval) -> str:
 def harm_and_nll() -> Figure:
     """Each mistake's harm with its interval (left) and its NLL (right)."""
     order = sorted(MISTAKES, key=lambda name: -harm(name).mean)
-    drawn, (left, right) = figure(height=5.4, panels=2, sharey=True, width_ratios=[1.2, 1])
+    drawn, (costs, nlls) = figure(height=5.4, panels=2, sharey=True, width_ratios=[1.2, 1])
     where = np.arange(len(order))
     for place, name in enumerate(order):
         points, one = harm(name), row("mistake", name)
         look: Any = {"color": COLOURS["extra"]}
-        left.plot([points.low, points.high], [place] * 2, linewidth=2, **look)
-        left.plot(points.mean, place, MARKERS["extra"], markersize=5, **look)
+        costs.plot([points.low, points.high], [place] * 2, linewidth=2, **look)
+        costs.plot(points.mean, place, MARKERS["extra"], markersize=5, **look)
         nll = min(mean(one, "NLL"), 12.0)
-        right.plot(nll, place, ">" if nll == 12.0 else MARKERS["extra"], markersize=5, **look)
+        nlls.plot(nll, place, ">" if nll == 12.0 else MARKERS["extra"], markersize=5, **look)
         own = mean(right(name), "NLL")
-        right.plot(own, place, MARKERS["taught"], markersize=4, color=COLOURS["taught"])
-    left.set_xscale("symlog", linthresh=2, linscale=1)
-    left.set_xticks([-1, 0, 1, 2, 10, 50], ["−1", "0", "1", "2", "10", "50"])
-    left.axvline(0, color=COLOURS["taught"], linewidth=1)
-    left.set_yticks(where, order)
-    left.set_xlabel("points of test error that it costs")
-    right.set_xscale("log")
-    right.set_xticks([0.5, 1, 2, 5, 10], ["0.5", "1", "2", "5", "≥ 10"])
-    right.set_xlabel("NLL on the test images")
-    for axis in (left, right):
+        nlls.plot(own, place, MARKERS["taught"], markersize=4, color=COLOURS["taught"])
+    costs.set_xscale("symlog", linthresh=2, linscale=1)
+    costs.set_xticks([-1, 0, 1, 2, 10, 50], ["−1", "0", "1", "2", "10", "50"])
+    costs.axvline(0, color=COLOURS["taught"], linewidth=1)
+    costs.set_yticks(where, order)
+    costs.set_xlabel("points of test error that it costs")
+    nlls.set_xscale("log")
+    nlls.set_xticks([0.5, 1, 2, 5, 10], ["0.5", "1", "2", "5", "≥ 10"])
+    nlls.set_xlabel("NLL on the test images")
+    for axis in (costs, nlls):
         axis.minorticks_off()
         axis.grid(axis="x")
     return drawn
@@ -138,7 +138,8 @@ def two_optimisers() -> Figure:
     axis.grid(axis="x")
     axis.axvline(0, color=COLOURS["teacher"], linewidth=1)
     axis.set_xlabel("points of test error that it costs")
-    axis.legend(frameon=False, loc="upper right")
+    axis.set_xlim(-1.3, 130)
+    axis.legend(frameon=False, loc="center right")
     return drawn
 
 
