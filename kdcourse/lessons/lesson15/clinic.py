@@ -26,6 +26,8 @@ PANELS: dict[str, tuple[tuple[float, float], str]] = {
     "NLL": ((0.2, 20), "log"),
 }
 
+FIRST = "T on the student only"
+
 
 class Ward(Explorer):
     """Slide through the patients: six curves each, the right program's dashed beside them.
@@ -47,9 +49,11 @@ class Ward(Explorer):
         order = np.random.default_rng(seed).permutation(sorted(patients))
         self.order = [str(name) for name in order]
         self._patients, self._right = patients, right
+        # error as it should be, confidence and NLL not: what the page is about
+        shown = FIRST if FIRST in patients else self.order[0]
         super().__init__(
             controls={"patient": list(range(1, len(self.order) + 1)), "name": ["hidden", "shown"]},
-            situations={},
+            start={"patient": self.order.index(shown) + 1},
             notes={"patient": f"of {len(self.order)}", "name": "look only when you have decided"},
             title=title,
             height=430,
@@ -68,9 +72,7 @@ class Ward(Explorer):
         for axis, (name, (limits, scale)) in zip(axes, PANELS.items(), strict=True):
             if scale == "symlog":
                 axis.set_yscale("symlog", linthresh=0.1, linscale=0.5)
-                axis.set_yticks(
-                    [-10, 0, 0.1, 1, 10, 100, 1000], ["−10", "0", "0.1", "1", "10", "100", "1,000"]
-                )
+                axis.set_yticks([-10, 0, 1, 10, 100, 1000], ["−10", "0", "1", "10", "100", "1,000"])
             elif scale == "log":
                 axis.set_yscale("log")
                 axis.set_yticks([0.3, 1, 3, 10], ["0.3", "1", "3", "10"])
