@@ -9,6 +9,7 @@ from the teacher's own weights. "tilted": hospitals whose images are rotated.
 """
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -35,7 +36,7 @@ from kdlib.objectives import (
 )
 from kdlib.training import fit
 
-T, SEEDS = mnist.T, range(8)
+T, SEEDS = mnist.T, range(6)
 HELPERS = {"linear": (), "mlp(32)": (32,), "mlp(100)": (100,), "mlp(300)": (300,)}
 COUNTS, TEMPERATURES, WAYS = (1, 2, 5, 10), (1.0, 4.0), ("logits", "probabilities", "confidence")
 KNOWN = [list(range(7)), [7, 8, 9]]
@@ -182,7 +183,7 @@ def add_student(rows: Rows, way: str, network: nn.Module, guide: nn.Module) -> N
 
 
 def hospitals() -> Iterator[dict[str, Any]]:
-    """Teachers of 200 labels each, none of them shared; the student has 3,500 images, unlabelled."""
+    """Teachers of 200 labels each, none shared; the student has 3,500 images without labels."""
     rows, train = Rows("hospitals"), images()["train"]
     bare = train.unlabelled()
     for seed in SEEDS[:5]:
@@ -194,7 +195,9 @@ def hospitals() -> Iterator[dict[str, Any]]:
         told = [tabulate(doctor, bare) for doctor in doctors]
         for count in COUNTS:
             pool = sum(houses[1:count], houses[0])
-            rows.add(f"pooled, {count}", missed(answers(trained(HardLabels(), student(), pool, seed))))
+            rows.add(
+                f"pooled, {count}", missed(answers(trained(HardLabels(), student(), pool, seed)))
+            )
             for way in WAYS:
                 together = answers(Ensemble(*doctors[:count], how=way))
                 rows.add(f"ensemble, {way}, {count}", missed(together))
@@ -206,7 +209,9 @@ def hospitals() -> Iterator[dict[str, Any]]:
         rows.add("votes, T = 4, 5", missed(answers(trained(votes, student(), bare, seed))))
         longer = trained(HardLabels(), student(), sum(houses[1:5], houses[0]), seed, steps=6 * 560)
         rows.add("pooled, 3,360 steps, 5", missed(answers(longer)))
-        again = [trained(HardLabels(), student(), houses[0], 2000 + 10 * seed + k) for k in range(5)]
+        again = [
+            trained(HardLabels(), student(), houses[0], 2000 + 10 * seed + k) for k in range(5)
+        ]
         alike = SoftTargets(merge([tabulate(doctor, bare) for doctor in again]), 1.0)
         rows.add("same 200 labels, 5", missed(answers(trained(alike, student(), bare, seed))))
     yield from rows.stored(hospital_rivals)
@@ -306,7 +311,9 @@ def peers() -> Iterator[dict[str, Any]]:
             merged_pair = Ensemble(pair.get_submodule("a"), pair.get_submodule("b"))
             rows.add(f"mutual, T = {t:g}, two merged", missed(answers(merged_pair)))
             again = 0.5 * HardLabels() + 0.5 * SoftTargets(twin, t)
-            rows.add(f"born again, T = {t:g}", missed(answers(trained(again, student(), own, seed))))
+            rows.add(
+                f"born again, T = {t:g}", missed(answers(trained(again, student(), own, seed)))
+            )
     yield from rows.stored(lambda way: ["label-only", "label smoothing 0.2"])
 
 
@@ -336,7 +343,9 @@ def joint() -> Iterator[dict[str, Any]]:
         for name, rate in RATES.items():
             pair = initialise(Together(helper=student(), student=mlp(784, 16, 10)), seed)
             rates = {"helper": 1e-2, "student": rate, "": 1e-2}
-            rows.add(f"joint, {name}", missed(answers(fit(pair, bare, aim, lr=rates, **how).network)))
+            rows.add(
+                f"joint, {name}", missed(answers(fit(pair, bare, aim, lr=rates, **how).network))
+            )
     yield from rows.stored(lambda way: ["direct", "direct, 1,120 steps", "direct, constant rate"])
 
 
@@ -348,7 +357,11 @@ def cut() -> Iterator[dict[str, Any]]:
         bare = few(seed).unlabelled()
         direct = trained(SoftTargets(teacher(), T), student(), bare, seed)
         add_student(rows, "direct", direct, teacher())
-        part, fresh, kind = cnn(4), initialise(cnn(4), 100 + seed), initialise(mlp(784, 32, 10), seed)
+        part, fresh, kind = (
+            cnn(4),
+            initialise(cnn(4), 100 + seed),
+            initialise(mlp(784, 32, 10), seed),
+        )
         inherit(initialise(part, 100 + seed), teacher(), shrink=True)
         start = {"cut from the teacher": part, "drawn anew": fresh, "another kind, mlp(32)": kind}
         for name, network in start.items():
@@ -402,9 +415,16 @@ def turned(examples: Examples, degrees: float) -> Examples:
 SETTINGS = (gap, hospitals, specialists, small, peers, joint, cut, tilted)
 
 
-def main() -> None:
+def of_setting(number: int) -> list[dict[str, Any]]:
     torch.set_num_threads(1)
-    tables.write(__file__, [row for setting in SETTINGS for row in setting()])
+    return list(SETTINGS[number]())
+
+
+def main() -> None:
+    teacher()  # trained and kept, before several processes ask for it
+    with ProcessPoolExecutor(2) as pool:
+        parts = list(pool.map(of_setting, range(len(SETTINGS))))
+    tables.write(__file__, [row for part in parts for row in part])
 
 
 if __name__ == "__main__":
