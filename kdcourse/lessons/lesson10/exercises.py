@@ -49,7 +49,9 @@ as_one = Exercise(
         ),
         Property(
             "the teachers are softened before they are averaged",
-            lambda f: not close((_table(f, 4.0) / 4).softmax(-1), (_mixed(1.0).log() / 4).softmax(-1)),
+            lambda f: (
+                not close((_table(f, 4.0) / 4).softmax(-1), (_mixed(1.0).log() / 4).softmax(-1))
+            ),
             "Divide the logits by T before the softmax. A mean at T = 1 that is softened later "
             "is another distribution.",
         ),
@@ -60,7 +62,9 @@ as_one = Exercise(
         ),
         Property(
             "softened at T it is the mean of the softened probabilities",
-            lambda f: all(close((_table(f, T) / T).softmax(-1), _mixed(T)) for T in (0.5, 2.0, 4.0)),
+            lambda f: all(
+                close((_table(f, T) / T).softmax(-1), _mixed(T)) for T in (0.5, 2.0, 4.0)
+            ),
             "softmax(z / T), weighted and summed over the teachers; its logarithm; times T.",
         ),
     ],
@@ -104,8 +108,10 @@ specialists = Exercise(
         ),
         Property(
             "scores stand at the classes that the specialist names",
-            lambda f: close(_of(f)[:, [0, 3]], _scores(_TWO, _KNOWN)[:, [0, 3]])
-            and close(_of(f)[:, 2], _scores(_TWO, _KNOWN)[:, 2]),
+            lambda f: (
+                close(_of(f)[:, [0, 3]], _scores(_TWO, _KNOWN)[:, [0, 3]])
+                and close(_of(f)[:, 2], _scores(_TWO, _KNOWN)[:, 2])
+            ),
             "known[k] lists the classes in the order of the outputs, which need not be sorted. "
             "Subtract the LAST output, “none of mine”.",
         ),

@@ -1,0 +1,336 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Which helper, and who learns from whom?
+#
+# *Lab notes, optional: controls, relatives and second settings of [](lesson10). Read that page first. {minutes} minutes · about 20 CPU seconds*
+#
+# - Controls of the gap: temperature, steps, other helpers; a helper wider than its teacher.
+# - Controls of the hospitals: the same labels five times, more steps, votes; images at five angles.
+# - Helper and student in one step, with three rates. Mutual learning. Born-again networks.
+# - A helper cut from the teacher itself.
+#
+# Tables marked *stored* are of MNIST's 10,000 test images (`table.py`).
+
+# %% tags=["parameters"]
+T: float = 4.0  # 0.5..50
+seed: int = 0  # 0..1000
+budget: str = "full"  # full | small
+
+# %%
+import warnings
+
+import torch
+from torch.nn import functional as F
+
+from kdcourse import figures
+from kdcourse.checks import claim
+from kdcourse.ground import mnist
+from kdcourse.lessons.lesson10 import stored, table
+from kdcourse.parameters import check_parameters
+from kdlib import models
+from kdlib.bank import ladder, train_bank
+from kdlib.data import load
+from kdlib.models import Together, cnn, mlp
+from kdlib.objectives import HardLabels, SoftTargets, TeacherTable, member, merge
+from kdlib.objectives import progress, tabulate
+from kdlib.training import fit
+
+check_parameters()
+
+# %%
+small = budget == "small"
+train, _, test = load("mnist5k")
+train = train[:1000] if small else train
+teacher = mnist.teacher(train, epochs=1 if small else 8)
+few = train.per_class(20, seed=seed)
+epochs = 5 if small else mnist.epochs(few)
+
+# %% [markdown]
+# ## The gap: controls
+#
+# The page's student has 200 images without labels. Is it the temperature? Is it the *linear* helper alone? Would all images have done?
+
+# %%
+gap = stored.rows("gap")
+fair = "direct, 1,120 steps"
+head = ["stored", "guide's error %", "disagreement %", "student's error %", f"than {fair}"]
+figures.show_table(head, stored.gap_cells([way for way in gap if way != "label-only"], fair))
+
+# %% [markdown]
+# Read it by the second column. At T = 1 the student of the linear label helper copies it less well, but still better than the teacher. With all images the student is best without any helper: **if you may move images, move images.**
+
+# %%
+text = "The temperature does not explain the linear label helper: at T = 1 it saves over two points, too; all images save more than any helper"
+cold = stored.saved(gap["linear: labels only, 3,500, T = 1"], fair)
+every = stored.saved(gap["direct, all images"], fair)
+best = max(
+    stored.saved(gap[f"{name}: {kind}"], fair).high
+    for name in table.HELPERS
+    for kind in stored.KINDS
+)
+measured = {
+    "T = 1: saves, points": cold,
+    "all images save": every,
+    "highest end of any helper": best,
+}
+claim("10.11", text, cold.low > 2 and every.low > best, measured=measured)
+
+# %% [markdown]
+# The narrow students of the page's second panel, and wider ones, all 3,500 images.
+
+# %%
+narrow = stored.rows("small")
+of_width = {width: [way for way in narrow if way.startswith(f"{width}:")] for width in (3, 5)}
+narrow_lines = [
+    line
+    for width, ways in of_width.items()
+    for line in stored.cells(narrow, ways, f"{width}: {fair}")
+]
+figures.show_table(["stored, hidden units: way", "error %", f"than {fair}"], narrow_lines)
+
+# %% [markdown]
+# **A helper wider than its teacher** is no help of the usual kind. It is trained, and `ladder` says so:
+
+# %%
+with warnings.catch_warnings(record=True) as heard:
+    warnings.simplefilter("always")
+    wide = ladder(
+        mlp(784, 10),
+        [mlp(784, 32, 10)],
+        objective=lambda guide: SoftTargets(guide, T),
+        examples=few,
+        evaluate={"test": test},
+        seeds=[seed],
+        epochs=1,
+    )
+print(*(warning.message for warning in heard), sep="\n")
+
+# %% [markdown]
+# ## The hospitals: controls
+#
+# Is it the averaging, or are it the labels? Five networks of *the same* 200 labels, merged; and the pooled labels with all the steps that five teachers and the student took.
+
+# %%
+hospitals = stored.rows("hospitals")
+controls = ["logits, T = 1, 1", "same 200 labels, 5", "logits, T = 1, 5", "logits, T = 4, 5"]
+controls += ["probabilities, T = 1, 5", "confidence, T = 1, 5", "probabilities, T = 4, 5"]
+controls += ["confidence, T = 4, 5", "sum of losses, T = 4, 5", "votes, T = 4, 5"]
+controls += ["pooled, 5", "pooled, 3,360 steps, 5"]
+against = ["logits, T = 1, 1", "logits, T = 1, 5"]
+head_of = ["stored: merged, T, teachers", "error %", *(f"than {way}" for way in against)]
+figures.show_table(head_of, stored.cells(hospitals, controls, *against))
+
+# %%
+text = "It is the other labels, not the averaging: five networks of the same 200 labels, merged, save over four points less than five hospitals"
+lead = stored.saved(hospitals["same 200 labels, 5"], "logits, T = 1, 5")
+claim(
+    "10.12",
+    text,
+    lead.high < -4,
+    measured={"points saved by the same labels against five hospitals": lead},
+)
+
+# %% [markdown]
+# ### Votes are label smoothing
+#
+# A vote is 0 or 1, and log 0 has to be something: here the logarithm of one in a million. What is a unanimous vote at temperature T?
+
+# %%
+unanimous = [TeacherTable(few.ids, 20.0 * F.one_hot(few.y, 10).float()) for _ in range(5)]
+votes = (merge(unanimous, "votes").logits / T).softmax(-1)
+other = 1e-6 ** (1 / T)  # each other class, against 1 for the winner
+smoothing = 10 * other / (1 + 9 * other)
+smoothed = (1 - smoothing) * F.one_hot(few.y, 10) + smoothing / 10
+torch.testing.assert_close(votes, smoothed)
+
+# %% [markdown]
+# Label smoothing of a strength that nobody chose: the smallest number in a clamp decides it. So a gain by votes at $T > 1$ needs label smoothing as its rival.
+
+# %%
+text = "Five unanimous votes at T = 4 are labels smoothed by over a quarter"
+claim("10.13", text, 0.25 < smoothing < 0.4 or T != 4, measured={"smoothing": smoothing})
+
+# %% [markdown]
+# ### Teachers from different domains
+#
+# Five hospitals whose scanners stand at −60, −30, 0, 30 and 60 degrees; the student has unlabelled images of all five, and is tested on all. `weights` of `merge` may be (teachers, images): with 1 where a teacher is **at home** and 0 elsewhere each image is asked of its own hospital.
+
+# %%
+tilted = stored.rows("tilted")
+figures.show_table(
+    ["stored", "error %", "than logits", "than labels pooled"],
+    stored.cells(tilted, tilted, "logits", "labels pooled"),
+)
+
+# %%
+text = "Where each teacher knows its own domain, asking each at home saves over ten points against any mean; confidence finds little of that"
+measured = {"at home, points saved": stored.saved(tilted["each at home"], "logits")}
+measured["confidence, points saved"] = stored.saved(tilted["confidence"], "logits")
+at_home, confident = measured.values()
+claim("10.14", text, at_home.low > 10 and confident.high < 5, measured=measured)
+
+# %% [markdown]
+# ## Helper and student in one step
+#
+# Why wait for the helper? `Together` holds several networks; `member` says what each learns. The helper's answers pass no gradient back. Teacher `cnn(16)`, helper `mlp(100)`, student `mlp(16)`, the same 200 images. The student's rate is
+#
+# - fixed, 0.01;
+# - exponentially decaying, $0.01 \cdot 0.1^{t}$, with $t$ from 0 to 1;
+# - sigmoid, $0.01 / (1 + e^{-a})$, with $a = 10t - 5$: the student waits until the helper knows something.
+
+# %% tags=["nbval-ignore-output"]
+bare = few.unlabelled()
+soft = SoftTargets(tabulate(teacher, bare), T)
+aim = member("helper", soft) + member("student", SoftTargets("helper", T))
+how = dict(epochs=epochs, batch=mnist.BATCH, order_seed=seed, precision="fp32", schedule="constant")
+
+
+def joint_error(rate):
+    pair = models.initialise(Together(helper=mlp(784, 100, 10), student=mlp(784, 16, 10)), seed)
+    rates = {"helper": 1e-2, "student": rate, "": 1e-2}
+    return fit(pair, bare, aim, lr=rates, **how).error(test)
+
+
+rates_in_time = {"fixed": 1e-2, "exponential": 1e-2 * 0.1**progress}
+rates_in_time["sigmoid"] = 1e-2 / (1 + 2.718 ** (5 - 10 * progress))
+joint_lines = [[name, f"{joint_error(rate):.1f}"] for name, rate in rates_in_time.items()]
+figures.show_table(["student's rate", "live, one seed: error %"], joint_lines)
+
+# %% [markdown]
+# Stored, five seeds, with the rivals: direct, and one after the other, each with the usual one-cycle rate.
+
+# %%
+joint = stored.rows("joint")
+figures.show_table(
+    ["stored", "error %", "than direct", f"than {fair}", "than direct, constant rate"],
+    stored.cells(joint, joint, "direct", fair, "direct, constant rate"),
+)
+
+# %% [markdown]
+# With a fixed or decaying rate the student is ruined in the first steps, by a helper that says nothing yet. The same rate with a teacher that stands still does no harm. The sigmoid repairs that, and brings no more than direct distillation.
+
+# %%
+text = "With a fixed rate the joint student loses over five points against the same rate under a standing teacher; with the sigmoid it does not, nor does it save two"
+against_rate = "direct, constant rate"
+measured = {
+    f"{name}, points saved": stored.saved(joint[f"joint, {name}"], against_rate)
+    for name in table.RATES
+}
+fixed, _, sigmoid = measured.values()
+claim("10.15", text, fixed.high < -5 and sigmoid.mean > -2, measured=measured)
+
+# %% [markdown]
+# ## Mutual learning
+#
+# Two students of the same 200 labels, each the other's teacher (Zhang et al. 2018):
+#
+# $$\text{loss}_a = \mathrm{CE} + T^2\,\mathrm{KL}(p_b \Vert p_a), \qquad \text{loss}_b = \mathrm{CE} + T^2\,\mathrm{KL}(p_a \Vert p_b)$$
+#
+# Each KL moves only the student that it is written for: a teacher that is named is detached. By hand, the gradient of the first loss has no part in `b`:
+
+# %%
+pair = models.initialise(Together(b=mlp(784, 100, 10), a=mlp(784, 100, 10)), seed)
+batch = few[:64].batch()
+first = member("a", HardLabels() + SoftTargets("b", T))
+second = member("b", HardLabels() + SoftTargets("a", T))
+first(pair, batch)[0].backward()
+moved = {name for name, weight in pair.named_parameters() if weight.grad is not None}
+assert moved == {name for name, _ in pair.named_parameters() if name.startswith("a.")}
+
+# %% [markdown]
+# Now the training, as in a bank; `a` is the last member, so its answers are the pair's:
+
+# %% tags=["nbval-ignore-output"]
+settings = dict(
+    examples=few, evaluate={"test": test}, seeds=[seed], batch=mnist.BATCH, epochs=epochs
+)
+mutual = train_bank(
+    first + second, student=Together(b=mlp(784, 100, 10), a=mlp(784, 100, 10)), **settings
+)
+single = train_bank(student=mlp(784, 100, 10), **settings)
+print(
+    f"live, one seed: mutual {float(mutual.errors()):.1f} %, label-only {float(single.errors()):.1f} %"
+)
+
+# %% [markdown]
+# Its controls: two label-only students, merged (is it two networks?); label smoothing (is it soft labels?). And **born again** (Furlanello et al. 2018): the peer is already trained, with the same labels, and stands still; loss = ½ CE + ½ T² KL.
+
+# %%
+peers = stored.rows("peers")
+figures.show_table(
+    ["stored", "error %", "than label-only", "than label smoothing 0.2"],
+    stored.cells(peers, peers, "label-only", "label smoothing 0.2"),
+)
+
+# %%
+text = "Neither born-again networks nor mutual learning save two points here with 200 labels"
+measured = {
+    f"{name}, T = {t}, points saved": stored.saved(peers[f"{name}, T = {t}"], "label-only")
+    for name in ("mutual", "born again")
+    for t in (1, 4)
+}
+published = "born-again DenseNets reach 3.5 % on CIFAR-10 and 15.5 % on CIFAR-100, better than their teachers (Furlanello et al., abstract of the workshop version)"
+claim(
+    "10.16",
+    text,
+    all(gain.high < 2.5 for gain in measured.values()),
+    measured=measured,
+    published=published,
+)
+
+# %% [markdown]
+# ## A helper cut from the teacher
+#
+# A helper may be a part of the teacher: `inherit(helper, teacher, shrink=True)` maps its weights into a narrower network by singular values. Here `cnn(4)` from `cnn(16)`. Rivals: the same `cnn(4)` drawn anew, and another kind of network. All are taught on 3,500 images for 280 steps, and then teach the page's student from its 200.
+
+# %%
+part = models.initialise(cnn(4), seed)
+copied = models.inherit(part, teacher, shrink=True)
+print(f"{len(copied)} weights and buffers came from the teacher, such as {copied[-2]}")
+
+# %%
+cuts = stored.rows("cut")
+lines = [
+    [
+        line[0],
+        f"{stored.mean(row, 'helper errors'):.1f}",
+        f"{stored.mean(row, 'disagreement'):.1f}",
+        *line[1:],
+    ]
+    for line, row in zip(stored.cells(cuts, cuts, "direct"), cuts.values(), strict=True)
+]
+figures.show_table([*head[:4], "than direct"], lines)
+
+# %% [markdown]
+# The convolutional helpers are small, but as hard to copy as the teacher: the gap is one of *kind*, not of size.
+
+# %%
+text = "As a helper mlp(32) saves over two points, cnn(4) of either origin does not save one, though it has a fifteenth of its weights"
+measured = {
+    f"{name}, points saved": stored.saved(row, "direct")
+    for name, row in cuts.items()
+    if name != "direct"
+}
+inherited, drawn, another = measured.values()
+measured["weights of mlp(32) / cnn(4)"] = models.parameter_count(
+    mlp(784, 32, 10)
+) / models.parameter_count(cnn(4))
+holds = another.low > 2 and max(inherited.mean, drawn.mean) < 1
+claim("10.17", text, holds, measured=measured)
+
+# %% [markdown]
+# ## What we take along
+#
+# Before a chain, a pair or a family of networks is praised: count its steps, its images and its labels, and give them to one network. What then remains of the gain belongs to the chain. Back to [](lesson10).
