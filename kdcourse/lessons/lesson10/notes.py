@@ -133,12 +133,12 @@ head_of = ["stored: merged, T, teachers", "error %", *(f"than {way}" for way in 
 figures.show_table(head_of, stored.cells(hospitals, controls, *against))
 
 # %%
-text = "It is the other labels, not the averaging: five networks of the same 200 labels, merged, save over four points less than five hospitals"
+text = "It is the other labels, not the averaging: five networks of the same 200 labels, merged, save over three points less than five hospitals"
 lead = stored.saved(hospitals["same 200 labels, 5"], "logits, T = 1, 5")
 claim(
     "10.12",
     text,
-    lead.high < -4,
+    lead.high < -3,
     measured={"points saved by the same labels against five hospitals": lead},
 )
 
@@ -159,8 +159,8 @@ torch.testing.assert_close(votes, smoothed)
 # Label smoothing of a strength that nobody chose: the smallest number in a clamp decides it. So a gain by votes at $T > 1$ needs label smoothing as its rival.
 
 # %%
-text = "Five unanimous votes at T = 4 are labels smoothed by over a quarter"
-claim("10.13", text, 0.25 < smoothing < 0.4 or T != 4, measured={"smoothing": smoothing})
+text = "Five unanimous votes at T = 4 are labels smoothed by about a quarter"
+claim("10.13", text, 0.2 < smoothing < 0.3 or T != 4, measured={"smoothing": smoothing})
 
 # %% [markdown]
 # ### Teachers from different domains
@@ -219,17 +219,17 @@ figures.show_table(
 )
 
 # %% [markdown]
-# With a fixed or decaying rate the student is ruined in the first steps, by a helper that says nothing yet. The same rate with a teacher that stands still does no harm. The sigmoid repairs that, and brings no more than direct distillation.
+# With a fixed or decaying rate the joint student is ruined; the same rate under a teacher that stands still does no harm. A reason that fits: in its first, large steps it follows a helper that says nothing yet. With the sigmoid it waits, and comes out level with direct distillation. (Twice the steps make the direct student *worse* here: the fair rival is the better of the two.)
 
 # %%
-text = "With a fixed rate the joint student loses over five points against the same rate under a standing teacher; with the sigmoid it does not, nor does it save two"
+text = "With a fixed rate the joint student loses over five points against the same rate under a standing teacher; with the sigmoid it does not lose three"
 against_rate = "direct, constant rate"
 measured = {
     f"{name}, points saved": stored.saved(joint[f"joint, {name}"], against_rate)
     for name in table.RATES
 }
 fixed, _, sigmoid = measured.values()
-claim("10.15", text, fixed.high < -5 and sigmoid.mean > -2, measured=measured)
+claim("10.15", text, fixed.high < -5 and sigmoid.low > -3, measured=measured)
 
 # %% [markdown]
 # ## Mutual learning
@@ -275,20 +275,20 @@ figures.show_table(
 )
 
 # %%
-text = "Neither born-again networks nor mutual learning save two points here with 200 labels"
+text = "With 200 labels mutual learning at T = 4 saves something, also against label smoothing; born-again networks do not save one point"
 measured = {
-    f"{name}, T = {t}, points saved": stored.saved(peers[f"{name}, T = {t}"], "label-only")
-    for name in ("mutual", "born again")
-    for t in (1, 4)
+    "mutual, T = 4, saves, points": stored.saved(peers["mutual, T = 4"], "label-only"),
+    "against label smoothing": stored.saved(peers["mutual, T = 4"], "label smoothing 0.2"),
+    "born again, T = 1": stored.saved(peers["born again, T = 1"], "label-only"),
+    "born again, T = 4": stored.saved(peers["born again, T = 4"], "label-only"),
 }
-published = "born-again DenseNets reach 3.5 % on CIFAR-10 and 15.5 % on CIFAR-100, better than their teachers (Furlanello et al., abstract of the workshop version)"
-claim(
-    "10.16",
-    text,
-    all(gain.high < 2.5 for gain in measured.values()),
-    measured=measured,
-    published=published,
-)
+published = "born-again DenseNets: 3.5 % error on CIFAR-10, 15.5 % on CIFAR-100, better than their teachers (Furlanello et al. 2017, workshop version, abstract)"
+*mutuals, again, again_soft = measured.values()
+holds = min(gain.low for gain in mutuals) > 0.3 and max(again.high, again_soft.high) < 1
+claim("10.16", text, holds, measured=measured, published=published)
+
+# %% [markdown]
+# Nor is it that there are two: two label-only students, merged, are no better than one of them. At T = 1 mutual learning does nothing here.
 
 # %% [markdown]
 # ## A helper cut from the teacher
