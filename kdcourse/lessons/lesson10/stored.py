@@ -4,10 +4,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from kdcourse import figures
 from kdcourse.explorers import ErrorTable
+from kdcourse.explorers.controls import State
 from kdcourse.lessons.lesson10 import table
 from kdcourse.measured import saves
 from kdcourse.pages import tables
@@ -19,7 +21,13 @@ KINDS = {  # how a helper came to know what it knows, with its colour
     "labels only, 3,500": "alone",
     "taught, the same 200": "extra",
 }
-MERGED = ("logits", "probabilities", "confidence", "sum of losses")
+FORMULAS = {
+    "logits": "softmax(mean z<sub>m</sub> / T)",
+    "probabilities": "softmax(log mean softmax(z<sub>m</sub>) / T)",
+    "confidence": "softmax(log Σ c<sub>m</sub> softmax(z<sub>m</sub>) / T)",
+    "sum of losses": "mean softmax(z<sub>m</sub> / T)",
+}
+MERGED = tuple(FORMULAS)
 
 
 def rows(setting: str) -> dict[str, Row]:
@@ -77,7 +85,7 @@ def gap_picture() -> Figure:
     for place, name in enumerate(names, 1):
         for shift, (kind, role) in zip((-0.27, 0, 0.27), KINDS.items(), strict=True):
             figures.seed_dots(axes[0], place + shift, gap[f"{name}: {kind}"]["errors"], role)
-    axes[0].set_xticks(range(5), ["cnn(16)", *names])
+    axes[0].set_xticks(range(4), ["cnn(16)", *names])
     axes[0].set(title="mlp(100), 200 images", xlabel="teacher or helper", ylabel="error %")
     ways = {
         "label-only": "label",
@@ -97,8 +105,20 @@ def gap_picture() -> Figure:
     return picture
 
 
-def hospitals() -> ErrorTable:
-    """The explorer: number of teachers, how they are merged, temperature."""
+class Hospitals(ErrorTable):
+    """Slide over the number of teachers, how they are merged, and the temperature."""
+
+    def _setup_errors(self, axis: Axes) -> None:
+        super()._setup_errors(axis)
+        axis.set_ylabel("error %")  # of 10,000 images: the longer label has no room
+
+    def formula(self, state: State) -> str:
+        T = self.symbol(f"{state['T']:g}", "taught")
+        return f"loss = T² KL(p ‖ softmax(z / T)), p = {FORMULAS[state['merged']]}, T = {T}"
+
+
+def hospitals() -> Hospitals:
+    """The explorer, over the stored rows."""
     every = rows("hospitals")
     axes = {"teachers": table.COUNTS, "merged": MERGED, "T": table.TEMPERATURES}
     errors = [
@@ -116,7 +136,7 @@ def hospitals() -> ErrorTable:
         ]
         for count in table.COUNTS
     ]
-    return ErrorTable(
+    return Hospitals(
         axes,
         errors,
         n=10_000,
