@@ -91,7 +91,7 @@ claim("10.11", text, cold.low > 2 and every.low > best, measured=measured)
 # The narrow student of the page's second panel, all 3,500 images, with the same helpers:
 
 # %%
-narrow = stored.rows("small")
+narrow = {way: row for way, row in stored.rows("small").items() if way.startswith("3:")}
 figures.show_table(
     ["stored, hidden units: way", "error %", f"against {fair}"],
     stored.cells(narrow, narrow, f"3: {fair}"),
@@ -206,7 +206,7 @@ joint_lines = [[name, f"{joint_error(rate):.1f}"] for name, rate in rates_in_tim
 figures.show_table(["student's rate", "live, one seed: error %"], joint_lines)
 
 # %% [markdown]
-# Stored, five seeds, with the rivals: direct, and one after the other, each with the usual one-cycle rate.
+# Stored, with the rivals: direct, and one after the other, each with the usual one-cycle rate.
 
 # %%
 joint = stored.rows("joint")

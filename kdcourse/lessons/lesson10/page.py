@@ -120,7 +120,7 @@ lines = [[way, f"{banks[0].errors().mean():.1f}" if banks[1:] else "",
 figures.show_table(["live", "helper's error %", "student's error %"], lines)
 
 # %% [markdown]
-# Stored, from MNIST's 10,000 test images: five seeds, each with its own draw of 200 images and its own helper. *Disagreement*: how many test images the student answers otherwise than its guide.
+# Stored, from MNIST's 10,000 test images: each seed has its own draw of 200 images and its own helper. *Disagreement*: how many test images the student answers otherwise than its guide.
 
 # %%
 kinds = [f"{name}: {kind}" for name in ("linear", "mlp(100)") for kind in stored.KINDS]
