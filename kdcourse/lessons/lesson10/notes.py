@@ -49,6 +49,9 @@ from kdlib.training import fit
 
 check_parameters()
 
+# %% [markdown]
+# Data, teacher and the 200 images, as on the page:
+
 # %%
 small = budget == "small"
 train, _, test = load("mnist5k")

@@ -110,7 +110,7 @@ class Hospitals(ErrorTable):
 
     def _setup_errors(self, axis: Axes) -> None:
         super()._setup_errors(axis)
-        axis.set_ylabel("error %")  # of 10,000 images: the longer label has no room
+        axis.set_ylabel("")  # it has no room beside wide ticks; the title says it
 
     def formula(self, state: State) -> str:
         T = self.symbol(f"{state['T']:g}", "taught")
@@ -150,5 +150,5 @@ def hospitals() -> Hospitals:
             "softened first": {"merged": "sum of losses", "T": 4.0},
         },
         notes={"teachers": "200 labels each"},
-        title="Hospitals: label-only has all their labels, pooled",
+        title="Error %; label-only: all hospitals' labels, pooled",
     )
