@@ -151,33 +151,45 @@ def _train(network: Any, guide: Any, images: Any, steps: Any) -> Any:
     return network
 
 
-def _run(f: Any) -> tuple[Any, Any, list[_Network]]:
-    given = [_Network(name) for name in ("teacher", "helper", "student")]
-    answer = f(_train, *given, "images", 100)
-    direct, chain = answer
-    return direct, chain, given
+def _given() -> list[_Network]:
+    return [_Network(name) for name in ("teacher", "helper", "student")]
+
+
+def _run(f: Any) -> tuple[list[Any], list[_Network]]:
+    given = _given()
+    return list(f(_train, *given, "images", "few", 100)), given
 
 
 def _begin_alike(f: Any) -> bool:
-    direct, chain, _ = _run(f)
-    return direct is not chain and all(
+    students = _run(f)[0]
+    return len({id(network) for network in students}) == 3 and all(
         {lesson[0] for lesson in network.lessons} == {guide}
-        for network, guide in ((direct, "teacher"), (chain, "helper"))
+        for network, guide in zip(students, ("teacher", "helper", "helper"), strict=True)
     )
 
 
 def _chained(f: Any) -> bool:
-    _, chain, _ = _run(f)
     return all(
         bool(lessons) and {lesson[0] for lesson in lessons} == {"teacher"}
+        for chain in _run(f)[0][1:]
         for _, lessons, _, _ in chain.lessons
     )
 
 
+def _seen_by_helpers(f: Any) -> list[set[Any]]:
+    """Which images the helper of the chain, and that of the control, have learned from."""
+    return [
+        {lesson[2] for _, lessons, _, _ in chain.lessons for lesson in lessons}
+        for chain in _run(f)[0][1:]
+    ]
+
+
 def _budgets(f: Any) -> bool:
-    direct, chain, _ = _run(f)
-    helper = sum(lesson[-1] for lesson in chain.lessons[-1][1])
-    return bool(direct.steps == helper + chain.steps)
+    direct, *chains = _run(f)[0]
+    return all(
+        direct.steps == sum(lesson[-1] for lesson in chain.lessons[-1][1]) + chain.steps
+        for chain in chains
+    )
 
 
 compared = Exercise(
@@ -185,40 +197,51 @@ compared = Exercise(
     "a fair comparison",
     [
         Property(
-            "it returns the direct student and the chain's student",
-            lambda f: all(net.name == "student" for net in _run(f)[:2]),
-            "return direct, chain: two students, in this order.",
+            "it returns three students: direct, the chain's, and the control's",
+            lambda f: [net.name for net in _run(f)[0]] == ["student"] * 3,
+            "return direct, chain, control: three students, in this order. The control is a "
+            "second chain.",
         ),
         Property(
-            "two students, one taught by the teacher alone, the other by the helper alone",
+            "each student is a network of its own: the first taught by the teacher alone, the "
+            "others by a helper alone",
             _begin_alike,
             "train works in place: the second training goes on from the first. Give each student "
             "a copy of its own: copy.deepcopy(student).",
         ),
         Property(
-            "the helper was taught by the teacher before it teaches",
+            "a helper was taught by the teacher before it teaches",
             _chained,
             "First train the helper under the teacher; then pass the trained helper on.",
         ),
         Property(
-            "the direct student has as many steps as the whole chain",
+            "all students see the student's few images",
+            lambda f: all(lesson[2] == "few" for net in _run(f)[0] for lesson in net.lessons),
+            "Pass `few` to every training of a student: `images` are the helper's alone.",
+        ),
+        Property(
+            "the chain's helper has learned from all images",
+            lambda f: _seen_by_helpers(f)[0] == {"images"},
+            "Train the chain's helper on `images`, and on nothing else; a helper of the control "
+            "needs a copy of its own.",
+        ),
+        Property(
+            "the control's helper has learned from the student's images alone",
+            lambda f: _seen_by_helpers(f)[1] == {"few"},
+            "The control differs from the chain in one thing: train a second copy of the helper "
+            "on `few`.",
+        ),
+        Property(
+            "the direct student has as many steps as a whole chain",
             _budgets,
-            "Count the helper's steps as well: the chain takes twice `steps`.",
+            "Count the helper's steps as well: the chain takes twice `steps`, and so does its "
+            "control.",
         ),
         Property(
             "the caller's networks are as before",
-            lambda f: all(not net.lessons for net in _run(f)[2]),
+            lambda f: all(not net.lessons for net in _run(f)[1]),
             "The helper and the student that were given have to stay untrained: train copies.",
         ),
-        Property(
-            "all see the same images",
-            lambda f: all(
-                lesson[2] == "images"
-                for net in _run(f)[:2]
-                for lesson in (*net.lessons, *net.lessons[-1][1])
-            ),
-            "Pass `images` to every training.",
-        ),
     ],
-    lambda f: f(_train, *[_Network(n) for n in ("teacher", "helper", "student")], "images", 100),
+    lambda f: f(_train, *_given(), "images", "few", 100),
 )

@@ -76,36 +76,53 @@ def scores_by_kdlib(z: list[Tensor], known: list[list[int]]) -> Tensor:
 
 
 def compared(
-    train: Any, teacher: Any, helper: Any, student: Any, images: Any, steps: int, *,
+    train: Any, teacher: Any, helper: Any, student: Any, images: Any, few: Any, steps: int, *,
     copies: tuple[bool, bool, bool] = (True, True, True), factor: float = 2, swapped: bool = False,
-    fresh: bool = False, late: bool = False, other: bool = False,
+    fresh: bool = False, late: bool = False, other: bool = False, control: Any = "few",
 ) -> Any:  # fmt: skip
     """Exercise 3, with each of its mistakes to be switched on."""
     first, middle, second = (
         copy.deepcopy(network) if own else network
         for network, own in zip((student, helper, student), copies, strict=True)
     )
-    direct = train(first, teacher, "few" if other else images, int(factor * steps))
+    start, third = copy.deepcopy(helper), copy.deepcopy(student)
+    direct = train(first, teacher, images if other else few, int(factor * steps))
     untrained = copy.deepcopy(middle)
-    taught = train(middle, teacher, images, steps)
-    chain = train(second, teacher if late else untrained if fresh else taught, images, steps)
-    return (chain, direct) if swapped else (direct, chain)
+    taught = train(middle, teacher, few if control == "turned" else images, steps)
+    chain = train(second, teacher if late else untrained if fresh else taught, few, steps)
+    if control is None:
+        return direct, chain
+    if control == "same helper":  # goes on training the chain's
+        same = train(copy.deepcopy(taught), teacher, few, steps)
+    else:
+        same = train(start, teacher, few if control == "few" else images, steps)
+    last = train(third, same, few, steps)
+    return (chain, direct, last) if swapped else (direct, chain, last)
 
 
 def compared_in_halves(
-    train: Any, teacher: Any, helper: Any, student: Any, images: Any, steps: int
+    train: Any, teacher: Any, helper: Any, student: Any, images: Any, few: Any, steps: int
 ) -> Any:
-    """The same sum for both: half for the helper, half for its student."""
-    middle = train(copy.deepcopy(helper), teacher, images, steps // 2)
-    chain = train(copy.deepcopy(student), middle, images, steps - steps // 2)
-    return [train(copy.deepcopy(student), teacher, images, steps), chain]
+    """The same sum for all: half for the helper, half for its student."""
+    chains = []
+    for seen in (images, few):
+        middle = train(copy.deepcopy(helper), teacher, seen, steps // 2)
+        chains.append(train(copy.deepcopy(student), middle, few, steps - steps // 2))
+    return [train(copy.deepcopy(student), teacher, few, steps), *chains]
 
 
-def as_printed(train: Any, teacher: Any, helper: Any, student: Any, images: Any, steps: int) -> Any:
-    direct = train(student, teacher, images, steps)
+def as_printed(
+    train: Any, teacher: Any, helper: Any, student: Any, images: Any, few: Any, steps: int
+) -> Any:
+    direct = train(student, teacher, few, steps)
     helper = train(helper, teacher, images, steps)
-    chain = train(student, helper, images, steps)
+    chain = train(student, helper, few, steps)
     return direct, chain
+
+
+def printed_and_a_control(train: Any, teacher: Any, helper: Any, student: Any, *more: Any) -> Any:
+    direct, chain = as_printed(train, teacher, helper, student, *more)
+    return direct, chain, train(student, helper, more[1], more[2])
 
 
 RIGHT = [
@@ -136,7 +153,16 @@ WRONG = {
         lambda z, known: torch.cat([part[:, :-1] for part in z], 1),
         "Begin with torch.zeros",
     ),
-    "as printed": (exercises.compared, as_printed, "in place"),
+    "as printed": (exercises.compared, as_printed, "three students"),
+    "no control": (exercises.compared, partial(compared, control=None), "three students"),
+    "printed, and a control": (exercises.compared, printed_and_a_control, "in place"),
+    "the control sees all": (exercises.compared, partial(compared, control="all"), "second copy"),
+    "the control goes on": (
+        exercises.compared,
+        partial(compared, control="same helper"),
+        "second copy",
+    ),
+    "the helper sees few": (exercises.compared, partial(compared, control="turned"), "on `images`"),
     "half the steps": (exercises.compared, partial(compared, factor=1), "Count the helper's"),
     "too many steps": (exercises.compared, partial(compared, factor=3), "Count the helper's"),
     "one student": (exercises.compared, partial(compared, copies=(False, True, False)), "in place"),
@@ -153,7 +179,7 @@ WRONG = {
     "the teacher twice": (exercises.compared, partial(compared, late=True), "a copy of its own"),
     "an untrained helper": (exercises.compared, partial(compared, fresh=True), "First train"),
     "turned round": (exercises.compared, partial(compared, swapped=True), "a copy of its own"),
-    "other images": (exercises.compared, partial(compared, other=True), "Pass `images`"),
+    "other images": (exercises.compared, partial(compared, other=True), "Pass `few`"),
 }
 
 
@@ -184,3 +210,9 @@ def test_every_seed_of_a_setting_is_stored() -> None:
     for setting in ("gap", "hospitals", "specialists", "small", "peers", "joint", "cut", "tilted"):
         counts = {len(row["errors"]) for row in stored.rows(setting).values()}
         assert len(counts) == 1 and counts.pop() >= 5, setting
+
+
+def test_no_seed_lies_outside_the_explorer() -> None:
+    shown = stored.hospitals()
+    low, high = stored.SCALE
+    assert low < shown._errors.min() and shown._errors.max() < high
