@@ -26,7 +26,7 @@
 #
 # ## Why anyone wants this
 #
-# A good teacher may be too far away from a small student, so people put a **helper** between them (a *teacher assistant*, TAKD, Mirzadeh et al. 2020). Or there is no single teacher but an *ensemble*: five hospitals share images, but their labels stay at home, and each has a network of its own; or each network knows other classes.
+# A teacher may be too far from a small student: people put a **helper** between them (a *teacher assistant*, TAKD, Mirzadeh et al. 2020). Or there is no single teacher but an *ensemble*: five hospitals share images, but labels stay at home; or each network knows other classes.
 
 # %% tags=["parameters"]
 T: float = 4.0  # 0.5..50
@@ -52,7 +52,7 @@ from kdlib.objectives import HardLabels, SoftTargets, TeacherTable, merge, tabul
 check_parameters()
 
 # %% [markdown]
-# The common ground: the teacher `cnn(16)`, 8 epochs, one network for all seeds; every other network takes 560 steps of 128 images unless its row says otherwise; a student with 100 hidden units. The network whose answers the student learns, teacher or helper, is its **guide**. New is a shortage: **the student has only 200 images, without labels.** The helper may have all 3,500; they may not leave the place where it is trained. So this is a gap of images, not of size; the classical one comes after it.
+# The common ground: teacher `cnn(16)`, 8 epochs, one network for all seeds; every other network takes 560 steps of 128 images unless its row says otherwise; a student of 100 hidden units. Whose answers it learns, the teacher's or a helper's, is its **guide**. New is a shortage: **the student has only 200 images, without labels.** The helper may have all 3,500, which may not leave the place where it is trained. So this gap is one of images; the classical one, of size, comes after it.
 
 # %%
 small = budget == "small"
@@ -118,7 +118,7 @@ chains = {
 }
 
 # %% [markdown]
-# The two other helpers are banks of their own; each seed's student asks the helper of its seed. Live means 1,000 test images and few seeds: the stored numbers below, of 10,000 other images, can lie outside of what these suggest.
+# The two other helpers are banks; each student asks the helper of its seed.
 
 # %%
 settings = dict(evaluate={"test": test}, seeds=chosen, batch=mnist.BATCH)
@@ -139,7 +139,9 @@ lines = [[way, f"{banks[0].errors().mean():.1f}" if banks[1:] else "",
 figures.show_table(["live", "helper's error %", "student's error %"], lines)
 
 # %% [markdown]
-# Stored. Each seed has its own draw of 200 images and its own helper. Brackets: 95 % interval over 5 seeds and 10,000 test images; *not resolved* means that 0 lies in it. *Disagreement*: the student answers otherwise than its guide. `label-only` has the labels of its 200 images; `direct, all images` has 3,500 images, for 560 steps.
+# Stored: each seed has its own 200 images and its own helper. *Disagreement*: the student answers otherwise than its guide. `label-only` has the labels of its 200 images; `direct, all images` takes 560 steps over 3,500.
+#
+# <details><summary>How to read tables and claims</summary>Brackets: 95 % interval over 5 seeds and 10,000 test images; <em>not resolved</em> means that 0 lies in it. A claim's sentence is the threshold that was tested, its numbers are what was measured; a negative saving is a cost. The sum is only a bound: <code>mlp(100): taught, the same 200</code> has a larger one than <code>direct</code>, and the same error. Live numbers are of few seeds and 1,000 test images, stored ones of 10,000 others: they can lie outside of each other's intervals.</details>
 
 # %%
 gap, narrow_rows = stored.rows("gap"), stored.rows("small")
@@ -154,7 +156,7 @@ figures.show_table(head, stored.gap_cells(gap, shown, fair))
 #
 # $$\text{student's error} \;\le\; \text{guide's error} + \text{disagreement}.$$
 #
-# **A helper pays if it lowers the disagreement by more than it raises the guide's error**: look at the sum. With 200 images an `mlp(100)` learns to predict a linear network's answers on new images, but not a `cnn`'s. (It is only a bound: `mlp(100): taught, the same 200` has a larger sum than `direct`, and the same error.) And direct distillation with all images beats every helper: **if you may move images, move images.**
+# **A helper pays if it lowers the disagreement by more than it raises the guide's error**: look at the sum. With 200 images an `mlp(100)` learns to predict a linear network's answers on new images, but not a `cnn`'s. Direct distillation with all images beats every helper: **if you may move images, move images.**
 
 # %%
 picture = stored.gap_picture()
@@ -166,9 +168,6 @@ figures.show(picture, title, sentence)
 guess.recall(min(options, key=lambda name: stored.mean(gap[options[name]])))
 figures.show_table(["guide", "student's error %, stored"],
                    [[name, stored.error(gap[way])] for name, way in options.items()])  # fmt: skip
-
-# %% [markdown]
-# A claim's sentence is a threshold that was tested; what was measured stands below it. A negative saving is a cost.
 
 # %%
 text = "A linear helper that has seen more images saves over two points against direct distillation for as many steps, though its error is over five times the teacher's"
@@ -198,9 +197,9 @@ alone = {
 claim("10.3", text, all(gain.low > 1 for gain in alone.values()), measured=alone)
 
 # %% [markdown]
-# Why is the taught helper the worse one? In the live table the linear helper that was taught at $T = 1$ is level with the one of labels: the chain did no harm, its temperature did (five seeds: [lab notes](lesson10/notes)).
+# Why is the taught helper worse? In the live table the linear helper taught at $T = 1$ is level with the one of labels: not the chain did harm, its temperature did (five seeds: [lab notes](lesson10/notes)).
 #
-# **And the classical gap?** On the right: three hidden units, *all* images, soft targets alone at $T = 4$. There the teacher does harm: plain labels (no guide) are best. Taught helpers do not help; helpers of labels bring most of it back. Is that a gap of size? Again the rival is the temperature:
+# **And the classical gap?** On the right: three hidden units, *all* images, soft targets alone at $T = 4$. There plain labels (no guide) are best, and the teacher does harm. Taught helpers do not help; helpers of labels bring most of it back. A gap of size? Ask the temperature:
 
 # %%
 tiny = {
@@ -229,11 +228,11 @@ text = "At T = 1 every one of three seeds saves over three points against T = 4"
 claim("10.8", text, every_seed > 3, measured={"least of three seeds, points": float(every_seed)})
 
 # %% [markdown]
-# So the harm came from the softness, not from the teacher: at $T = 1$ there is no gap left to bridge ([lab notes](lesson10/notes)). Mirzadeh et al. keep the labels in the loss, with other networks and data; nothing here contradicts them.
+# The harm was the softness: at $T = 1$ no gap is left to bridge ([lab notes](lesson10/notes)).
 #
 # ## Several teachers
 #
-# The usual loss is a sum, one soft term for each teacher $m$ with weight $w_m$, $\sum_m w_m = 1$. What does it ask for? Per image, with $\bar p = \sum_m w_m p_m$, all softened at $T$:
+# The usual loss is a sum of soft terms with weights $w_m$, $\sum_m w_m = 1$. What does it ask for? Per image, with $\bar p = \sum_m w_m p_m$, all softened at $T$:
 #
 # 1. $\sum_m w_m \mathrm{KL}(p_m \Vert q) = \sum_m w_m \sum_k p_{mk} \log p_{mk} - \sum_m w_m \sum_k p_{mk} \log q_k$
 # 2. The last sum is $\sum_k \bar p_k \log q_k$: only the mean meets the student.
@@ -266,11 +265,11 @@ whole, part = (torch.autograd.grad(loss, z_s, retain_graph=True)[0]
 torch.testing.assert_close(whole, part)
 
 # %% [markdown]
-# The rival average is that of the **logits**. $\operatorname{softmax}(\sum_m w_m z_m)_k \propto \prod_m p_{mk}^{w_m}$: the normalised geometric mean (a *product of experts*). One teacher can veto: of 0.5 and 0.0001 the mean is 0.25, the geometric mean 0.007. A small weight or a high $T$ weakens the veto; for large $T$ both averages agree to first order.
+# The rival average is that of the **logits**. $\operatorname{softmax}(\sum_m w_m z_m)_k \propto \prod_m p_{mk}^{w_m}$: the normalised geometric mean (a *product of experts*). One teacher can veto: of 0.5 and 0.0001 the mean is 0.25, the geometric mean 0.007. For large $T$ both averages agree to first order.
 #
 # ## Five hospitals
 #
-# Each trains a network with its own 200 labels. The student has all 3,500 images without labels; the hospitals' 1,000 are among them (without them: [lab notes](lesson10/notes)).
+# Each trains a network with its own 200 labels. The student has all 3,500 images without labels, the hospitals' 1,000 among them (without them: [lab notes](lesson10/notes)).
 
 # %%
 count = 100 if small else 200
@@ -306,7 +305,7 @@ figures.show_table(
      for way, bank in live.items()])  # fmt: skip
 
 # %% [markdown]
-# At $T = 1$ the mean of logits beats the mean of probabilities. At $T = 4$ it depends on **where the temperature acts**: first softened, then the mean comes near to logits; first the mean, then softened is another, much worse target, with the highest entropy of all: the mean is soft already, and is softened again.
+# At $T = 1$ the mean of logits beats the mean of probabilities. At $T = 4$ it depends on **where the temperature acts**: first softened, then the mean comes near to logits; first the mean, then softened is much worse, with the highest entropy: the mean, soft already, is softened again.
 
 # %%
 text = "A student of five teachers of 200 labels each saves over three points against a student of one of them, and costs over half a point against all labels pooled"
@@ -333,7 +332,7 @@ claim("10.6", text, cold.low > 0.4 and first.low > 1, measured=measured)
 # %% [markdown]
 # ## The explorer
 #
-# Move the number of teachers (up to ten hospitals), how they are merged (*confidence*: each weighted by its largest probability), and T. Left: the students; the label-only curve has the pooled labels of as many hospitals. Right: the merged teachers themselves, on the same scale. Press *mean, then soften*, then *soften, then mean*: the whole left curve falls. With logits at $T = 1$ and five teachers the student lies a little below its merged teachers.
+# Move the number of teachers (up to ten hospitals), how they are merged (*confidence*: each weighted by its largest probability), and T. Left: the students; label-only has the pooled labels of as many hospitals. Right: the merged teachers. Press *mean, then soften*, then *soften, then mean*: the whole left curve falls.
 
 # %% tags=["nbval-ignore-output"]
 explorer = stored.hospitals()
@@ -342,11 +341,13 @@ explorer
 # %% [markdown]
 # ## Specialists
 #
-# One network learned 0 to 6, another 7 to 9. Logits of two networks have no common scale: training never compared them. And each is confident of one of its own classes, whatever you show it (printed below). With **one output more, "none of mine"**, trained on the other digits' images, a specialist can say how much a class is better than "not mine":
+# One network learned 0 to 6, another 7 to 9. Their logits have no common scale: training never compared them. And each is confident of its own classes, whatever you show it (printed below). With **one output more, "none of mine"**, trained on the other digits' images, a specialist can say how much a class is better than "not mine":
 #
 # $$s_c = \log p(c) - \log p(\text{none of mine})$$
 #
-# Each score is now measured from that specialist's *own* "not mine". That is no common zero: if both are right, $P(3) = 0.8$ and $P(8) = 0.2$, the scores say 16 : 1, since the evidence for the group counts twice. Where two specialists share out all classes, $\log p(c)$ with the extra output dropped is exact, and teaches as well ([lab notes](lesson10/notes)). And the extra output costs something: images of the other's classes.
+# Each score is measured from that specialist's *own* "not mine": no common zero, but a score that can be low for all classes. The price: images of the other's classes.
+#
+# <details><summary>What the scores get wrong</summary>With P(3) = 0.8 and P(8) = 0.2, and both specialists right, they say 16 : 1 in place of 4 : 1: the evidence for the group counts twice. Where two specialists share out all classes, log p(c) with the extra output dropped is exact, and teaches as well (lab notes).</details>
 
 # %%
 known = [list(range(7)), [7, 8, 9]]
@@ -364,7 +365,7 @@ def specialist(classes, rest):
 
 
 # %% [markdown]
-# Two pairs of specialists, and a student of each pair. *Generalist*: one network of all 3,500 labels as teacher. *Log-probabilities*: each specialist's best class gets nearly 0, so the target has two peaks of nearly one height.
+# Two pairs, and a student of each. *Generalist*: a teacher of all 3,500 labels. *Log-probabilities*: each specialist's best class gets nearly 0, so the target has two peaks of nearly one height.
 
 # %% tags=["nbval-ignore-output"]
 plain = [specialist(c, False) for c in known]
@@ -398,13 +399,13 @@ claim("10.7", text, near.low > -1 and far.low > 8, measured=measured)
 # %% [markdown]
 # ## What can go wrong
 #
-# - **A helper whose steps are not counted.** Compare at equal steps and images. Our `mlp(100)` gains nothing by twice the steps, the `mlp(3)` does; that had to be seen.
-# - **One temperature for all.** Here it made a gap, and made a taught helper look worse than it can be.
+# - **A helper whose steps are not counted.** Compare at equal steps and images: the `mlp(100)` gains nothing by twice the steps, the `mlp(3)` does.
+# - **One temperature for all.** Here it made a gap, and a bad taught helper.
 # - **Softened after the mean.** `merge(tables, "probabilities")` is a mean at $T = 1$. For the mean of softened probabilities add up the losses.
 # - **Votes.** Unanimous votes, their zeros clamped before the logarithm, are label smoothing in disguise ([lab notes](lesson10/notes)).
 # - **Teachers of other classes or images.** `merge` refuses them; a loop with `zip` does not.
 #
-# Helpers trained in the same step, mutual learning, born-again networks, helpers cut from the teacher, hospitals with tilted images: [lab notes](lesson10/notes).
+# Joint training, mutual learning, born-again networks, helpers cut from the teacher: [lab notes](lesson10/notes).
 #
 # ## Exercises
 #
@@ -446,7 +447,7 @@ def merged_scores(z, known):
 exercises.specialists(merged_scores)
 
 # %% [markdown]
-# **3 (debugging, 10 minutes).** The helper may see `images`, the student only `few`. `train(network, guide, images, steps)` trains *in place* and returns the network. This program always reports a tie of direct and chain. Why? Find four faults: two in the students, one in the steps, one in what the caller's networks are afterwards. Return direct, chain, and a third student: the control that says whether the helper's *further images* helped.
+# **3 (debugging, 10 minutes).** The helper may see `images`, the student only `few`. `train(network, guide, images, steps)` trains *in place* and returns the network. This program always reports a tie. Find four faults: two in the students, one in the steps, one in the caller's networks. Return direct, chain, and a control that says whether the helper's *further images* helped.
 #
 # ```python
 # def compared(train, teacher, helper, student, images, few, steps):
@@ -479,7 +480,7 @@ exercises.compared(compared)
 # %% [markdown]
 # ## In three lines
 #
-# A student's error is at most its guide's error plus their disagreement; a helper pays if the sum falls. The chain itself brought nothing here: its helper's further images did, labels did as well, and the second gap was one of temperature. Several teachers are one mean; ask which, and where T acts.
+# A student's error is at most its guide's error plus their disagreement; a helper pays if the sum falls. The chain itself brought nothing here: further images did, and the second gap was one of temperature. Several teachers are one mean; ask which, and where T acts.
 #
 # ## Recall
 #
@@ -492,8 +493,8 @@ exercises.compared(compared)
 # ## Reading
 #
 # - Mirzadeh, Farajtabar, Li, Levine, Matsukawa & Ghasemzadeh (2020), *Improved Knowledge Distillation via Teacher Assistant*.
-# - Cho & Hariharan (2019), *On the Efficacy of Knowledge Distillation*: better teachers, worse students; a sequence of them does not help there.
-# - Hinton, Vinyals & Dean (2015), *Distilling the Knowledge in a Neural Network*: ensembles into one student; specialists with a class for the rest (today: *out-of-distribution* class).
+# - Cho & Hariharan (2019), *On the Efficacy of Knowledge Distillation*: better teachers, worse students.
+# - Hinton, Vinyals & Dean (2015), *Distilling the Knowledge in a Neural Network*: ensembles into one student; specialists with an *out-of-distribution* class.
 # - You, Xu, Xu & Tao (2017), *Learning from Multiple Teacher Networks*.
 #
 # Next: [](lesson11)
