@@ -1,0 +1,1 @@
+"""Lesson 10: helpers, several teachers, specialists."""
