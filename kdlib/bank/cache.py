@@ -15,7 +15,7 @@ from torch import nn
 from kdlib import files
 from kdlib.bank.group import Group, Outcome
 from kdlib.data import Examples
-from kdlib.models import fingerprint, initialise
+from kdlib.models import fingerprint
 from kdlib.source import library_hash
 
 KEPT = {part.name for part in fields_of(Outcome)} - {"stopped"}
@@ -52,7 +52,7 @@ def bank_key(
     parts: list[Any] = [library_hash(), torch.__version__, axes, seeds, engines]
     parts += [[split, examples.fingerprint] for split, examples in evaluate.items()]
     for group in groups:
-        network = initialise(group.build(), 0)
+        network = group.begun(group.seeds[0])  # a pruned one, which begins somewhere, isn't drawn
         begun = [] if group.start is None else map(group.start, dict.fromkeys(group.seeds))
         parts += [fingerprint(one) for one in begun]
         parts += [group.state, group.objective.key(), group.examples.fingerprint]

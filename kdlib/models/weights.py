@@ -4,6 +4,7 @@ import hashlib
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from kdlib import losses
 from kdlib.device import seeded
@@ -12,9 +13,15 @@ from kdlib.device import seeded
 def initialise(network: nn.Module, seed: int) -> nn.Module:
     """Draws fresh weights in place, as `seed` alone decides; returns the network.
 
-    Every module with weights of its own must offer `reset_parameters`, as PyTorch's layers do;
-    otherwise TypeError names it.
+    Every module with weights of its own must offer `reset_parameters`, as PyTorch's layers do, and
+    none may be parametrized, where that would draw nothing; otherwise TypeError names it.
     """
+    for name, module in network.named_modules():
+        if parametrize.is_parametrized(module):
+            raise TypeError(
+                f"module {name!r} is parametrized (pruned, rounded or normed), so that drawing its "
+                "weights anew would change nothing; train it on with seed=None, or a bank's start="
+            )
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
     with seeded(seed, device):
         for name, module in network.named_modules():

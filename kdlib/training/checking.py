@@ -1,5 +1,7 @@
 """All that is asked of a student, examples and objective before anything is trained."""
 
+import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +11,9 @@ from torch import nn
 from kdlib.arguments import finite
 from kdlib.data import Examples
 from kdlib.device import pick, resolve_precision
-from kdlib.models import normalises, predict
+from kdlib.models import evaluating, normalises, observe, predict
 from kdlib.objectives import Objective, TeacherTable
+from kdlib.objectives.members import Member
 from kdlib.training.settings import Settings, check_seed
 
 
@@ -54,7 +57,7 @@ def check_run(
         )
     check_parts(student, examples, objective)
     objective.check(examples)
-    check_answers(student, examples)
+    check_answers(student, examples, objective.student_taps())
     if validate is not None:
         check_validation(validate, examples)
     if augment is not None and not callable(augment):
@@ -91,6 +94,17 @@ def check_parts(student: Any, examples: Any, objective: Any) -> None:
             f"the objective is {_what(objective)}; expected one made of terms, such as "
             "HardLabels() + SoftTargets(teacher, T=4)"
         )
+    modules = dict(student.named_modules())
+    for _, term in objective.terms:
+        for name in (*([term.member] if isinstance(term, Member) else []), *term.peers()):
+            if name not in modules:
+                near = difflib.get_close_matches(name, modules, 1, 0.3)
+                meant = f" (is {near[0]!r} meant?)" if near else ""
+                raise ValueError(
+                    f"{term.name} speaks of {name!r}, which is no module of the student "
+                    f"{type(student).__name__}{meant}; give a network, or the name of a member: "
+                    "Together(teacher=…, student=…)"
+                )
 
 
 def _what(argument: Any) -> str:
@@ -101,12 +115,19 @@ def _what(argument: Any) -> str:
     return f"of type {type(argument).__name__}"
 
 
-def check_answers(student: nn.Module, examples: Examples) -> None:
-    """Raises ValueError unless the student answers images of this size, and for each label."""
+def check_answers(student: nn.Module, examples: Examples, taps: Iterable[str] = ()) -> None:
+    """Raises ValueError unless the student answers images of this size, and for each label.
+
+    taps: its modules that the objective looks at; they must be there, and run.
+    """
     name, shape = type(student).__name__, tuple(examples.x.shape[1:])
     kind = torch.float64 if examples.x.dtype == torch.float64 else torch.float32  # a batch's
     try:
-        logits = predict(student, torch.zeros(2, *shape, dtype=kind))
+        images = torch.zeros(2, *shape, dtype=kind)
+        logits = predict(student, images)
+        if taps:
+            with evaluating(student):
+                observe(student, images.to(next(student.parameters()).device), taps)
     except ValueError:  # says what is wrong
         raise
     except Exception as error:  # networks refuse images in many ways, some without a word

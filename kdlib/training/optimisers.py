@@ -1,24 +1,31 @@
 """The course's optimiser and schedule; `fit` and every bank engine use these."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 
-from kdlib.objectives import Learner
+from kdlib.objectives import Learner, Number, Scalar
+from kdlib.objectives.symbols import value
 from kdlib.training.capture import graph_maker
 
 
-def parameter_groups(learner: Learner, lr: float | Mapping[str, float]) -> list[dict[str, Any]]:
+def parameter_groups(learner: Learner, lr: Number | Mapping[str, Number]) -> list[dict[str, Any]]:
     """AdamW's groups: a weight belongs to the longest beginning of its name that `lr` holds.
 
-    Names are the student's; what the objective owns goes with "".
+    Names are the student's; what the objective owns goes with "". A rate may be an expression of
+    progress.
     """
     if not isinstance(lr, Mapping):
         return [{"params": list(learner.parameters()), "lr": lr}]
     weights = dict(learner.named_parameters())
     groups = named_groups(weights, lr)
     return [{"params": [weights[n] for n in names], "lr": lr[b]} for b, names in groups.items()]
+
+
+def at_first(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The groups with the rates of the first step."""
+    return [{**group, "lr": float(value(group["lr"], {"progress": 0.0}))} for group in groups]
 
 
 def named_groups(names: Iterable[str], lr: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -67,12 +74,29 @@ def rates_for_recording(optimizer: torch.optim.Optimizer) -> None:
 
 
 def one_cycle(
-    optimizer: torch.optim.Optimizer, steps: int, schedule: str = "one-cycle"
+    optimizer: torch.optim.Optimizer,
+    steps: int,
+    schedule: str = "one-cycle",
+    rates: Sequence[Number] = (),
 ) -> torch.optim.lr_scheduler.LRScheduler:
-    """Up to each group's rate over the first 30 % of the steps, down to nearly 0; or constant."""
+    """Up to each group's rate over the first 30 % of the steps, down to nearly 0; or constant.
+
+    rates: those of the groups, where some are expressions of progress; then they decide.
+    """
+    if any(isinstance(rate, Scalar) for rate in rates):
+        return torch.optim.lr_scheduler.LambdaLR(optimizer, [_course(r, steps) for r in rates])
     if schedule == "constant":
         return torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)
-    rates = [float(group["lr"]) for group in optimizer.param_groups]
+    tops = [float(group["lr"]) for group in optimizer.param_groups]
     return torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, rates, total_steps=steps + 1, cycle_momentum=False
+        optimizer, tops, total_steps=steps + 1, cycle_momentum=False
     )
+
+
+def _course(rate: Number, steps: int) -> Callable[[int], float]:
+    """step -> the share of the first rate that is taken there."""
+
+    def at(step: int) -> float:
+        return float(value(rate, {"progress": min(step / steps, 1.0)}))
+
+    return lambda step: at(step) / at(0)

@@ -6,7 +6,8 @@ from numbers import Integral, Real
 from typing import Any
 
 from kdlib.arguments import finite, whole
-from kdlib.objectives import symbols
+from kdlib.objectives import Scalar, symbols
+from kdlib.objectives.fields import moments
 
 LARGEST_SEED = 2**40  # times a million, it still fits into a generator's seed
 
@@ -33,7 +34,7 @@ class Settings:
     def check(self) -> None:
         """Raises ValueError for settings that nothing can be trained with."""
         lr, epochs, batch = self.lr, self.epochs, self.batch
-        rates = list(lr.values()) if isinstance(lr, Mapping) else [lr]
+        rates = [rate for given in rates_of(lr) for rate in self._over_time(given)]
         sound = rates and all(finite(rate) and rate > 0 for rate in rates)
         if not (whole(epochs, 1) and whole(batch, 1) and sound):
             raise ValueError(
@@ -48,6 +49,23 @@ class Settings:
         check_seed("order_seed", self.order_seed)
         if self.schedule not in ("one-cycle", "constant"):
             raise ValueError(f"schedule={self.schedule!r}: expected 'one-cycle' or 'constant'")
+
+    def _over_time(self, rate: Any) -> list[Any]:
+        """A rate at both ends of training and between them; ValueError where it cannot change."""
+        if not isinstance(rate, Scalar):
+            return [rate]
+        if symbols.leaves(rate) != [symbols.progress] * len(symbols.leaves(rate)):
+            return [symbols.value(rate, {})]  # names the symbol that has no value
+        if self.schedule != "constant":
+            raise ValueError(
+                f"the rate {rate} changes with progress by itself; use schedule='constant' with it"
+            )
+        return [symbols.value(rate, {"progress": moment}) for moment in moments(rate)]
+
+
+def rates_of(lr: Any) -> list[Any]:
+    """All rates, of a mapping or alone."""
+    return list(lr.values()) if isinstance(lr, Mapping) else [lr]
 
 
 def rates_at(lr: Any, numbers: Mapping[str, float]) -> Any:

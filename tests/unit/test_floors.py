@@ -12,7 +12,7 @@ FLOORS = {  # of each wing, from below; on a floor a room may import those furth
         ("vision", "device", "files", "source", "arguments"),
         ("data", "losses", "models", "distances", "metrics"),
         ("objectives", "training"),
-        ("bank", "adaptation"),
+        ("bank", "adaptation", "compression"),
     ),
     "kdcourse": (
         ("catalogue", "parameters", "measured", "figures"),

@@ -30,7 +30,7 @@ def test_every_requirement_is_an_exact_pin():
 
 def test_the_missions_packages_are_pinned():
     wanted = "torch torchvision numpy pandas matplotlib scikit-learn mlxtend jupyterlab ipywidgets"
-    wanted += " papermill jupytext nbval tqdm platformdirs POT"
+    wanted += " papermill jupytext nbval tqdm platformdirs POT torch-pruning"
     assert set(course.pins(ROOT / "requirements.txt")) == set(wanted.split())
 
 
