@@ -84,15 +84,13 @@ def parts(ns: Iterable[int]) -> list[list[str]]:
     return lines
 
 
-def rivals(names: Iterable[str], base: str | None = None) -> list[list[str]]:
-    """Rows under RIVAL_HEAD: errors, or what each saves against another."""
-    lines = []
-    for name in names:
-        if base is None:
-            lines.append([name, *(f"{mean(name, n):.1f}" for n in table.PROBED)])
-        else:
-            lines.append([name, *(saves(saving(name, base, n)) for n in table.PROBED)])
-    return lines
+def rivals(names: Iterable[str], than: str) -> list[list[str]]:
+    """Rows under RIVAL_HEAD: what each saves against another; empty where it was not asked."""
+    asked = {(row["curve"], row["n"]) for row in rows("curve")}
+    return [
+        [name, *(saves(saving(name, than, n)) if (name, n) in asked else "" for n in table.PROBED)]
+        for name in names
+    ]
 
 
 # ---- transfer sets ------------------------------------------------------------------------------

@@ -45,8 +45,6 @@ def images(name: str, own: Examples, labelled: Examples, *, seed: int) -> Exampl
         return own.unlabelled()
     if name == "own, moved":
         return moved(own, COPIES * len(own), seed=seed)
-    if name == "mixup of own":
-        return transfer_set(own, "mixup", count=COUNT, seed=seed)
     if name == "other digits":
         return padded()
     kind = name.split(",")[0]
