@@ -118,6 +118,11 @@ def train_bank(
         group.places = places[(*(where.get(name, slice(None)) for name in axes), some)].flatten()
         group.tables = tables
         groups.append(group)
+    if len(counts := {group.classes for group in groups}) > 1:
+        raise ValueError(
+            f"students answer for {', '.join(map(str, sorted(counts)))} classes; a bank keeps the "
+            "answers of all in one table: give all of them the same outputs"
+        )
     for group in groups:
         group.engine = engine if engine != "auto" else choose_engine(group)
     for group in groups:
@@ -146,8 +151,15 @@ def train_bank(
         student=student,
         formula=str(groups[0].objective),
         cached=cached,
-        objective=groups[0].objective if len({formula(g.objective) for g in groups}) == 1 else None,
+        objective=groups[0].objective if _one_objective(groups) else None,
     )
+
+
+def _one_objective(groups: list[Group]) -> bool:
+    """Whether all students share one: that of a seed, or of an axis, is not that of all."""
+    first = groups[0].objective
+    same = {formula(group.objective) for group in groups}
+    return len(same) == 1 and all(g.objective.teachers() == first.teachers() for g in groups)
 
 
 def _train(groups: list[Group], register: Register) -> Outcome:

@@ -20,11 +20,15 @@ def transfer_set(
     "shuffled" (the pixels of an image in another order) · "mixup" (a mean of two images with
     a share drawn from 0 to 1, Zhang et al. 2018) · "halves" (left half of one image, right half of
     another) · "patches" (squares of 7 × 7 pixels from many images). All of them are as large and
-    of the dtype of the examples; `+` mixes sets. Raises ValueError for an unknown kind, no
-    examples, or a count below 1.
+    of the dtype of the examples, and of domain 0; `+` mixes sets. Raises ValueError for
+    an unknown kind, no examples, or a count below 1.
     """
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise ValueError(f"kind={kind!r}: expected {', '.join(map(repr, KINDS))}")
+    if not isinstance(examples, Examples):
+        raise ValueError(f"examples is a {type(examples).__name__}; expected Examples")
+    if not whole(seed, 0):
+        raise ValueError(f"seed={seed!r}: expected a whole number of at least 0")
     count = len(examples) if count is None else count
     if not len(examples) or not whole(count, 1):
         raise ValueError(

@@ -4,25 +4,31 @@ import torch
 from torch import Tensor, nn
 
 from kdlib import losses
+from kdlib.arguments import shares_of_teachers
 
 
 class Together(nn.Module):
     """Several networks that see the same images and are trained in one step.
 
     `Together(teacher=mlp(784, 300, 10), student=mlp(784, 32, 10))`: its logits are those of the
-    last one; each is a module of its own, `trio.student`. `objectives.member` says what each of
-    them learns, and `fit(lr={"teacher": …, "student": …})` gives each its rate. Raises ValueError
-    for fewer than two networks, one that is given twice, a name that a module has already.
+    last one; each is a module of its own, `both.student`. `objectives.member` says what each of
+    them learns, and `fit(lr={"teacher": …, "student": …})` gives each its rate. A network whose
+    weights are all frozen stays as it is, and answers in eval mode. Raises ValueError for fewer
+    than two networks, one that is given twice, a name that a module has already.
     """
 
-    def __init__(self, **networks: nn.Module) -> None:
+    def __init__(self, *unnamed: nn.Module, **networks: nn.Module) -> None:
         super().__init__()
-        if len(networks) < 2:
+        if unnamed or len(networks) < 2:
             raise ValueError(
-                f"{len(networks)} networks to train together; give at least two, with their names: "
-                "Together(teacher=…, student=…)"
+                f"{len(unnamed) + len(networks)} networks to train together, {len(networks)} of "
+                "them with a name; give at least two, with names: Together(teacher=…, student=…)"
             )
         for name, network in networks.items():
+            if not name.isidentifier():
+                raise ValueError(
+                    f"{name!r} is no name for a network; use letters, such as 'student'"
+                )
             if not isinstance(network, nn.Module):
                 raise ValueError(f"{name} is a {type(network).__name__}; expected a network")
             if hasattr(self, name):
@@ -56,7 +62,7 @@ class Ensemble(nn.Module):
             )
         self.networks = nn.ModuleList(networks)
         self.how = how
-        shares = None if weights is None else torch.as_tensor(weights, dtype=torch.float32)
+        shares = None if weights is None else shares_of_teachers(weights, len(networks))
         self.register_buffer("weights", shares)
         losses.merge_logits(torch.zeros(len(networks), 1, 2), how, weights=shares)  # to check them
 

@@ -87,8 +87,7 @@ class Objective:
         return wanted
 
     def student_taps(self) -> tuple[str, ...]:
-        taps = (tap for _, term in self.terms for tap in (*term.student_taps(), *term.peers()))
-        return tuple(dict.fromkeys(taps))
+        return tuple(dict.fromkeys(tap for _, term in self.terms for tap in term.student_taps()))
 
     def key(self) -> str:
         """The formula with all digits, and a hash of what teachers say and tensors hold."""

@@ -68,6 +68,9 @@ class Taught(Term):
     def peers(self) -> tuple[str, ...]:
         return (self.teacher,) if isinstance(self.teacher, str) else ()
 
+    def student_taps(self) -> tuple[str, ...]:
+        return self.peers()
+
     def answers(self, step: Step) -> tuple[Tensor, Tensor]:
         """Student and teacher logits, (batch, classes) each."""
         return step.observation.logits, step.teacher(self.teacher).logits

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from kdlib.data import Batch, Examples
 from kdlib.device import seeded
-from kdlib.models import Observation, evaluating, normalises, observe
+from kdlib.models import Observation, Together, evaluating, normalises, observe
 from kdlib.objectives.seeds import salted
 from kdlib.objectives.step import Formula, Part, Step
 from kdlib.objectives.symbols import LearnedTemperature, Number, Scalar
@@ -114,8 +114,13 @@ class Learner(nn.Module):
         """As nn.Module's; but BatchNorm layers whose weights are all frozen stay in eval mode.
 
         Otherwise their running statistics would go on moving, and "frozen" would mean half of it.
+        So do members of a `Together` whose weights all are.
         """
         super().train(mode)
+        if isinstance(self.student, Together):
+            for network in self.student.children():
+                if not any(weight.requires_grad for weight in network.parameters()):
+                    network.eval()
         for module in self.student.modules():
             weights = list(module.parameters(recurse=False))
             frozen = weights and not any(weight.requires_grad for weight in weights)

@@ -20,7 +20,9 @@ def member(name: str, objective: Objective) -> Objective:
     The member's output (batch, classes) takes the place of the network's. A teacher that is given
     by its name is another member, whose answers pass no gradient on:
     `member("helper", HardLabels()) + member("student", HardLabels() + SoftTargets("helper", T=4))`.
-    Two heads of one network are two members. Raises ValueError for what is no name, no objective.
+    A peer answers as it is, in training mode while it is trained, in eval mode where all its
+    weights are frozen. Two heads of one network are two members; both must run in eval mode, too.
+    Raises ValueError for what is no name, no objective.
     """
     if not (isinstance(name, str) and name):
         raise ValueError(f"the member is {name!r}; expected its name, such as 'student'")
@@ -29,7 +31,14 @@ def member(name: str, objective: Objective) -> Objective:
             f"the objective of {name!r} is of type {type(objective).__name__}; expected terms, "
             "such as HardLabels() + SoftTargets('teacher', T=4)"
         )
-    return Objective(tuple((weight, Member(name, term)) for weight, term in objective.terms))
+    return Objective(tuple((weight, _for(name, term)) for weight, term in objective.terms))
+
+
+def _for(name: str, term: Term) -> "Member":
+    """The term for this member; a member's member is one of a longer name."""
+    if isinstance(term, Member):
+        return Member(f"{name}.{term.member}", term.term)
+    return Member(name, term)
 
 
 @dataclass(frozen=True, repr=False)

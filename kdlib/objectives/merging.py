@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from kdlib import losses
+from kdlib.arguments import shares_of_teachers
 from kdlib.models import Ensemble
 from kdlib.objectives.teachers import TeacherTable
 
@@ -29,16 +30,17 @@ def merge(
     p). rest: each specialist has one output more, its last, for "none of mine"; then its score of
     a class is log p(class) - log p(rest), the difference of two logits, and how is "logits".
     An augmented image is asked of the networks behind the tables, where weights are one for each
-    teacher, and no specialists are merged. Raises ValueError for tables of other images or classes.
+    teacher, and no specialists are merged. Features of layers are not merged. Raises ValueError for
+    tables of other images or classes.
     """
-    tables = list(tables)
+    tables = [tables] if isinstance(tables, TeacherTable) else list(tables)
     if not tables or not all(isinstance(table, TeacherTable) for table in tables):
         raise ValueError(
             "merge needs tables of what teachers said: merge([tabulate(net, examples) for net in "
             "networks])"
         )
     logits = [_logits(table, tables[0], number) for number, table in enumerate(tables)]
-    shares = None if weights is None else torch.as_tensor(weights, dtype=torch.float32)
+    shares = None if weights is None else shares_of_teachers(weights, len(tables))
     network: nn.Module | None = None
     if classes is None:
         if rest:
@@ -56,17 +58,34 @@ def merge(
     else:
         if shares is not None:
             raise ValueError("specialists are merged without weights; leave weights= out")
-        merged = _specialists(logits, [list(known) for known in classes], how, rest)
+        merged = _specialists(logits, _lists(classes), how, rest)
     return TeacherTable(tables[0].ids, merged, network, f"{len(tables)} teachers")
+
+
+def _lists(classes: Any) -> list[list[int]]:
+    try:
+        lists = [[int(number) for number in known] for known in classes]
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"classes={classes!r}: expected the classes of each table, [[0, 1, 2], [3, 4]]"
+        ) from error
+    if any(number < 0 for known in lists for number in known):
+        raise ValueError(f"classes={classes!r}: expected class indices 0, 1, …")
+    return lists
 
 
 def _logits(table: TeacherTable, first: TeacherTable, number: int) -> Tensor:
     """What a table says of the first one's images, in their order."""
-    found = table.find(first.ids) if len(table.ids) == len(first.ids) else None
+    if table.logits.device != first.logits.device:
+        raise ValueError(
+            f"table {number} is on {table.logits.device} and table 0 on {first.logits.device}; "
+            "move them with table.to(device)"
+        )
+    found = table.find(first.ids)
     if found is None:
         raise ValueError(
-            f"table {number} speaks of other images than table 0 ({len(table.ids)} and "
-            f"{len(first.ids)}); tabulate all teachers on the same examples"
+            f"table {number} does not know all images of table 0; tabulate all teachers on the "
+            "same examples"
         )
     return found
 

@@ -42,6 +42,8 @@ class Step:
         """
         if isinstance(teacher, str):
             outputs = self.observation.features if self.outputs is None else self.outputs
+            if teacher not in outputs:
+                raise ValueError(f"nothing is known of the module {teacher!r}, which is to teach")
             return Observation(outputs[teacher].detach())
         if teacher not in self.answers:
             self.answers[teacher] = ask(teacher, self.batch, self.taps.get(teacher, ()))

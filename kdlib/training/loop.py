@@ -21,7 +21,7 @@ from kdlib.training.capture import record, repeats, stream_of
 from kdlib.training.checking import Place, check_run
 from kdlib.training.checkpoints import read_checkpoint, write_checkpoint
 from kdlib.training.epochs import Epochs
-from kdlib.training.optimisers import adamw, at_first, one_cycle, parameter_groups
+from kdlib.training.optimisers import adamw, one_cycle, parameter_groups, plain_groups
 from kdlib.training.progress import progress_bar
 from kdlib.training.settings import Settings, as_python
 
@@ -119,7 +119,7 @@ def fit(
     tabled = {} if augment else tabled_answers(objective.teacher_taps(), examples)
     passes = Epochs(examples, settings, balanced=place.balanced)
     groups = parameter_groups(learner, settings.lr)
-    optimizer = adamw(at_first(groups), settings.weight_decay)
+    optimizer = adamw(plain_groups(groups), settings.weight_decay)
     rates = [group["lr"] for group in groups]
     scheduler = one_cycle(optimizer, passes.total_steps, settings.schedule, rates)
     exact = autocast(settings.precision, place.device)

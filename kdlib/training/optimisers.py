@@ -8,6 +8,7 @@ import torch
 from kdlib.objectives import Learner, Number, Scalar
 from kdlib.objectives.symbols import value
 from kdlib.training.capture import graph_maker
+from kdlib.training.settings import in_words
 
 
 def parameter_groups(learner: Learner, lr: Number | Mapping[str, Number]) -> list[dict[str, Any]]:
@@ -23,9 +24,10 @@ def parameter_groups(learner: Learner, lr: Number | Mapping[str, Number]) -> lis
     return [{"params": [weights[n] for n in names], "lr": lr[b]} for b, names in groups.items()]
 
 
-def at_first(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The groups with the rates of the first step."""
-    return [{**group, "lr": float(value(group["lr"], {"progress": 0.0}))} for group in groups]
+def plain_groups(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The groups as an optimiser takes them: 1 where some rates are expressions of progress."""
+    moving = any(isinstance(group["lr"], Scalar) for group in groups)
+    return [{**group, "lr": 1.0 if moving else group["lr"]} for group in groups]
 
 
 def named_groups(names: Iterable[str], lr: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -39,19 +41,15 @@ def named_groups(names: Iterable[str], lr: Mapping[str, Any]) -> dict[str, list[
         fitting = [b for b in lr if own == b or own.startswith(f"{b}." * bool(b))]
         if not fitting:
             raise ValueError(
-                f"lr={_shown(lr)} has no learning rate for {own or name!r}; add '' for all others"
+                f"lr={in_words(lr)} has no learning rate for {own or name!r}; add '' for all others"
             )
         groups[max(fitting, key=len)].append(name)
     empty = [start for start, members in groups.items() if start and not members]
     if empty:
         raise ValueError(
-            f"no weight's name begins with {empty[0]!r}; check the names in lr={_shown(lr)}"
+            f"no weight's name begins with {empty[0]!r}; check the names in lr={in_words(lr)}"
         )
     return {start: members for start, members in groups.items() if members}
-
-
-def _shown(lr: Mapping[str, Any]) -> str:
-    return "{" + ", ".join(f"{start!r}: {rate}" for start, rate in lr.items()) + "}"
 
 
 def adamw(groups: Any, weight_decay: float, lr: float = 1e-2) -> torch.optim.Optimizer:
@@ -94,9 +92,5 @@ def one_cycle(
 
 
 def _course(rate: Number, steps: int) -> Callable[[int], float]:
-    """step -> the share of the first rate that is taken there."""
-
-    def at(step: int) -> float:
-        return float(value(rate, {"progress": min(step / steps, 1.0)}))
-
-    return lambda step: at(step) / at(0)
+    """step -> the rate that is taken there."""
+    return lambda step: float(value(rate, {"progress": min(step / steps, 1.0)}))

@@ -20,6 +20,7 @@ from kdlib.objectives import (
     LogitMSE,
     Objective,
     SoftTargets,
+    Symbol,
     TeacherTable,
     formula,
     member,
@@ -137,6 +138,34 @@ def test_it_prints_as_it_is_written() -> None:
     assert formula(member("a", HardLabels())) == "[a: CE]"
 
 
+def test_a_peer_alone_and_a_members_member(train: Examples) -> None:
+    """Alone, an objective of one term; within, the member of a member by its longer name."""
+    run = fit(pair(), train, SoftTargets("a", 2.0), epochs=1, seed=0)
+    assert "SoftTargets" in run.history[0]
+    inner = member("a", member("head", HardLabels() + SoftTargets("b", 2.0)))
+    assert inner == member("a.head", HardLabels() + SoftTargets("b", 2.0))
+    assert len(fit(pair(), train, inner, epochs=1, seed=0).history) == 1
+
+
+def test_a_frozen_member_stays_as_it_is_and_teaches_in_eval_mode(
+    train: Examples, test: Examples
+) -> None:
+    teacher = fit(mlp(16, 8, 4, dropout=0.5), train, epochs=2, seed=5).network.requires_grad_(False)
+    before = copy.deepcopy(teacher.state_dict())
+    both = Together(teacher=teacher, student=mlp(16, 6, 4))
+    objective = member("student", SoftTargets("teacher", 2.0))
+    learner = Learner.of(both, objective, train).train()
+    assert torch.equal(learner(train)[0], learner(train)[0])
+    fit(both, train, objective, epochs=1, seed=0)
+    bank = train_bank(
+        objective, student=both, examples=train, seeds=1, evaluate={"test": test}, epochs=1,
+        cache=False,
+    )  # fmt: skip
+    for name, weight in teacher.state_dict().items():
+        assert torch.equal(weight, before[name])
+        assert torch.equal(bank.network(seed=0).teacher.state_dict()[name], before[name])  # type: ignore[operator, union-attr]
+
+
 # ---- rates ---------------------------------------------------------------------------------------
 
 
@@ -167,7 +196,10 @@ def test_each_member_has_its_rate_over_time(
 @pytest.mark.parametrize(
     ("lr", "schedule", "said"),
     [
-        (1e-2 * progress, "constant", "finite learning rates above 0"),
+        (1e-2 * (progress - 0.5), "constant", r"the rate .* is -0.005 at progress 0; expected"),
+        (1e-2 * (progress - 0.5) ** 2, "constant", "is 0 at progress 0.5"),
+        (1e-2 / progress, "constant", "is nan at progress 0"),
+        (1e-2 * Symbol("alpha"), "constant", "finite learning rates above 0"),
         (1e-2 * 0.1**progress, "one-cycle", "use schedule='constant' with it"),
     ],
 )
@@ -209,6 +241,7 @@ def test_a_member_that_is_not_there_is_named_before_anything_changes(train: Exam
         (member("helper", HardLabels()), "speaks of 'helper', which is no module"),
         (member("a", SoftTargets("bb", 4)), "is 'b' meant"),
         (SoftTargets("teacher.pt", 4), "speaks of 'teacher.pt', which is no module"),
+        (member("a.normalise", HardLabels()), "member 'a.normalise' answers two images with"),
     ):
         with pytest.raises(ValueError, match=said):
             fit(both, train, objective, seed=0)
@@ -225,10 +258,12 @@ def test_a_member_that_is_not_there_is_named_before_anything_changes(train: Exam
         (lambda net: Together(a=net, b=net), "another name already"),
         (lambda net: Together(train=net, b=mlp(16, 4)), "can be called 'train'"),
         (lambda net: Together(a=net, b="net"), "b is a str; expected a network"),
+        (lambda net: Together(net, mlp(16, 4)), "0 of them with a name"),
+        (lambda net: Together(**{"a.b": net, "c": mlp(16, 4)}), "is no name for a network"),
         (lambda net: Ensemble(), "needs networks"),
         (lambda net: Ensemble([net]), "needs networks"),
         (lambda net: Ensemble(net, how="mean"), "how='mean': expected 'logits'"),
-        (lambda net: Ensemble(net, weights=[0.5, 0.5]), "expected one for each teacher"),
+        (lambda net: Ensemble(net, weights=[0.5, 0.5]), "expected one for each"),
         (lambda net: Ensemble(net, weights=[-1.0]), "at least 0"),
         (lambda net: member("", HardLabels()), "expected its name"),
         (lambda net: member("a", net), "expected terms"),
@@ -237,6 +272,21 @@ def test_a_member_that_is_not_there_is_named_before_anything_changes(train: Exam
 def test_bad_groups_of_networks(make: Any, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         make(mlp(16, 8, 4))
+
+
+def test_members_of_too_few_classes_are_told_before_anything_changes(train: Examples) -> None:
+    both = Together(a=mlp(16, 8, 2), b=mlp(16, 8, 4))
+    before = copy.deepcopy(both.state_dict())
+    for objective, said in (
+        (member("a", HardLabels()), "the member 'a' has 2 outputs and a label is 3"),
+        (member("b", SoftTargets("a", 2)), "4 classes and the teacher with 2"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            fit(both, train, objective, seed=0)
+        with pytest.raises(ValueError, match=said):
+            train_bank(objective, student=both, examples=train, evaluate={"test": train})
+    for name, weight in both.state_dict().items():
+        assert torch.equal(weight, before[name])
 
 
 # ---- several teachers ----------------------------------------------------------------------------
@@ -324,9 +374,12 @@ def _table(classes: int = 4, count: int = 5, first: int = 0) -> TeacherTable:
         (lambda: merge([]), "merge needs tables"),
         (lambda: merge([mlp(16, 8, 4)]), "merge needs tables"),  # type: ignore[list-item]
         (lambda: merge([_table(), _table(5)]), "answer for 4, 5 classes"),
-        (lambda: merge([_table(), _table(first=3)]), "table 1 speaks of other images"),
-        (lambda: merge([_table(), _table(count=4)]), "table 1 speaks of other images"),
+        (lambda: merge([_table(), _table(first=3)]), "table 1 does not know all"),
+        (lambda: merge([_table(), _table(count=4)]), "table 1 does not know all"),
         (lambda: merge([_table()], "mean"), "how='mean'"),
+        (lambda: merge([_table()], weights="equal"), "expected a number for each"),
+        (lambda: merge([_table()], classes=[0, 1]), "expected the classes of each table"),  # type: ignore[list-item]
+        (lambda: merge([_table()], classes=[[-1, 0, 1, 2]]), "expected class indices 0, 1"),
         (lambda: merge([_table()], weights=[0.0]), "not all of them 0"),
         (lambda: merge([_table()], weights=[[1.0]]), "weights have shape"),
         (lambda: merge([_table()], rest=True), "name the classes of each"),
@@ -365,6 +418,26 @@ def test_functions_of_the_seed(train: Examples, test: Examples) -> None:
         assert torch.allclose(
             predict(bank.network(T=T, h=h, seed=seed), test), run.logits(test), atol=1e-4
         )
+
+
+def test_what_holds_for_one_seed_is_not_said_of_all(train: Examples, test: Examples) -> None:
+    nets = teachers(train)
+    how: dict[str, Any] = {"examples": train, "evaluate": {"test": test}, "epochs": 1, "seeds": 2}
+    bank = train_bank(
+        lambda seed: SoftTargets(nets[seed], 2), student=mlp(16, 8, 4), cache=False, **how
+    )
+    assert bank.objective is None
+    with pytest.raises(ValueError, match="students answer for 4, 5 classes"):
+        train_bank(HardLabels(), student=lambda seed: mlp(16, 8, 4 + seed), **how)
+
+
+def test_an_ensemble_with_weights_is_trained_in_a_bank(train: Examples, test: Examples) -> None:
+    student = Ensemble(mlp(16, 6, 4), mlp(16, 6, 4), weights=[1.0, 2.0])
+    bank = train_bank(
+        HardLabels(), student=student, examples=train, evaluate={"test": test}, epochs=1, seeds=2,
+        cache=False,
+    )  # fmt: skip
+    assert bank.errors().shape == (2,)
 
 
 def test_a_bank_is_kept_under_the_teachers_of_all_seeds(
@@ -407,8 +480,19 @@ def test_a_helper_wider_than_its_teacher_is_said(train: Examples, test: Examples
     for wrong, said in (
         ({"rungs": []}, "no list of students"),
         ({"rungs": mlp(16, 4, 4)}, "no list of students"),
-        ({"rungs": [mlp(16, 4, 4)], "epochs": [1, 2]}, "2 epochs for 1 rungs"),
+        ({"rungs": [mlp(16, 4, 4)], "epochs": [1, 2]}, "2 values of epochs for 1 rungs"),
         ({"rungs": [mlp(16, 4, 4)], "objective": HardLabels()}, "no function of a teacher"),
+        ({"rungs": [mlp(16, 4, 4)], "objective": SoftTargets}, "no function of a teacher"),
+        ({"rungs": [mlp(16, 4, 4)], "grid": {"T": [1]}}, "leave grid= out"),
     ):
         with pytest.raises(ValueError, match=said):
             ladder(mlp(16, 4, 4), **(how | wrong))
+
+
+def test_a_ladder_ends_where_its_watch_says_so(train: Examples, test: Examples) -> None:
+    banks = ladder(
+        mlp(16, 8, 4), [mlp(16, 6, 4), mlp(16, 3, 4)], objective=lambda up: SoftTargets(up, T=2),
+        examples=train, evaluate={"test": test}, seeds=2, epochs=3, cache=False,
+        watch=lambda done, errors: False,
+    )  # fmt: skip
+    assert len(banks) == 1
