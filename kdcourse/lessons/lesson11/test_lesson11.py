@@ -13,6 +13,7 @@ from kdcourse.checks.lists import accepts, exercises_of, rejects, untouched
 from kdcourse.explorers import ErrorTable
 from kdcourse.lessons.lesson11 import exercises, stored, table, transfer
 from kdlib.data import Examples, load
+from kdlib.models import initialise, observe
 
 # ---- the exercises ------------------------------------------------------------------------------
 
@@ -283,6 +284,17 @@ def test_an_image_is_turned_by_the_angle_that_is_said() -> None:
         seen = math.atan2(-down, right)  # against the clock, up is positive
         said = math.atan2(angle[0, 1], angle[0, 0])
         assert abs(seen) == pytest.approx(abs(said), abs=0.05)
+
+
+def test_the_distance_of_a_head_is_the_mean_square_not_centred() -> None:
+    train = load("mnist5k").train[:3]
+    turned, angles = transfer.turned(train, 60, seed=0)
+    network = initialise(transfer.TwoHeads(8), 0)
+    loss, _ = transfer.two_tasks(turned, angles, 2.0)(network, turned.batch())
+    seen = observe(network, turned.batch().x, ["angle"])
+    hard = torch.nn.functional.cross_entropy(seen.logits, turned.y)
+    expected = hard + 2 * (seen.features["angle"] - angles).square().mean()
+    torch.testing.assert_close(loss, expected)
 
 
 # ---- what is stored -----------------------------------------------------------------------------

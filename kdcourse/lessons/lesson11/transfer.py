@@ -1,6 +1,7 @@
 """Teachers that know few labels, transfer sets of many kinds, and signs of what they are worth."""
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +10,8 @@ from torch.nn import functional as F
 from kdcourse.ground import mnist
 from kdlib.data import Examples, jitter, load, transfer_set
 from kdlib.models import cnn, initialise
-from kdlib.objectives import HardLabels, LogitMSE, Objective, TeacherTable, member
+from kdlib.objectives import HardLabels, Objective, TeacherTable, Term, member
+from kdlib.objectives.step import Step
 from kdlib.training import fit
 
 COUNT = 3500  # images of a transfer set, as many as the course's training images
@@ -80,6 +82,16 @@ def signs(z: Tensor) -> dict[str, float]:
 # ---- two tasks ----------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, repr=False)
+class Distance(Term):
+    """Mean squared distance to the numbers in a table (`LogitMSE` centres each image first)."""
+
+    numbers: TeacherTable
+
+    def loss(self, step: Step, owned: nn.Module | None) -> Tensor:
+        return (step.observation.logits - step.teacher(self.numbers).logits).square().mean()
+
+
 class TwoHeads(nn.Module):
     """One body, two heads: "head" (10 classes) and "angle" (cosine, sine); answers are classes."""
 
@@ -111,4 +123,4 @@ def turned(examples: Examples, most: float, *, seed: int) -> tuple[Examples, Ten
 def two_tasks(examples: Examples, angles: Tensor, weight: float) -> Objective:
     """Labels on "head"; cosine and sine of each image, (N, 2), on "angle"."""
     table = TeacherTable(examples.ids, angles, None, "angles")
-    return member("head", HardLabels()) + weight * member("angle", LogitMSE(table))
+    return member("head", HardLabels()) + weight * member("angle", Distance(table))
