@@ -86,10 +86,10 @@ def signs(z: Tensor) -> dict[str, float]:
 class Distance(Term):
     """Mean squared distance to the numbers in a table (`LogitMSE` centres each image first)."""
 
-    numbers: TeacherTable
+    targets: TeacherTable
 
     def loss(self, step: Step, owned: nn.Module | None) -> Tensor:
-        return (step.observation.logits - step.teacher(self.numbers).logits).square().mean()
+        return (step.observation.logits - step.teacher(self.targets).logits).square().mean()
 
 
 class TwoHeads(nn.Module):
