@@ -26,6 +26,7 @@ PANELS: dict[str, tuple[tuple[float, float], str]] = {
     "NLL": ((0.2, 20), "log"),
 }
 
+AXES = {"loss": ", by its own formula (log; linear near 0)", "NLL": " (log)"}
 FIRST = "T on the student only"
 
 
@@ -78,7 +79,7 @@ class Ward(Explorer):
                 axis.set_yticks([0.3, 1, 3, 10], ["0.3", "1", "3", "10"])
             axis.minorticks_off()
             axis.set(xlim=(0.5, longest + 0.5), ylim=limits)
-            axis.set_title(name, fontsize=9)
+            axis.set_title(name + AXES.get(name, ""), fontsize=9)
             look: Any = {"linestyle": DASHES["alone"], "linewidth": 1.6}
             right = axis.plot([], [], **look, **self.look("taught"))[0]
             ill: Any = axis.plot([], [], linewidth=2, **self.look("extra"))[0]
@@ -143,7 +144,7 @@ class Ward(Explorer):
 
 
 class Diagnosis(ipywidgets.VBox):
-    """Choose what is wrong with the patient that the ward shows; only then the name is said."""
+    """Choose what is wrong with the patient that the ward shows; only then the name is told."""
 
     def __init__(self, ward: Ward) -> None:
         self._ward = ward
@@ -187,10 +188,9 @@ class Diagnosis(ipywidgets.VBox):
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         bundle = super()._repr_mimebundle_(**kwargs)
         data = bundle[0] if isinstance(bundle, tuple) else bundle
-        names = "; ".join(f"{k}: {name}" for k, name in enumerate(self._ward.order, 1))
         data["text/plain"] = f"Diagnosis: choose among {len(self._ward.order)} mistakes"
-        folded = f"<summary>What the patients have</summary>{escape(names)}"
-        data["text/html"] = f"<details>{folded}</details>"
+        told = "Run the page to commit to a diagnosis; <code>ward.order</code> is the key."
+        data["text/html"] = f"<p>{told}</p>"
         return bundle
 
 

@@ -145,6 +145,11 @@ _WRONG_PROGRAMS = {
         partial(program, wrong="left in eval"),
         "A right program gives the student back in training mode: student.training.",
     ),
+    "teacher left in train mode": (
+        partial(program, wrong="mode left"),
+        "No weight and no statistic moved, but the mode did: compare teacher.training before and "
+        "after. state_dict() does not hold it.",
+    ),
 }
 program_test = Exercise(
     "15.2",
@@ -187,8 +192,18 @@ _WRONG_BATCHES = {
     ),
     "a batch twice, another never": (
         partial(batches, wrong="a batch twice"),
-        "As many images come as there are, but not the same. Collect the labels (or answers) of "
-        "the epoch, sort them, and compare.",
+        "As many images come as there are, but not the same. Collect what comes in the epoch, "
+        "sort it, and compare.",
+    ),
+    "labels shuffled against the images": (
+        partial(batches, wrong="labels"),
+        "Images and answers belong together, the labels belong to other images. Sorted labels "
+        "cannot see it: look at pairs. Give images that you can recognise, moved ones too.",
+    ),
+    "an image twice, another of its class never": (
+        partial(batches, wrong="an image twice"),
+        "The labels of the epoch are complete, the images are not. Give images that you can "
+        "recognise, or give each image a label of its own.",
     ),
 }
 data_test = Exercise(

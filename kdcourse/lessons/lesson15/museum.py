@@ -38,7 +38,7 @@ MISTAKES = {
         Mistake(
             "no T²",
             "loss",
-            "the loss is sixteen times too low wherever it is the soft term's",
+            "the soft term is sixteen times too low, so the first loss is far too low",
         ),
         Mistake(
             'reduction="mean"',
@@ -48,7 +48,7 @@ MISTAKES = {
         Mistake(
             'reduction="sum"',
             "loss",
-            "the loss grows with the batch: a hundred times too high",
+            "the loss grows with the batch: about a hundred times too high",
         ),
         Mistake(
             "KL turned round",
@@ -99,18 +99,19 @@ MISTAKES = {
         Mistake(
             "teacher in the optimiser",
             "teacher",
-            "confidence stays low: teacher and student agree on saying nothing; the teacher's "
-            "own error is high afterwards",
+            "confidence stays low: teacher and student both give nearly uniform probabilities; "
+            "ask the teacher for its own error afterwards",
         ),
         Mistake(
             "the teacher's head is fresh",
             "teacher",
-            "the first loss is far too low and confidence stays low: the answers hold nothing",
+            "the first loss is far too low and confidence stays low: the teacher's probabilities "
+            "are nearly uniform",
         ),
         Mistake(
             "other pixels for the teacher",
             "teacher",
-            "the first loss is too high, and the teacher's own error on its input is high",
+            "the first loss is too high; ask the teacher for its error on the input that it gets",
         ),
         Mistake(
             "cached answers, shuffled",
@@ -126,12 +127,12 @@ MISTAKES = {
         Mistake(
             "drop_last",
             "data",
-            "half the steps; in each epoch, images that never come; the last loss is higher",
+            "half the steps: in each epoch, images that never come",
         ),
         Mistake(
             "student left in eval",
             "loop",
-            "the loss is lower than dropout lets it be",
+            "the training loss is lower than with dropout switched on",
             "dropout",
         ),
         Mistake(

@@ -92,6 +92,8 @@ def program(
             predict(student.eval(), x)
     if wrong == "train mode":
         teacher.eval()  # as if nothing had been
+    if wrong == "mode left":
+        teacher.train()  # no statistics have moved, yet
 
 
 def by_fit(student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> None:
@@ -116,6 +118,10 @@ def batches(
         parts = parts[:-1]
     if wrong == "a batch twice":
         parts[-1] = parts[0][: len(parts[-1])]
+    if wrong == "an image twice":  # one of its class where there is one, so that labels agree
+        last = int(parts[-1][-1])
+        others = [k for k in order.tolist() if k != last]
+        parts[-1][-1] = next((k for k in others if y[k] == y[last]), others[0])
     if wrong == "later batches":
         answers = torch.cat([answers[: 2 * size], answers[2 * size :].flip(0)])
         parts = list(torch.arange(len(x)).split(size))
@@ -127,4 +133,5 @@ def batches(
             place = (index + 1) % len(x)
         if moved or wrong == "moved":
             seen = jitter(2)(seen, torch.Generator().manual_seed(1))
-        yield seen, y[index], predict(teacher, seen) if moved else answers[place]
+        its_labels = y[index.roll(1)] if wrong == "labels" else y[index]
+        yield seen, its_labels, predict(teacher, seen) if moved else answers[place]

@@ -108,7 +108,7 @@ def raises_its_own(loss: Loss) -> None:
 
 def of_program(
     program: Any, *, buffers: bool = True, weights: bool = True, mode: bool = True,
-    heard: bool = True, seeded: bool = True, copied: bool = True,
+    heard: bool = True, seeded: bool = True, copied: bool = True, teacher_mode: bool = True,
 ) -> None:  # fmt: skip
     (x, y), answers = exercises.images(), []
     for number in (0, 1):
@@ -116,12 +116,14 @@ def of_program(
         named = dict(teacher.named_buffers()) if buffers else {}
         named |= dict(teacher.named_parameters()) if weights else {}
         before = copy.deepcopy(named) if copied else dict(teacher.state_dict())
+        was = teacher.training
         if seeded:
             torch.manual_seed(0)
         program(student, teacher, x, y)
         now = teacher.state_dict()
         assert all(torch.equal(before[name], now[name]) for name in named)
         assert student.training or not mode
+        assert teacher.training == was or not teacher_mode
         answers.append(predict(student, x))
     assert not (heard and torch.equal(*answers))
 
@@ -135,7 +137,7 @@ def of_program_by_numbers(program: Any) -> bool:
         torch.manual_seed(1)
         program(student, teacher, x, y)
         after = {name: v.numpy() for name, v in teacher.state_dict().items()}
-        if not student.training or any((before[n] != after[n]).any() for n in before):
+        if not student.training or teacher.training or any((before[n] != after[n]).any() for n in before):
             return False
         said.append(torch.cat([p.detach().ravel() for p in student.parameters()]))
     return not torch.equal(*said)
@@ -151,27 +153,52 @@ def asks_for_eval(program: Any) -> None:
 # ---- exercise 3 ---------------------------------------------------------------------------------
 
 
+def recognised(count: int = 60) -> tuple[Tensor, Tensor]:
+    """Image k has brightness (k + 1) / count, wherever it is moved to, and the label k."""
+    places = torch.arange(count)
+    return ((places + 1.0) / count).view(-1, 1, 1, 1).expand(-1, 1, 8, 8), places
+
+
 def of_data(
-    batches: Any, *, values: bool = True, first: bool = False, count: bool = True, sort: bool = True
-) -> None:
-    (x, y), (_, teacher) = exercises.images(), exercises.networks()
+    batches: Any, *, values: bool = True, first: bool = False, count: bool = True,
+    sort: bool = True, pairs: bool = True, own: bool = True,
+) -> None:  # fmt: skip
+    _, teacher = exercises.networks()
+    x, places = recognised()
+    y = places if own else places % 10
     came = []
     for seen, labels, z_t in batches(x, y, teacher):
         if values and not (first and came):
             torch.testing.assert_close(z_t, predict(teacher, seen))
         assert z_t.shape == (len(seen), 10)
+        index = (60 * seen.amax((1, 2, 3))).round().long() - 1
+        assert not pairs or torch.equal(y[index], labels)
         came.append(labels)
     got = torch.cat(came)
     assert len(got) == len(y) or not count
     assert not sort or got.sort().values.tolist() == y.sort().values.tolist()
 
 
-def of_data_by_counts(batches: Any) -> bool:
+def of_data_by_numbers(batches: Any) -> bool:
+    """In numpy, with a verdict; ten classes, each image's place read from its brightness."""
+    (x, places), (_, teacher) = recognised(), exercises.networks()
+    y = places.numpy() % 10
+    given = list(batches(x, torch.from_numpy(y), teacher))
+    alike = all(np.allclose(z.numpy(), teacher(s).detach().numpy(), atol=1e-6) for s, _, z in given)
+    came = [np.rint(60 * s.numpy().max(axis=(1, 2, 3))).astype(int) - 1 for s, _, _ in given]
+    labels = np.concatenate([labels.numpy() for _, labels, _ in given])
+    index = np.concatenate(came)
+    return alike and sorted(index) == list(range(60)) and bool((y[index] == labels).all())
+
+
+def sorted_labels(batches: Any) -> None:
+    """Noise for images, ten classes: blind to pairs."""
     (x, y), (_, teacher) = exercises.images(), exercises.networks()
-    given = list(batches(x, y, teacher))
-    alike = all(np.allclose(z.numpy(), teacher(s).detach().numpy(), atol=1e-4) for s, _, z in given)
-    counts = sum(labels.bincount(minlength=10) for _, labels, _ in given)
-    return alike and bool((counts == y.bincount(minlength=10)).all())
+    came = []
+    for seen, labels, z_t in batches(x, y, teacher):
+        torch.testing.assert_close(z_t, predict(teacher, seen))
+        came.append(labels)
+    assert torch.equal(torch.cat(came).sort().values, y.sort().values)
 
 
 def as_printed(batches: Any) -> None:
@@ -195,7 +222,7 @@ RIGHT = [
     (exercises.program_test, of_program),
     (exercises.program_test, of_program_by_numbers),
     (exercises.data_test, of_data),
-    (exercises.data_test, of_data_by_counts),
+    (exercises.data_test, of_data_by_numbers),
 ]
 WRONG = {
     "T = 1 only": (exercises.loss_test, partial(by_slope, T=1.0), "T above 1"),
@@ -218,6 +245,9 @@ WRONG = {
     ),
     "one teacher": (exercises.program_test, partial(of_program, heard=False), "two equal students"),
     "other dropout": (exercises.program_test, partial(of_program, seeded=False), "random seed"),
+    "no look at the teacher's mode": (
+        exercises.program_test, partial(of_program, teacher_mode=False), "teacher.training",
+    ),
     "wants eval": (exercises.program_test, asks_for_eval, "right"),
     "as printed": (exercises.data_test, as_printed, "Ask the teacher again"),
     "shapes and counts": (exercises.data_test, partial(of_data, values=False), "Ask the teacher"),
@@ -226,6 +256,9 @@ WRONG = {
         exercises.data_test, partial(of_data, count=False, sort=False), "Count what comes",
     ),
     "a count only": (exercises.data_test, partial(of_data, sort=False), "not the same"),
+    "sorted labels": (exercises.data_test, sorted_labels, "look at pairs"),
+    "no pairs": (exercises.data_test, partial(of_data, pairs=False), "look at pairs"),
+    "ten classes": (exercises.data_test, partial(of_data, own=False), "of its own"),
     "wants the order": (exercises.data_test, same_order, "right"),
 }  # fmt: skip
 
