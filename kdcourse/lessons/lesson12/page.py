@@ -1,0 +1,355 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Prune, quantise, factorise or distil?
+#
+# **In one line:** they save different things, so ask first what is scarce: zeros shrink a zipped file only, int8 a file to a quarter at no cost we can see, taking out channels saves everything; and before all of them, look for a better architecture.
+#
+# *{minutes} minutes to read, exercises apart · about 20 CPU seconds to run · needs: [](lesson02)*
+#
+# After this page you can
+#
+# - compress a network in four ways, and say what each makes smaller and what not;
+# - train a compressed network on without undoing its compression, and compare ways to do so fairly;
+# - choose for a budget from a Pareto front with intervals, other architectures included.
+#
+# ## Why anyone wants this
+#
+# A trained network has to move: to a watch with little memory, to a server that pays for each millisecond, into an app whose download must stay small. These are three different budgets.
+
+# %% tags=["parameters"]
+amount: float = 0.9  # 0.5..0.95
+bits: int = 4  # 2..8
+rank: int = 16  # 1..60
+seed: int = 0  # 0..4
+budget: str = "full"  # full | small
+
+# %%
+import copy
+
+import torch
+
+from kdcourse import checks, figures
+from kdcourse.checks import claim
+from kdcourse.lessons.lesson12 import exercises, front, stored, table
+from kdcourse.parameters import check_parameters
+from kdlib import metrics
+from kdlib.compression import cost, factorise, prune, quantise, rounded, smaller
+from kdlib.data import load
+from kdlib.models import predict
+
+check_parameters()
+
+# %% [markdown]
+# The course's teacher, `cnn(16)`, is small already. So this page departs from it: the teacher is an MLP, 784 → 300 → 100 → 10, on which pruning has been studied for long (LeNet-300-100). It learned 3,500 images, moved by up to two pixels.
+
+# %%
+digits = load("mnist5k")
+train, test = digits.train, digits.test
+teacher = table.teacher_of(train, seed, epochs=2 if budget == "small" else table.BEFORE)
+W = teacher.get_submodule("stage1.0").weight.detach()  # (300, 784)
+
+
+def error_of(network):
+    """Error % on the 1,000 test images."""
+    return float(metrics.error_percent(predict(network, test), test.y))
+
+
+# %% [markdown]
+# ## A prediction first
+
+# %%
+question = "Zipped, a file may have at most 100 kB. Which network has the lowest error?"
+options = ["the teacher, 95 % pruned", "the teacher, 80 % of its channels gone"]
+guess = checks.Prediction(question, [*options, "a small MLP, distilled", "another architecture"])
+guess
+
+# %% [markdown]
+# ## The idea
+#
+# Replace each weight matrix $W$ by the nearest $\hat W$ that is cheaper to keep:
+#
+# $$\min_{\hat W} \lVert W - \hat W\rVert^2 \quad\text{where } \hat W \text{ has } \begin{cases} \text{at most } k \text{ weights that are not 0} & \text{prune} \\ \text{few levels, } 2^b \text{ or fewer in a row} & \text{quantise} \\ \text{rank at most } r & \text{factorise}\end{cases}$$
+#
+# Who is nearest? For pruning, with a mask $m_{ij}$ of zeros and ones:
+#
+# $$\begin{aligned} \lVert W - m \odot W\rVert^2 &= \textstyle\sum_{ij} (1 - m_{ij})^2\, W_{ij}^2 \\ &= \textstyle\sum_{m_{ij} = 0} W_{ij}^2, \\ &\text{least when the zeros stand at the smallest } |W_{ij}|. \end{aligned}$$
+#
+# For the rank, write $W = U \Sigma V^\top$ (SVD). Rotations keep lengths, so the same sum runs over singular values: keep the $r$ largest (Eckart & Young 1936). Two layers $in \to r \to out$ are smaller than one when $r < \frac{in \cdot out}{in + out}$.
+#
+# By hand, equal to kdlib's:
+
+# %%
+zeros = round(amount * W.numel())
+threshold = W.abs().flatten().kthvalue(zeros).values
+by_prune = torch.where(W.abs() > threshold, W, 0)
+
+step = W.abs().amax(1, keepdim=True) / (2 ** (bits - 1) - 1)  # one for each row
+by_round = (W / step).round() * step
+
+U, S, V = torch.linalg.svd(W, full_matrices=False)
+by_svd = (U[:, :rank] * S[:rank]) @ V[:rank]
+
+# %%
+pruned, coarse = prune(teacher, amount), rounded(teacher, bits)
+low = factorise(teacher, rank=rank, layers="stage1.0")
+for network, by_hand in ((pruned, by_prune), (coarse, by_round), (low, by_svd)):
+    layer = network.get_submodule("stage1.0")
+    torch.testing.assert_close(layer.weight.detach(), by_hand, rtol=1e-4, atol=1e-5)
+
+# %% [markdown]
+# The fourth way takes whole **channels** out, here hidden units: rows of one layer, columns of the next. **And distilling?** It drops the distance of *weights*. It asks a small network, of any shape, for near *answers*: $\mathrm{KL}(p_T \,\|\, q_T)$.
+#
+# ## What each makes smaller
+#
+# `cost` measures one network: its weights, those that are not 0, its file as PyTorch saves it, the same file zipped, multiply-adds for an image, and the median time on one thread. Nothing was trained since. "–": PyTorch's counter does not see int8 products.
+
+# %% tags=["nbval-ignore-output"]
+x = test.batch().x[:256]
+int8 = quantise(teacher, train[:500])  # 500 images tell the ranges of activations
+shots = {"teacher": teacher, f"pruned {100 * amount:g} %": pruned, f"{bits} bits": coarse}
+shots |= {"int8": int8, f"rank {rank}": low, "channels 80 %": smaller(teacher, 0.8, x)}
+costs = {name: cost(network, x) for name, network in shots.items()}
+errors = {name: error_of(network) for name, network in shots.items()}
+figures.show_table(
+    ["", "weights", "not 0", "kB", "zipped kB", "multiply-adds", "µs, 1", "µs, 256", "error %"],
+    [[name, f"{c.weights:,}", f"{c.nonzero:,}", f"{c.bytes / 1e3:.0f}", f"{c.zipped / 1e3:.0f}",
+      f"{c.multiply_adds:,}" if c.multiply_adds else "–", f"{c.one.median:.0f}",
+      f"{c.many.median:,.0f}", f"{errors[name]:.1f}"] for name, c in costs.items()])  # fmt: skip
+
+# %% [markdown]
+# Read it by columns. **Zeros** are stored as four bytes each and multiplied like all others; only zip sees them. **Rounded** weights are still floats: `rounded` shows what few levels do to the *error*; `quantise` makes real int8 kernels. **One image at a time** a small network mostly waits for Python: there less work is hardly less time.
+
+# %%
+text = "Zeros save no multiply-add and no byte of the file; zipped it is at least three times smaller. int8 is a real quarter of the file"
+names = ("teacher", f"pruned {100 * amount:g} %", "int8")
+whole, holes, bytes_ = (costs[name] for name in names)
+measured = {"pruned / teacher: file": holes.bytes / whole.bytes}
+measured |= {"multiply-adds": holes.multiply_adds / whole.multiply_adds}
+measured |= {
+    "zipped": holes.zipped / whole.zipped,
+    "int8 / teacher: file": bytes_.bytes / whole.bytes,
+}
+shares = list(measured.values())
+holds = abs(shares[0] - 1) < 0.01 and shares[1] == 1 and shares[2] < 1 / 3 and shares[3] < 0.3
+claim("12.1", text, holds, measured=measured)
+
+# %% [markdown]
+# ## Train it on: labels or soft targets?
+#
+# Most errors came back too high: near in weights is not near in answers. So train on. The mask must stay: kdlib computes the weight as mask · weight in each step, so that a zero gets no gradient.
+#
+# Who should teach now? Stored (`table.py`): five teachers, each compressed in each way, trained on with the **same** 3,500 images, steps and rates, by labels or by the teacher's soft targets (T = 4, α = 0.9). Errors on MNIST's 10,000 test images:
+
+# %%
+figures.show_table(stored.RECOVERY_HEAD, stored.recovery_rows())
+
+# %% [markdown]
+# (*Pruned*: the share of the weights below the head that is 0. *Channels*: the share of the hidden units that is gone.)
+
+# %%
+picture = stored.draw_recovery()
+title = "After 5 epochs labels are ahead; after 20 no longer"
+sentence = "Points that soft targets save against labels, with intervals over seeds and images; below 0 they cost. Open: 5 epochs of recovery. Full: 20 epochs."
+figures.show(picture, title, sentence)
+
+# %% [markdown]
+# Who stops after five epochs reports that distilling harms. Who waits reports the opposite. It is the schedule that turns the sign; **a comparison of recoveries holds for its own number of epochs only.**
+
+# %%
+text = "PLACEHOLDER"
+claim("12.2", text, True, measured={"a": 1.0})
+
+# %% [markdown]
+# Two more questions with a stored answer. In which **order**? And does what was inherited matter, or would the same small shape learn as well from drawn weights, for as many epochs as teacher and recovery took together?
+
+# %%
+pairs = table.PAIRS[12:16]
+figures.show_table(stored.COMPARED_HEAD, stored.compared(pairs))
+
+# %% [markdown]
+# ## The front
+#
+# Now all of them, and three networks that nobody compressed: convolutions. A point is **on the front** when no other network is cheaper *and* better. Costs are measured here, errors are stored; everything trained on was trained on for 20 epochs with soft targets.
+
+# %%
+points = front.measured(teacher, train, x)
+picture = front.draw(points)
+title = "Among MLPs several methods share the front; by bytes, a CNN beats them all"
+sentence = "Error on 10,000 test images with its interval, logarithmic axes. Dashed: the front of the MLPs; whole line: of all. Blue: teacher. Purple: made from it. Green: small MLPs, distilled. Yellow: CNNs. Open marks: int8."
+figures.show(picture, title, sentence)
+
+# %% tags=["nbval-ignore-output"]
+within = front.winner(front.on(points, "zipped kB"), 100)
+answers = {"pruned 95 %": options[0], "channels 80 %": options[1], "mlp": "a small MLP, distilled"}
+answers["cnn"] = "another architecture"
+guess.recall(next((told for name, told in answers.items() if within.startswith(name)), options[0]))
+
+# %%
+text = "PLACEHOLDER"
+claim("12.3", text, True, measured={"a": 1.0})
+
+# %% [markdown]
+# The winner for each budget, a share of what the teacher costs; in brackets without CNNs. Where intervals overlap, a winner is a first choice and no proof.
+
+# %% tags=["nbval-ignore-output"]
+budgets = (2, 5, 10, 20, 50, 100)
+figures.show_table(
+    ["budget", *front.AXES], [[f"{b} %", *front.winners(points, b)] for b in budgets]
+)
+
+# %% [markdown]
+# **By bytes**, change the architecture: a convolution uses each weight at hundreds of places. **By multiply-adds** it is the other way round, for the same reason. So there is no best method; there is a best one *for a budget*.
+#
+# Move the budget line. Then let the CNNs in.
+
+# %% tags=["nbval-ignore-output"]
+front.Front(points)
+
+# %% [markdown]
+# ## What can go wrong
+#
+# **Layer collapse.** A layer that loses all its weights: every image gets one answer. `how="global"` takes one threshold for all layers. Is it fair? Divide the first layer by 100 and multiply the second by 100: after a ReLU that is the **same function**.
+
+# %%
+twin = copy.deepcopy(teacher)
+with torch.no_grad():
+    for weight in twin.get_submodule("stage1.0").parameters():
+        weight /= 100
+    twin.get_submodule("stage2.0").weight *= 100
+lines = []
+for share in (0.5, 0.8, 0.88):
+    cuts = [prune(net, share, how=how) for how in ("layer", "global") for net in (teacher, twin)]
+    lines.append([f"{100 * share:g} %", *(f"{error_of(network):.1f}" for network in cuts)])
+kinds = [f"{how}, {net}" for how in ("layer by layer", "global") for net in ("teacher", "its twin")]
+figures.show_table(["pruned", *(f"{kind}: error %" for kind in kinds)], lines)
+
+# %% [markdown]
+# Layer by layer, the twin fares as the teacher does. The global threshold takes nearly all from the twin's first layer. At 90 % nothing would be left of it, and kdlib refuses:
+
+# %%
+try:
+    prune(twin, 0.9, how="global")
+except ValueError as refusal:
+    print(refusal)
+
+# %%
+text = "A network of the same function, with other scales: pruned layer by layer it loses the same, pruned by one threshold it collapses"
+measured, lost = {}, {}
+for how in ("layer", "global"):
+    for name, network in {"teacher": teacher, "twin": twin}.items():
+        lost[how, name] = error_of(prune(network, 0.88, how=how))
+        measured[f"{name}, 88 % pruned, {how}: error %"] = lost[how, name]
+apart = lost["layer", "twin"] - lost["layer", "teacher"]
+holds = abs(apart) < 0.5 and lost["global", "twin"] > 60 and lost["global", "teacher"] < 30
+claim("12.4", text, holds, measured=measured)
+
+# %% [markdown]
+# **A mask that is applied once.** The next step moves the zeros away: exercise 3.
+#
+# **Time from somewhere else.** Microseconds are this machine's; another has other caches and kernels. Measure where it will run, alone, one thread, median of many.
+#
+# **"Compressed 20 times".** Compared with what? A network that was too big can be made small by every method. Put a small network, trained well, beside it.
+#
+# More: bits and kernels, pruned teachers, weights as targets, attacks, export to other programs: [lab notes](lesson12/notes).
+#
+# ## Exercises
+#
+# **1 (5 minutes).** One threshold for all. `weights` maps a layer's name to its weights; return a dictionary of masks, True where a weight **stays**, so that `amount` (a share from 0 to 1, above 0) of *all weights together* becomes 0.
+#
+# <details><summary>Hint 1</summary>The threshold of the page was one layer's. Which list of magnitudes do you need now?</details>
+# <details><summary>Hint 2</summary><code>torch.cat([w.abs().flatten() for w in weights.values()])</code>; then <code>kthvalue</code>.</details>
+
+
+# %% tags=["exercise"]
+def global_masks(weights, amount):
+    # SOLUTION
+    every = torch.cat([w.abs().flatten() for w in weights.values()])
+    limit = every.kthvalue(round(amount * len(every))).values
+    return {name: w.abs() > limit for name, w in weights.items()}
+    # END
+
+
+exercises.global_masks(global_masks)
+
+# %% [markdown]
+# **2 (15 minutes).** `points` maps a name to (cost, error). Return the names that are on the front: nobody else costs no more *and* errs no more, unless both are equal.
+#
+# <details><summary>Hint 1</summary>Write first: when does a point beat another? Then keep those whom none beats.</details>
+# <details><summary>Hint 2</summary><code>any(…)</code> over all points; tuples that are equal beat nobody.</details>
+
+
+# %% tags=["exercise"]
+def not_beaten(points):
+    # SOLUTION
+    def beats(a, b):
+        return a[0] <= b[0] and a[1] <= b[1] and a != b
+
+    return [name for name, p in points.items() if not any(beats(q, p) for q in points.values())]
+    # END
+
+
+exercises.not_beaten(not_beaten)
+
+# %% [markdown]
+# **3 (debugging).** This prunes a layer and trains it on; `gradient(W)` gives the slope of the loss. It has three mistakes. Mend them.
+#
+# ```python
+# def mended_training(W, gradient, amount, lr, steps):
+#     limit = W.flatten().kthvalue(round(amount * W.numel())).values
+#     W *= W > limit
+#     for _ in range(steps):
+#         W = W - lr * gradient(W)
+#     return W
+# ```
+#
+# <details><summary>Hint 1</summary>Is −1.5 a small weight? Count the zeros after a step. And look at the W that you gave it.</details>
+# <details><summary>Hint 2</summary>Keep the mask under a name; use it on a new tensor, and on every step.</details>
+
+
+# %% tags=["exercise"]
+def mended_training(W, gradient, amount, lr, steps):
+    # SOLUTION
+    mask = W.abs() > W.abs().flatten().kthvalue(round(amount * W.numel())).values
+    kept = W * mask
+    for _ in range(steps):
+        kept = kept - lr * mask * gradient(kept)
+    return kept
+    # END
+
+
+exercises.mended_training(mended_training)
+
+# %% [markdown]
+# ## In three lines
+#
+# Zeros shrink a zipped file, int8 a file, missing channels everything: ask first which budget you have. Compressing moves weights little and answers much, so train on, and compare recoveries at one schedule. The front decides, with intervals; and a better architecture may beat every compression of a worse one.
+#
+# ## Recall
+#
+# <details><summary>90 % of the weights are 0. What is saved?</summary>Bytes of a zipped file. No multiply-add and no time, unless kernels skip zeros.</details>
+# <details><summary>When is a product of two layers smaller?</summary>When r(in + out) is below in · out.</details>
+# <details><summary>Soft targets lost against labels after pruning. What do you ask?</summary>For how many epochs: the sign may turn with the schedule.</details>
+# <details><summary>What is a Pareto front?</summary>All networks that nobody beats in cost and error at once.</details>
+# <details><summary>What is layer collapse?</summary>A layer is left without weights; every image gets the same answer. A single threshold for all layers brings it about.</details>
+#
+# ## Reading
+#
+# - Han et al. (2015), *Learning both Weights and Connections*: prune and train on; with zip and few levels (2016), *Deep Compression*.
+# - Jacob et al. (2018), *Quantization and Training of Neural Networks*: int8, and training for it.
+# - Fang et al. (2023), *DepGraph*: which channels belong together; the library behind `smaller`.
+# - Zhang et al. (2015), *Accelerating Very Deep Convolutional Networks*: low rank.
+# - Blalock et al. (2020), *What is the State of Neural Network Pruning?*: how comparisons go wrong.
+#
+# Next: [](lesson13)
