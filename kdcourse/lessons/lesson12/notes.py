@@ -51,6 +51,9 @@ from kdlib.training import fit
 
 check_parameters()
 
+# %% [markdown]
+# Two networks: the page's teacher, and the course's `cnn(16)`.
+
 # %%
 small = budget == "small"
 digits = load("mnist5k")
