@@ -151,23 +151,34 @@ def draw(points: Mapping[str, Point], axes: Sequence[str] = ("zipped kB", "multi
     return picture
 
 
-# Where a label stands, from its point, in points of the page.
-_BESIDE = {
-    "channels 80 %": (4, 5), "rank 16": (4, -10), "mlp(100), distilled": (5, 3),
-    "pruned 90 %": (5, -3), "pruned 95 %": (5, 3), "teacher, int8": (-4, -11),
-    "cnn(16), int8": (5, -8), "mlp(32), int8": (-6, 6), "mlp(100), int8": (5, 5),
-    "channels 80 %, int8": (-8, -12), "teacher": (5, 4),
+# Where a label stands, from its point, in points of the page: right, up, and which end is there.
+_RIGHT, _LEFT = "left", "right"  # matplotlib's word for a text that begins, or ends, there
+_BESIDE: dict[str, dict[str, tuple[int, int, str]]] = {
+    "zipped kB": {
+        "channels 80 %, int8": (-5, -3, _LEFT), "pruned 95 %": (-3, -11, _LEFT),
+        "pruned 90 %": (-2, -12, _LEFT), "teacher, int8": (-8, -14, _RIGHT),
+        "rank 16": (5, -8, _RIGHT), "channels 80 %": (4, 4, _RIGHT),
+        "mlp(100), int8": (-5, -3, _LEFT), "mlp(32), int8": (-5, -3, _LEFT),
+        "cnn(16), int8": (-5, -9, _LEFT), "channels 90 %": (5, 3, _RIGHT),
+    },
+    "multiply-adds": {
+        "teacher": (5, -10, _RIGHT), "pruned 90 %": (5, -2, _RIGHT),
+        "pruned 95 %": (5, 6, _RIGHT), "cnn(4)": (-3, -11, _LEFT),
+        "rank 16": (-5, -8, _LEFT), "channels 80 %": (4, 5, _RIGHT),
+    },
 }  # fmt: skip
 
 
 def _still(axis: Any, points: Mapping[str, Point], name: str) -> None:
     ends = [AXES[name](point) for point in points.values()]
     axis.set(xscale="log", yscale="log", xlabel=name)
-    axis.set(xlim=(min(ends) / 1.5, max(ends) * 3), ylim=(1.5, 14))
+    axis.set(xlim=(min(ends) / 2, max(ends) * 3), ylim=(1.3, 14))
     ticks = (2, 3, 5, 10)
     axis.set_yticks(ticks, [str(tick) for tick in ticks])
     axis.set_yticks([], minor=True)
     for label, point in points.items():
+        if name == "multiply-adds" and label.endswith("int8"):
+            continue  # as many products as its float twin
         spent, colour = AXES[name](point), role(label)
         error = point.error
         span = [[error.mean - error.low], [error.high - error.mean]]
@@ -180,10 +191,10 @@ def _still(axis: Any, points: Mapping[str, Point], name: str) -> None:
         }
         axis.errorbar([spent], [error.mean], span, **look)
         text = label.removesuffix(", distilled")
-        how: dict[str, Any] = {"textcoords": "offset points", "fontsize": 6.5}
-        axis.annotate(
-            text, (spent, error.mean), _BESIDE.get(label, (5, 2)), color=figures.INKS[colour], **how
-        )
+        across, up, end = _BESIDE.get(name, {}).get(label, (5, 2, _RIGHT))
+        how: dict[str, Any] = {"textcoords": "offset points", "fontsize": 6.5, "ha": end}
+        how["color"] = figures.INKS[colour]
+        axis.annotate(text, (spent, error.mean), (across, up), **how)
 
 
 BUDGETS = (2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 1000.0)
@@ -236,7 +247,7 @@ class Front(Explorer):
         }  # fmt: skip
         shares = [share for places in self._relative.values() for share in places.values()]
         axis.set(xscale="log", yscale="log", xlabel="cost, % of the teacher's", ylabel="error %")
-        axis.set(xlim=(min([*shares, 2]) / 1.5, max([*shares, 1000]) * 1.5), ylim=(1.5, 14))
+        axis.set(xlim=(min([*shares, 2]) / 1.5, max([*shares, 1000]) * 1.5), ylim=(1.3, 14))
         axis.set_yticks((2, 3, 5, 10), ["2", "3", "5", "10"])
         axis.set_yticks([], minor=True)
         places = (1, 2, 5, 10, 20, 50, 100, 1000)
@@ -263,7 +274,7 @@ class Front(Explorer):
     def move(self, state: State, ghost: bool) -> None:
         points, places = self._shown_points(state), self._relative[state["cost"]]
         budget, front, ring = self._lines[ghost]
-        budget.set_data([state["budget"]] * 2, [1.5, 14])
+        budget.set_data([state["budget"]] * 2, [1.3, 14])
         names = pareto(points)
         front.set_data([places[n] for n in names], [points[n][1] for n in names])
         best = self.chosen(state)
@@ -275,7 +286,9 @@ class Front(Explorer):
             dot.set_data(([places[name]], [self._points[name].error.mean]) if shown else ([], []))
             label = self._labels[name]
             label.set_text(name.removesuffix(", distilled") if shown and name in names else "")
-            label.set_position((places[name] * 1.06, self._points[name].error.mean * 1.02))
+            above = names.index(name) % 2 if name in names else 0  # neighbours: one up, one down
+            up = 1.03 if above else 1 / 1.09
+            label.set_position((places[name] * 1.06, self._points[name].error.mean * up))
 
     def sentence(self, state: State) -> str:
         points, limit = self._shown_points(state), self.limit(state)

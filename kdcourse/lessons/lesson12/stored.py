@@ -77,7 +77,7 @@ def compared(pairs: Iterable[tuple[str, str]]) -> list[list[str]]:
     return [[a, error(a), b, error(b), saves(saved(a, b))] for a, b in pairs]
 
 
-COMPARED_HEAD = ["", "error %", "against it", "error %", "the second …"]
+COMPARED_HEAD = ["first", "error %", "second", "error %", "the second …"]
 
 
 def draw_recovery() -> Figure:
