@@ -33,7 +33,7 @@ def phrase(claim: Mapping[str, Any]) -> str:
 def value_text(value: Any, decimals: int = 1) -> str:
     """A number with three digits, an interval with so many decimals."""
     if _is_interval(value):
-        mean, low, high = (f"{float(value[end]):.{decimals}f}" for end in ENDS)
+        mean, low, high = (f"{float(value[end]):z.{decimals}f}" for end in ENDS)
         return f"{mean} ({low} to {high})"
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
@@ -48,7 +48,7 @@ def saves(points: Any, decimals: int = 1) -> str:
     word = "saves"
     if points.mean < 0:
         word, ends = "costs", [-points.mean, -points.high, -points.low]
-    mean, low, high = (f"{end:.{decimals}f}" for end in ends)
+    mean, low, high = (f"{end:z.{decimals}f}" for end in ends)
     unsure = "" if points.low > 0 or points.high < 0 else ", not resolved"
     return f"{word} {mean} ({low} to {high}) points{unsure}"
 

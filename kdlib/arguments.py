@@ -150,6 +150,27 @@ def check_same_shape(f_s: Tensor, f_t: Tensor) -> None:
         )
 
 
+def shares_of_teachers(weights: Any, teachers: int) -> Tensor:
+    """The weights of teachers, (teachers,) or (teachers, N), as a tensor.
+
+    Raises ValueError unless each teacher has finite numbers of at least 0, not all of them 0.
+    """
+    try:
+        given = torch.as_tensor(weights, dtype=torch.float32)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"weights={weights!r}: expected a number for each teacher") from error
+    if given.dim() not in (1, 2) or len(given) != teachers:
+        raise ValueError(
+            f"weights have shape {tuple(given.shape)} for {teachers} teachers; expected one for "
+            "each of them"
+        )
+    if not bool(((given >= 0) & given.isfinite()).all() & (given.sum(0) > 0).all()):
+        raise ValueError(
+            "weights of teachers must be finite numbers of at least 0, and not all of them 0"
+        )
+    return given
+
+
 def check_numbers(logits: Tensor) -> None:
     """Raises ValueError where the largest logit of an answer (…, classes) is no finite number."""
     finite = logits.amax(-1).isfinite()

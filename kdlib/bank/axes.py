@@ -26,7 +26,10 @@ def axes_and_seeds(grid: Any, seeds: Any) -> tuple[dict[str, list[Any]], list[in
     wanted = "a list of values"
     axes = {name: _values(f"axis {name!r}", v, wanted) for name, v in (grid or {}).items()}
     if "seed" in axes:
-        raise ValueError("no axis can be called 'seed'; give seeds=5, or seeds=[0, 3]")
+        raise ValueError(
+            "no axis can be called 'seed'; give seeds=5, or seeds=[0, 3] (objective, student and "
+            "examples may be functions of seed)"
+        )
     if isinstance(seeds, Integral):
         return axes, list(range(int(seeds)))
     seeds = _values("seeds", seeds, "how many, or a list of them")
@@ -72,9 +75,19 @@ def check_axes(
                 f"axis {name!r} is asked for by neither objective, student, examples nor lr "
                 f"(they ask for {', '.join(wanted) or 'nothing'}); use it, or leave it out"
             )
-    missing = [name for name in wanted if name not in axes]
+    missing = [name for name in wanted if name not in axes and name != "seed"]
     if missing:
         raise ValueError(f"{missing[0]!r} is asked for but is no axis of the grid; add its values")
+
+
+def seed_sets(seeds: list[int], *askers: Any) -> list[tuple[slice, dict[str, Any]]]:
+    """Which seeds are trained together, as places among them, and what is asked for with these.
+
+    Each by itself where something is a function of it.
+    """
+    if not any("seed" in arguments(asker) for asker in askers):
+        return [(slice(None), {})]
+    return [(slice(i, i + 1), {"seed": seed}) for i, seed in enumerate(seeds)]
 
 
 def structural_axes(axes: dict[str, list[Any]], student: Any, examples: Any) -> list[str]:

@@ -24,7 +24,8 @@ class Group:
     state: axis -> the value that made this structure · places: (S,), where each student stands
     among all of the bank · bindings: symbol -> (S,) · engine: the name of the one that trains them
     · start: seed -> the network whose weights it begins from, None: drawn · tables: what teachers
-    answered in tables so far, shared by the groups of a bank.
+    answered in tables so far, shared by the groups of a bank · classes: how many a student answers
+    for.
     """
 
     objective: Objective
@@ -38,6 +39,7 @@ class Group:
     engine: str = ""
     start: Callable[[int], nn.Module] | None = None
     tables: dict[nn.Module, TeacherTable] = field(default_factory=dict)
+    classes: int = 0
 
     def fresh(self) -> list[nn.Module]:
         """Each student before training, where the examples are; those of one seed are one."""

@@ -19,7 +19,7 @@ from kdlib.objectives import Objective, Scalar, Symbol, progress
 from kdlib.objectives.symbols import leaves
 from kdlib.training.checking import check_answers, check_parts
 from kdlib.training.optimisers import named_groups
-from kdlib.training.settings import Settings, rates_at
+from kdlib.training.settings import Settings, in_words, rates_at
 
 
 def make_group(
@@ -53,7 +53,7 @@ def make_group(
         numbers = dict(zip(symbolic, cell, strict=True))
         formula.check(examples, numbers)
         replace(settings, lr=rates_at(settings.lr, numbers)).check()
-    check_answers(network, examples)
+    classes = check_answers(network, examples, formula)
     dtype = next(network.parameters()).dtype
     bindings = {
         name: torch.tensor(
@@ -62,7 +62,9 @@ def make_group(
         for i, name in enumerate(symbolic)
     }
     all_seeds = [seed for _ in cells for seed in seeds]
-    return Group(formula, build, examples, all_seeds, bindings, settings, state, start=start)
+    return Group(
+        formula, build, examples, all_seeds, bindings, settings, state, start=start, classes=classes
+    )
 
 
 def networks_to_begin_from(start: Any, seeds: list[int]) -> Callable[[int], nn.Module] | None:
@@ -112,7 +114,10 @@ def _rates(lr: Any, state: dict[str, Any]) -> Any:
                 "names with those"
             )
         if progress in leaves(rate):
-            raise ValueError(f"lr={lr!r}: rates follow schedule=, not progress; leave that out")
+            raise ValueError(
+                f"lr={in_words(lr)}: a bank's rates follow schedule= alone; leave progress out, or "
+                "train one by one with fit(…), whose rates may change with it"
+            )
     return lr
 
 

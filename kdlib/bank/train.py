@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from kdlib.bank.axes import axes_and_seeds, check_axes, structural_axes
+from kdlib.bank.axes import axes_and_seeds, check_axes, seed_sets, structural_axes
 from kdlib.bank.cache import bank_key, find_bank, hashable, store_bank
 from kdlib.bank.fast import fast
 from kdlib.bank.group import Engine, Group, Outcome
@@ -67,6 +67,9 @@ def train_bank(
     A seed draws the initial weights; the order of batches is shared, so that
     `fit(student, …, seed=s, order_seed=o)` reproduces any cell (but not the reference engine's
     dropout, which is drawn for all students at once).
+    objective, student, examples and lr may be functions of `seed`, too, for a teacher or a draw of
+    labels of its own for each seed: `lambda seed: SoftTargets(tables[seed], T=4)`. Each seed's
+    students then make a group.
     lr: one rate, or one for each group of weights as in `fit`, or a function of axes that gives
     either: `lr=lambda scale: {"head": 1e-2, "": 1e-2 * scale}`.
     start: seed -> a network of the student's build, whose weights the student of that seed begins
@@ -99,20 +102,27 @@ def train_bank(
     places = torch.arange(math.prod(shape)).view(shape)
     tables: dict[nn.Module, TeacherTable] = {}
 
+    corners = itertools.product(*(range(len(axes[name])) for name in structural))
+    together = seed_sets(seeds, objective, student, examples, lr)
     groups = []
-    for corner in itertools.product(*(range(len(axes[name])) for name in structural)):
+    for corner, (some, seed) in itertools.product(corners, together):
         where = dict(zip(structural, corner, strict=True))
-        state = {name: axes[name][i] for name, i in where.items()}
+        state = {name: axes[name][i] for name, i in where.items()} | seed
         group = make_group(
-            objective, student, examples, axes, symbolic, seeds, state, settings, start
+            objective, student, examples, axes, symbolic, seeds[some], state, settings, start
         )
         for split, unseen in evaluate.items():
             check_unseen(f"evaluate[{split!r}]", unseen, group.examples)
         group = group if device is None else group.to(pick(device))
         check_teachers(group.objective, group.examples.device)
-        group.places = places[tuple(where.get(name, slice(None)) for name in axes)].flatten()
+        group.places = places[(*(where.get(name, slice(None)) for name in axes), some)].flatten()
         group.tables = tables
         groups.append(group)
+    if len(counts := {group.classes for group in groups}) > 1:
+        raise ValueError(
+            f"students answer for {', '.join(map(str, sorted(counts)))} classes; a bank keeps the "
+            "answers of all in one table: give all of them the same outputs"
+        )
     for group in groups:
         group.engine = engine if engine != "auto" else choose_engine(group)
     for group in groups:
@@ -141,8 +151,15 @@ def train_bank(
         student=student,
         formula=str(groups[0].objective),
         cached=cached,
-        objective=groups[0].objective if len({formula(g.objective) for g in groups}) == 1 else None,
+        objective=groups[0].objective if _one_objective(groups) else None,
     )
+
+
+def _one_objective(groups: list[Group]) -> bool:
+    """Whether all students share one: that of a seed, or of an axis, is not that of all."""
+    first = groups[0].objective
+    same = {formula(group.objective) for group in groups}
+    return len(same) == 1 and all(g.objective.teachers() == first.teachers() for g in groups)
 
 
 def _train(groups: list[Group], register: Register) -> Outcome:

@@ -4,4 +4,5 @@ from kdlib.data.examples import Batch, Examples
 from kdlib.data.sealed import SealedLabels
 from kdlib.data.shifts import SHIFTS, severity
 from kdlib.data.sources import Splits, cache_root, data_root, load, names, verify
+from kdlib.data.transfer import transfer_set
 from kdlib.data.transforms import jitter

@@ -18,6 +18,7 @@ from kdlib.losses.answers import (
     teacher_labels,
 )
 from kdlib.losses.controls import class_mean_logits, permute_wrong_classes
+from kdlib.losses.ensembles import merge_logits
 from kdlib.losses.features import (
     attention,
     contrastive,

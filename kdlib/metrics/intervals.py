@@ -25,7 +25,8 @@ class Interval:
         return format(self, ".1f")
 
     def __format__(self, spec: str) -> str:
-        mean, low, high = (format(v, spec or ".1f") for v in (self.mean, self.low, self.high))
+        texts = (format(v, spec or ".1f") for v in (self.mean, self.low, self.high))  # no "-0.0"
+        mean, low, high = (text if text.strip("-0.") else text.lstrip("-") for text in texts)
         return f"{mean} ({low} to {high})"
 
     def excludes(self, value: float = 0.0) -> bool:

@@ -1,6 +1,7 @@
 """The course's networks, and how to look inside any network."""
 
 from kdlib.models.cost import multiply_adds, parameter_count
+from kdlib.models.joint import Ensemble, Together
 from kdlib.models.kinds import convolves, normalises
 from kdlib.models.networks import CNN, MLP, Normalise, cnn, mlp
 from kdlib.models.observing import Observation, as_taps, evaluating, observe, predict

@@ -13,7 +13,8 @@ from kdlib.device import seeded
 def initialise(network: nn.Module, seed: int) -> nn.Module:
     """Draws fresh weights in place, as `seed` alone decides; returns the network.
 
-    Every module with weights of its own must offer `reset_parameters`, as PyTorch's layers do, and
+    Frozen weights stay as they are, and layers that are wholly frozen with their buffers. Every
+    other module with weights of its own must offer `reset_parameters`, as PyTorch's layers do, and
     none may be parametrized, where that would draw nothing; otherwise TypeError names it.
     """
     for name, module in network.named_modules():
@@ -25,9 +26,15 @@ def initialise(network: nn.Module, seed: int) -> nn.Module:
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
     with seeded(seed, device):
         for name, module in network.named_modules():
+            own = list(module.parameters(recurse=False))
+            frozen = {w: w.detach().clone() for w in own if not w.requires_grad}
+            if own and len(frozen) == len(own):
+                continue
             if hasattr(module, "reset_parameters"):
                 module.reset_parameters()
-            elif next(module.parameters(recurse=False), None) is not None:
+                for weight, value in frozen.items():
+                    weight.copy_(value)
+            elif own:
                 raise TypeError(
                     f"module {name!r} ({type(module).__name__}) has weights but no "
                     "reset_parameters(); add one, or build the network anew and use seed=None"

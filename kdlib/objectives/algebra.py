@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from kdlib.data import Batch, Examples
 from kdlib.objectives import symbols
-from kdlib.objectives.fields import check_call, check_field, check_weight, moments
-from kdlib.objectives.learner import Learner, Step, as_batch, owned_by
+from kdlib.objectives.fields import check_call, check_field, check_weight, moments, shown
+from kdlib.objectives.learner import Learner, as_batch, owned_by
+from kdlib.objectives.step import Step
 from kdlib.objectives.symbols import LearnedTemperature, Number, Scalar, Symbol
 from kdlib.objectives.teachers import Teacher, TeacherTable, teacher_key
 
@@ -129,8 +130,7 @@ class Objective:
         terms = []
         for weight, term in self.terms:
             numbers = {n: symbols.substitute(v, values) for n, v in term.hyperparameters()}
-            changed = dataclasses.replace(term, **numbers) if numbers else term  # type: ignore[type-var]
-            terms.append((symbols.substitute(weight, values), changed))
+            terms.append((symbols.substitute(weight, values), term.replaced(numbers)))
         return Objective(tuple(terms))
 
     def __call__(
@@ -215,6 +215,14 @@ class Term(Objective):
     def student_taps(self) -> tuple[str, ...]:
         return ()
 
+    def peers(self) -> tuple[str, ...]:
+        """Modules of the network that is trained which teach here, by name."""
+        return ()
+
+    def replaced(self, numbers: Mapping[str, Any]) -> "Term":
+        """The term with other hyperparameters."""
+        return dataclasses.replace(self, **numbers) if numbers else self  # type: ignore[type-var]
+
     def values(self, bindings: Mapping[Any, Any]) -> dict[str, Any]:
         """What `validate` sees: every number by name, also one given as a tensor."""
         tensors = ((n, v) for n, v in self._fields() if isinstance(v, Tensor) and v.dim() == 0)
@@ -235,16 +243,6 @@ class Term(Objective):
         """Called when the optimiser has moved the student's weights."""
 
     def __str__(self) -> str:
-        shown = []
-        for name, value in self._fields():
-            if isinstance(value, TeacherTable):
-                shown.append(value.name)
-            elif isinstance(value, nn.Module):
-                shown.append("teacher")
-            elif isinstance(value, int | float | Scalar) and not isinstance(value, bool):
-                shown.append(f"{name}={symbols.show(value)}")
-            elif value is not None and not isinstance(value, Tensor):
-                shown.append(f"{name}={value}")
-        return f"{self.name}({', '.join(shown)})"
+        return f"{self.name}({', '.join(shown(self._fields()))})"
 
     __repr__ = __str__

@@ -11,7 +11,7 @@ from kdlib.arguments import check_fraction, check_temperature
 from kdlib.data import Examples
 from kdlib.objectives import symbols
 from kdlib.objectives.algebra import Term
-from kdlib.objectives.learner import Step
+from kdlib.objectives.step import Step
 from kdlib.objectives.symbols import Number
 from kdlib.objectives.teachers import Teacher
 
@@ -51,15 +51,25 @@ class HardLabels(Term):
 
 
 class Taught(Term):
-    """A term on the teacher's answers; `T`, where it has one, must be above 0."""
+    """A term on the teacher's answers; `T`, where it has one, must be above 0.
 
-    teacher: Teacher
+    teacher: a network, a table, or the name of a module of the network that is trained, whose
+    answers then pass no gradient on (see `members.member`).
+    """
+
+    teacher: Teacher | str
 
     def validate(self, examples: Examples, values: Mapping[str, Any]) -> None:
         if "T" in values:
             check_temperature(values["T"])
         if "beta" in values:
             check_fraction("beta", values["beta"])
+
+    def peers(self) -> tuple[str, ...]:
+        return (self.teacher,) if isinstance(self.teacher, str) else ()
+
+    def student_taps(self) -> tuple[str, ...]:
+        return self.peers()
 
     def answers(self, step: Step) -> tuple[Tensor, Tensor]:
         """Student and teacher logits, (batch, classes) each."""
@@ -70,7 +80,7 @@ class Taught(Term):
 class SoftTargets(Taught):
     """T² · KL(p_T || q_T) (Hinton et al. 2015)."""
 
-    teacher: Teacher
+    teacher: Teacher | str
     T: Number
 
     notation = "{T}² · KL(p_T ‖ q_T)"
@@ -83,7 +93,7 @@ class SoftTargets(Taught):
 class ReverseKL(Taught):
     """T² · KL(q_T || p_T)."""
 
-    teacher: Teacher
+    teacher: Teacher | str
     T: Number
 
     notation = "{T}² · KL(q_T ‖ p_T)"
@@ -96,7 +106,7 @@ class ReverseKL(Taught):
 class JensenShannon(Taught):
     """T² · the generalised Jensen–Shannon divergence."""
 
-    teacher: Teacher
+    teacher: Teacher | str
     T: Number
     beta: Number = 0.5
 
@@ -111,7 +121,7 @@ class JensenShannon(Taught):
 class TeacherLabels(Taught):
     """Cross-entropy with the teacher's most probable class."""
 
-    teacher: Teacher
+    teacher: Teacher | str
 
     notation = "CE(argmax p)"
 
@@ -123,7 +133,7 @@ class TeacherLabels(Taught):
 class LogitMSE(Taught):
     """Logit matching (Ba & Caruana 2014)."""
 
-    teacher: Teacher
+    teacher: Teacher | str
 
     notation = "MSE(z_t, z_s)"
 
@@ -135,7 +145,7 @@ class LogitMSE(Taught):
 class ProbabilityMSE(Taught):
     """||p_T - q_T||², the L2 form."""
 
-    teacher: Teacher
+    teacher: Teacher | str
     T: Number = 1.0
 
     notation = "‖p_{T} − q_{T}‖²"
@@ -148,7 +158,7 @@ class ProbabilityMSE(Taught):
 class Decoupled(Taught):
     """DKD (Zhao et al. 2022), on labelled examples."""
 
-    teacher: Teacher
+    teacher: Teacher | str
     T: Number
     tckd_weight: Number = 1.0
     nckd_weight: Number = 8.0
@@ -175,7 +185,7 @@ class Decoupled(Taught):
 class Dist(Taught):
     """DIST (Huang et al. 2022): correlation within images and within classes."""
 
-    teacher: Teacher
+    teacher: Teacher | str
     T: Number = 1.0
     within: Number = 1.0
     between: Number = 1.0
@@ -195,7 +205,7 @@ class Dist(Taught):
 class Standardized(Taught):
     """Soft targets of standardised logits (Sun et al. 2024)."""
 
-    teacher: Teacher
+    teacher: Teacher | str
     T: Number
 
     notation = "{T}² · KL(p_T ‖ q_T of standardised logits)"

@@ -10,8 +10,8 @@ from kdlib import losses
 from kdlib.data import Batch
 from kdlib.models import observe
 from kdlib.objectives.layers import OnLayers, Pair
-from kdlib.objectives.learner import Step
 from kdlib.objectives.pairing import projector
+from kdlib.objectives.step import Step
 from kdlib.objectives.symbols import Number
 from kdlib.objectives.teachers import Teacher, ask
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from kdlib.objectives import symbols
 from kdlib.objectives.symbols import Number, Scalar, Symbol
-from kdlib.objectives.teachers import Teacher
+from kdlib.objectives.teachers import Teacher, TeacherTable
 
 
 def check_no_symbol(term: str, name: str, value: Any) -> None:
@@ -31,13 +31,36 @@ def check_field(term: str, name: str, kind: Any, value: Any) -> None:
         raise ValueError(f"{given}; expected a number, a symbol or a schedule")
     if kind is int:
         check_no_symbol(term, name, value)
-    if kind in (Teacher, nn.Module, nn.Module | None) and not isinstance(value, kind):
+    kinds = (Teacher, Teacher | str, nn.Module, nn.Module | None)
+    if kind in kinds and (not isinstance(value, kind) or value == ""):
+        if isinstance(value, list | tuple):
+            raise ValueError(
+                f"{term} was given {len(value)} teachers at once; merge them first: "
+                "merge([tabulate(teacher, examples) for teacher in teachers])"
+            )
         inside = isinstance(getattr(value, "network", None), nn.Module)
         raise ValueError(
             f"{term} was given a {type(value).__name__}; give run.network"
             if inside
             else f"{given}; expected a network, or a table that `tabulate` made of one"
         )
+
+
+def shown(fields: Iterable[tuple[str, Any]]) -> list[str]:
+    """A term's fields as it prints them: a table by its name, a network as "teacher"."""
+    texts = []
+    for name, value in fields:
+        if isinstance(value, TeacherTable):
+            texts.append(value.name)
+        elif isinstance(value, nn.Module):
+            texts.append("teacher")
+        elif isinstance(value, str) and name == "teacher":
+            texts.append(repr(value))
+        elif isinstance(value, int | float | Scalar) and not isinstance(value, bool):
+            texts.append(f"{name}={symbols.show(value)}")
+        elif value is not None and not isinstance(value, Tensor):
+            texts.append(f"{name}={value}")
+    return texts
 
 
 def check_weight(weight: Any, term: object, when: str = "") -> None:

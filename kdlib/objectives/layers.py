@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from kdlib.arguments import check_temperature
 from kdlib.data import Examples
 from kdlib.objectives.answer_terms import Taught
-from kdlib.objectives.learner import Step
 from kdlib.objectives.pairing import Layers, explain_pair, projector
+from kdlib.objectives.step import Step
 from kdlib.objectives.teachers import Teacher
 
 Pair = tuple[Tensor, Tensor]
@@ -23,6 +23,7 @@ class OnLayers(Taught):
     objective owns a projector from the student's to the teacher's (see `pairing.projector`).
     """
 
+    teacher: Teacher
     layers: Mapping[str, str]
 
     def __post_init__(self) -> None:

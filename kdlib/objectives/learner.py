@@ -1,74 +1,20 @@
-"""One step of training as an objective's terms see it: the student, and what the objective owns."""
+"""What an optimiser sees: the student, and what the objective owns beside it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from kdlib.data import Batch, Examples
 from kdlib.device import seeded
-from kdlib.models import Observation, evaluating, normalises, observe
+from kdlib.models import Observation, Together, evaluating, normalises, observe
 from kdlib.objectives.seeds import salted
+from kdlib.objectives.step import Formula, Part, Step
 from kdlib.objectives.symbols import LearnedTemperature, Number, Scalar
-from kdlib.objectives.teachers import Answers, Teacher, ask
-
-
-@dataclass
-class Step:
-    """What a term sees: the student's observation of one batch, and everything around it.
-
-    bindings: symbol name -> value, "progress" among them · taps: teacher -> layers to tap ·
-    answers: what teachers said of this batch so far.
-    """
-
-    student: nn.Module
-    observation: Observation
-    batch: Batch
-    bindings: Mapping[Any, Any] = field(default_factory=lambda: {"progress": 0.0})
-    taps: Mapping[Teacher, tuple[str, ...]] = field(default_factory=dict)
-    answers: Answers = field(default_factory=dict)
-
-    def value(self, number: Number) -> Any:
-        """A plain number, or the value of an expression at this step."""
-        return number.value(self.bindings) if isinstance(number, Scalar) else number
-
-    def teacher(self, teacher: Teacher) -> Observation:
-        """What the teacher says of this batch; asked once however many terms want it."""
-        if teacher not in self.answers:
-            self.answers[teacher] = ask(teacher, self.batch, self.taps.get(teacher, ()))
-        return self.answers[teacher]
-
-
-class Part(Protocol):
-    """What a step asks of a term (`objectives.Term` says it to those who write one)."""
-
-    name: str
-
-    @property
-    def follows(self) -> bool: ...
-
-    def own(self, step: Step) -> nn.Module | None: ...
-
-    def loss(self, step: Step, owned: nn.Module | None) -> Tensor: ...
-
-    def after_step(self, student: nn.Module, owned: nn.Module | None) -> None: ...
-
-
-class Formula(Protocol):
-    """What a step asks of an objective."""
-
-    @property
-    def terms(self) -> Iterable[tuple[Number, Part]]: ...
-
-    def symbols(self) -> list[Scalar]: ...
-
-    def student_taps(self) -> tuple[str, ...]: ...
-
-    def teacher_taps(self) -> dict[Teacher, tuple[str, ...]]: ...
+from kdlib.objectives.teachers import Answers
 
 
 class Owned(nn.Module):
@@ -168,8 +114,13 @@ class Learner(nn.Module):
         """As nn.Module's; but BatchNorm layers whose weights are all frozen stay in eval mode.
 
         Otherwise their running statistics would go on moving, and "frozen" would mean half of it.
+        So do members of a `Together` whose weights all are.
         """
         super().train(mode)
+        if isinstance(self.student, Together):
+            for network in self.student.children():
+                if not any(weight.requires_grad for weight in network.parameters()):
+                    network.eval()
         for module in self.student.modules():
             weights = list(module.parameters(recurse=False))
             frozen = weights and not any(weight.requires_grad for weight in weights)

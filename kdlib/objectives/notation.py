@@ -8,6 +8,7 @@ from typing import Any
 
 from kdlib.objectives import symbols
 from kdlib.objectives.algebra import Objective, Term
+from kdlib.objectives.members import Member
 from kdlib.objectives.symbols import Number, Operation, Scalar
 
 _RANKS = {"+": 1, "-": 1, "*": 2, "/": 2, "**": 3}
@@ -64,6 +65,8 @@ def _weighted(weight: Number, term: Term, values: Mapping[str, Any]) -> str:
 
 
 def _term(term: Term, values: Mapping[str, Any]) -> str:
+    if isinstance(term, Member):
+        return f"[{term.member}: {_term(term.term, values)}]"
     numbers = {name: _shown(number, values) for name, number in term.hyperparameters()}
     if not term.notation:
         return str(_replaced(term, numbers))
@@ -73,7 +76,7 @@ def _term(term: Term, values: Mapping[str, Any]) -> str:
 
 def _replaced(term: Term, numbers: Mapping[str, Any]) -> Term:
     changed = {name: v for name, v in numbers.items() if v is not getattr(term, name)}
-    return dataclasses.replace(term, **changed) if changed else term  # type: ignore[type-var]
+    return term.replaced(changed)
 
 
 def _text(number: Any, rank: int) -> str:

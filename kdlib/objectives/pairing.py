@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from kdlib.models import evaluating
-from kdlib.objectives.learner import Step
+from kdlib.objectives.step import Step
 from kdlib.objectives.teachers import Teacher, TeacherTable
 
 

@@ -58,6 +58,9 @@ class Scalar:
     def __rpow__(self, other: "Number") -> "Operation":
         return Operation("**", other, self)
 
+    def __neg__(self) -> "Operation":
+        return Operation("*", -1, self)
+
 
 Number = float | int | Scalar
 

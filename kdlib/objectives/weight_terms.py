@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from kdlib import losses
 from kdlib.objectives.algebra import Term
-from kdlib.objectives.learner import Step
+from kdlib.objectives.step import Step
 from kdlib.objectives.teachers import Teacher
 
 

@@ -1,16 +1,18 @@
 """All that is asked of a student, examples and objective before anything is trained."""
 
+import difflib
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from kdlib.arguments import finite
+from kdlib.arguments import check_same_classes, finite
 from kdlib.data import Examples
 from kdlib.device import pick, resolve_precision
-from kdlib.models import normalises, predict
-from kdlib.objectives import Objective, TeacherTable
+from kdlib.models import Observation, evaluating, normalises, observe, predict
+from kdlib.objectives import HardLabels, Objective, TeacherTable
+from kdlib.objectives.members import Member
 from kdlib.training.settings import Settings, check_seed
 
 
@@ -54,7 +56,7 @@ def check_run(
         )
     check_parts(student, examples, objective)
     objective.check(examples)
-    check_answers(student, examples)
+    check_answers(student, examples, objective)
     if validate is not None:
         check_validation(validate, examples)
     if augment is not None and not callable(augment):
@@ -62,7 +64,7 @@ def check_run(
     place = next(student.parameters()).device if device is None else pick(device)
     per_domain, balanced = domain_rules(student, examples, forward, balanced)
     check_teachers(objective, place)
-    check_apart(student, objective, redrawn=seed is not None, augmented=augment is not None)
+    check_apart(student, objective, augmented=augment is not None)
     precision = resolve_precision(settings.precision, student, place)
     return Place(place, precision, per_domain, balanced)
 
@@ -91,6 +93,17 @@ def check_parts(student: Any, examples: Any, objective: Any) -> None:
             f"the objective is {_what(objective)}; expected one made of terms, such as "
             "HardLabels() + SoftTargets(teacher, T=4)"
         )
+    modules = dict(student.named_modules())
+    for _, term in objective.terms:
+        for name in (*([term.member] if isinstance(term, Member) else []), *term.peers()):
+            if name not in modules:
+                near = difflib.get_close_matches(name, modules, 1, 0.6)
+                meant = f" (is {near[0]!r} meant?)" if near else ""
+                raise ValueError(
+                    f"{term.name} speaks of {name!r}, which is no module of the student "
+                    f"{type(student).__name__}{meant}; give a network as the teacher, or train "
+                    f"one of that name with the student: Together({name}=…, student=…)"
+                )
 
 
 def _what(argument: Any) -> str:
@@ -101,12 +114,24 @@ def _what(argument: Any) -> str:
     return f"of type {type(argument).__name__}"
 
 
-def check_answers(student: nn.Module, examples: Examples) -> None:
-    """Raises ValueError unless the student answers images of this size, and for each label."""
+def check_answers(
+    student: nn.Module, examples: Examples, objective: Objective | None = None
+) -> int:
+    """How many classes the student answers for.
+
+    Raises ValueError unless it answers images of this size, and for each label. The modules that
+    the objective looks at must run, and its members answer as the student does.
+    """
     name, shape = type(student).__name__, tuple(examples.x.shape[1:])
     kind = torch.float64 if examples.x.dtype == torch.float64 else torch.float32  # a batch's
     try:
-        logits = predict(student, torch.zeros(2, *shape, dtype=kind))
+        images = torch.zeros(2, *shape, dtype=kind)
+        logits = predict(student, images)
+        taps = () if objective is None else objective.student_taps()
+        seen = Observation(logits)
+        if taps:
+            with evaluating(student):
+                seen = observe(student, images.to(next(student.parameters()).device), taps)
     except ValueError:  # says what is wrong
         raise
     except Exception as error:  # networks refuse images in many ways, some without a word
@@ -115,16 +140,27 @@ def check_answers(student: nn.Module, examples: Examples) -> None:
             f"the student {name} cannot take {kind} images of {shape} ({why}); "
             "build it for images of this size and kind"
         ) from error
+    _check_logits(f"the student {name}", logits, examples.classes)
+    for _, term in objective.terms if objective is not None else ():
+        classes = examples.classes if isinstance(getattr(term, "term", None), HardLabels) else 0
+        if isinstance(term, Member):
+            _check_logits(f"the member {term.member!r}", seen.features[term.member], classes)
+        for peer in term.peers():
+            taught = seen.features[term.member] if isinstance(term, Member) else logits
+            check_same_classes(taught, seen.features[peer])
+    return logits.shape[1]
+
+
+def _check_logits(who: str, logits: Tensor, classes: int) -> None:
     if logits.dim() != 2:
         raise ValueError(
-            f"the student {name} answers two images with shape {tuple(logits.shape)}; "
+            f"{who} answers two images with shape {tuple(logits.shape)}; "
             "expected logits (2, classes): give it a head"
         )
-    if logits.shape[1] < examples.classes:
+    if logits.shape[1] < classes:
         raise ValueError(
-            f"the student {name} has {logits.shape[1]} outputs and a label is "
-            f"{examples.classes - 1}; build it with {examples.classes} outputs, or leave classes "
-            "out with examples.only(…)"
+            f"{who} has {logits.shape[1]} outputs and a label is {classes - 1}; build it with "
+            f"{classes} outputs, or leave classes out with examples.only(…)"
         )
 
 
@@ -161,15 +197,13 @@ def domain_rules(
     return per_domain, several if balanced is None else balanced
 
 
-def check_apart(
-    student: nn.Module, objective: Objective, *, redrawn: bool, augmented: bool
-) -> None:
+def check_apart(student: nn.Module, objective: Objective, *, augmented: bool) -> None:
     """Raises ValueError for a term that holds weights of the student which training changes.
 
-    redrawn: frozen ones are, too. A table is a record already: its network is only asked where
+    A table is a record already: its network is only asked where
     images are augmented.
     """
-    moving = {id(w) for w in student.parameters() if w.requires_grad or redrawn}
+    moving = {id(w) for w in student.parameters() if w.requires_grad}
     for _, term in objective.terms:
         held = list(term.tensors())
         for teacher in term.teachers():

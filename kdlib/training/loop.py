@@ -15,13 +15,13 @@ from kdlib.data import Batch, Examples
 from kdlib.data.transforms import changed
 from kdlib.device import autocast, keep_freed_memory, within_quota
 from kdlib.models import convolves, evaluating, fingerprint, initialise, predict
-from kdlib.objectives import HardLabels, Learner, Objective
+from kdlib.objectives import HardLabels, Learner, Number, Objective
 from kdlib.objectives.teachers import Answers, tabled_answers
 from kdlib.training.capture import record, repeats, stream_of
 from kdlib.training.checking import Place, check_run
 from kdlib.training.checkpoints import read_checkpoint, write_checkpoint
 from kdlib.training.epochs import Epochs
-from kdlib.training.optimisers import adamw, one_cycle, parameter_groups
+from kdlib.training.optimisers import adamw, one_cycle, parameter_groups, plain_groups
 from kdlib.training.progress import progress_bar
 from kdlib.training.settings import Settings, as_python
 
@@ -62,7 +62,7 @@ def fit(
     objective: Objective | None = None,
     *,
     epochs: int = 10,
-    lr: float | Mapping[str, float] = 1e-2,
+    lr: Number | Mapping[str, Number] = 1e-2,
     batch: int = 128,
     seed: int | None = None,
     order_seed: int = 0,
@@ -83,8 +83,10 @@ def fit(
     order of batches, dropout and augmentation; shared between students that are compared.
     objective: HardLabels() unless given. lr: AdamW's, the top of the one-cycle schedule
     ("one-cycle" or "constant"); or one for each group, by how names of weights begin:
-    {"head": 1e-2, "": 1e-3} ("" = all others). until: stops once an epoch's loss differs from the
-    one before by less than this share of it; needs the constant schedule.
+    {"head": 1e-2, "": 1e-3} ("" = all others). With the constant schedule a rate may be an
+    expression of progress: {"helper": 1e-2 * 0.1**progress, "": 1e-2}.
+    until: stops once an epoch's loss differs from the one before by less than this share of it;
+    needs the constant schedule.
     forward: with several domains in a batch, "per_domain" (default where the student has
     BatchNorm: each domain in a forward of its own) or "joint". balanced: as many examples of each
     domain in every batch; by default wherever there are several.
@@ -116,8 +118,10 @@ def fit(
     learner = Learner.of(student, objective, first, seed=seed or 0, per_domain=place.per_domain)
     tabled = {} if augment else tabled_answers(objective.teacher_taps(), examples)
     passes = Epochs(examples, settings, balanced=place.balanced)
-    optimizer = adamw(parameter_groups(learner, settings.lr), settings.weight_decay)
-    scheduler = one_cycle(optimizer, passes.total_steps, settings.schedule)
+    groups = parameter_groups(learner, settings.lr)
+    optimizer = adamw(plain_groups(groups), settings.weight_decay)
+    rates = [group["lr"] for group in groups]
+    scheduler = one_cycle(optimizer, passes.total_steps, settings.schedule, rates)
     exact = autocast(settings.precision, place.device)
     run = Run(student, precision=settings.precision)
     state = {"learner": learner, "optimizer": optimizer, "scheduler": scheduler}

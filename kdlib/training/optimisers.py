@@ -1,24 +1,33 @@
 """The course's optimiser and schedule; `fit` and every bank engine use these."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 
-from kdlib.objectives import Learner
+from kdlib.objectives import Learner, Number, Scalar
+from kdlib.objectives.symbols import value
 from kdlib.training.capture import graph_maker
+from kdlib.training.settings import in_words
 
 
-def parameter_groups(learner: Learner, lr: float | Mapping[str, float]) -> list[dict[str, Any]]:
+def parameter_groups(learner: Learner, lr: Number | Mapping[str, Number]) -> list[dict[str, Any]]:
     """AdamW's groups: a weight belongs to the longest beginning of its name that `lr` holds.
 
-    Names are the student's; what the objective owns goes with "".
+    Names are the student's; what the objective owns goes with "". A rate may be an expression of
+    progress.
     """
     if not isinstance(lr, Mapping):
         return [{"params": list(learner.parameters()), "lr": lr}]
     weights = dict(learner.named_parameters())
     groups = named_groups(weights, lr)
     return [{"params": [weights[n] for n in names], "lr": lr[b]} for b, names in groups.items()]
+
+
+def plain_groups(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The groups as an optimiser takes them: 1 where some rates are expressions of progress."""
+    moving = any(isinstance(group["lr"], Scalar) for group in groups)
+    return [{**group, "lr": 1.0 if moving else group["lr"]} for group in groups]
 
 
 def named_groups(names: Iterable[str], lr: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -32,19 +41,15 @@ def named_groups(names: Iterable[str], lr: Mapping[str, Any]) -> dict[str, list[
         fitting = [b for b in lr if own == b or own.startswith(f"{b}." * bool(b))]
         if not fitting:
             raise ValueError(
-                f"lr={_shown(lr)} has no learning rate for {own or name!r}; add '' for all others"
+                f"lr={in_words(lr)} has no learning rate for {own or name!r}; add '' for all others"
             )
         groups[max(fitting, key=len)].append(name)
     empty = [start for start, members in groups.items() if start and not members]
     if empty:
         raise ValueError(
-            f"no weight's name begins with {empty[0]!r}; check the names in lr={_shown(lr)}"
+            f"no weight's name begins with {empty[0]!r}; check the names in lr={in_words(lr)}"
         )
     return {start: members for start, members in groups.items() if members}
-
-
-def _shown(lr: Mapping[str, Any]) -> str:
-    return "{" + ", ".join(f"{start!r}: {rate}" for start, rate in lr.items()) + "}"
 
 
 def adamw(groups: Any, weight_decay: float, lr: float = 1e-2) -> torch.optim.Optimizer:
@@ -67,12 +72,25 @@ def rates_for_recording(optimizer: torch.optim.Optimizer) -> None:
 
 
 def one_cycle(
-    optimizer: torch.optim.Optimizer, steps: int, schedule: str = "one-cycle"
+    optimizer: torch.optim.Optimizer,
+    steps: int,
+    schedule: str = "one-cycle",
+    rates: Sequence[Number] = (),
 ) -> torch.optim.lr_scheduler.LRScheduler:
-    """Up to each group's rate over the first 30 % of the steps, down to nearly 0; or constant."""
+    """Up to each group's rate over the first 30 % of the steps, down to nearly 0; or constant.
+
+    rates: those of the groups, where some are expressions of progress; then they decide.
+    """
+    if any(isinstance(rate, Scalar) for rate in rates):
+        return torch.optim.lr_scheduler.LambdaLR(optimizer, [_course(r, steps) for r in rates])
     if schedule == "constant":
         return torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)
-    rates = [float(group["lr"]) for group in optimizer.param_groups]
+    tops = [float(group["lr"]) for group in optimizer.param_groups]
     return torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, rates, total_steps=steps + 1, cycle_momentum=False
+        optimizer, tops, total_steps=steps + 1, cycle_momentum=False
     )
+
+
+def _course(rate: Number, steps: int) -> Callable[[int], float]:
+    """step -> the rate that is taken there."""
+    return lambda step: float(value(rate, {"progress": min(step / steps, 1.0)}))

@@ -6,7 +6,8 @@ from numbers import Integral, Real
 from typing import Any
 
 from kdlib.arguments import finite, whole
-from kdlib.objectives import symbols
+from kdlib.objectives import Scalar, symbols
+from kdlib.objectives.fields import moments
 
 LARGEST_SEED = 2**40  # times a million, it still fits into a generator's seed
 
@@ -33,12 +34,11 @@ class Settings:
     def check(self) -> None:
         """Raises ValueError for settings that nothing can be trained with."""
         lr, epochs, batch = self.lr, self.epochs, self.batch
-        rates = list(lr.values()) if isinstance(lr, Mapping) else [lr]
-        sound = rates and all(finite(rate) and rate > 0 for rate in rates)
-        if not (whole(epochs, 1) and whole(batch, 1) and sound):
+        sound = [self._sound(rate) for rate in rates_of(lr)]
+        if not (whole(epochs, 1) and whole(batch, 1) and sound and all(sound)):
             raise ValueError(
-                f"epochs={epochs!r}, batch={batch!r}, lr={lr!r}: expected whole numbers of at "
-                "least 1 and finite learning rates above 0 (to keep weights as they are, freeze "
+                f"epochs={epochs!r}, batch={batch!r}, lr={in_words(lr)}: expected whole numbers of "
+                "at least 1 and finite learning rates above 0 (to keep weights as they are, freeze "
                 "them)"
             )
         if not (finite(self.weight_decay) and self.weight_decay >= 0):
@@ -48,6 +48,43 @@ class Settings:
         check_seed("order_seed", self.order_seed)
         if self.schedule not in ("one-cycle", "constant"):
             raise ValueError(f"schedule={self.schedule!r}: expected 'one-cycle' or 'constant'")
+
+    def _sound(self, rate: Any) -> bool:
+        """Whether it is above 0; one that changes with progress may be 0 at either end.
+
+        Raises ValueError for one that cannot change, or is no number at some moment.
+        """
+        if not isinstance(rate, Scalar):
+            return finite(rate) and rate > 0
+        if any(leaf != symbols.progress for leaf in symbols.leaves(rate)):
+            return False
+        if self.schedule != "constant":
+            raise ValueError(
+                f"the rate {rate} changes with progress by itself; use schedule='constant' with it"
+            )
+        for moment in moments(rate):
+            try:
+                now = symbols.value(rate, {"progress": moment})
+            except ArithmeticError:
+                now = float("nan")
+            if not (finite(now) and (now > 0 or (now == 0 and moment in (0.0, 1.0)))):
+                raise ValueError(
+                    f"the rate {rate} is {now:g} at progress {moment:g}; expected finite numbers "
+                    "above 0 (or 0 at an end of training)"
+                )
+        return True
+
+
+def rates_of(lr: Any) -> list[Any]:
+    """All rates, of a mapping or alone."""
+    return list(lr.values()) if isinstance(lr, Mapping) else [lr]
+
+
+def in_words(lr: Any) -> str:
+    """Rates as they are written."""
+    if isinstance(lr, Mapping):
+        return "{" + ", ".join(f"{start!r}: {in_words(rate)}" for start, rate in lr.items()) + "}"
+    return str(lr) if isinstance(lr, Scalar) else repr(lr)
 
 
 def rates_at(lr: Any, numbers: Mapping[str, float]) -> Any:

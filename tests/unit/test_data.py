@@ -5,13 +5,24 @@ import hashlib
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from blobs import blobs
 
-from kdlib.data import Batch, Examples, data_root, jitter, load, names, sources, verify
+from kdlib.data import (
+    Batch,
+    Examples,
+    data_root,
+    jitter,
+    load,
+    names,
+    sources,
+    transfer_set,
+    verify,
+)
 
 
 def pictures(count: int, *, classes: int = 3, seed: int = 0) -> Examples:
@@ -553,3 +564,52 @@ def test_mistake_ids_of_an_augmented_batch() -> None:
     batch = pictures(3).batch()
     assert isinstance(batch, Batch) and batch.ids is not None
     assert batch.changed(batch.x).ids is None
+
+
+# ---- transfer sets -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["noise", "pixels", "shuffled", "mixup", "halves", "patches"])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64])
+def test_a_transfer_set_is_like_its_examples(kind: str, dtype: torch.dtype) -> None:
+    pixels = blobs(40)
+    x = pixels.x if dtype == torch.uint8 else (pixels.x / 255).to(dtype)
+    examples = Examples(x, pixels.y)
+    made = transfer_set(examples, kind, count=70, seed=3)
+    assert made.x.shape == (70, 1, 4, 4) and made.x.dtype == dtype
+    assert bool((made.y == -1).all())
+    assert torch.equal(made.x, transfer_set(examples, kind, count=70, seed=3).x)
+    assert not torch.equal(made.x, transfer_set(examples, kind, count=70, seed=4).x)
+    assert len(transfer_set(examples, kind)) == 40
+    assert len(made + examples.unlabelled()) == 110
+
+
+def test_what_transfer_sets_are_made_of() -> None:
+    """Two images of one value each show from where every pixel comes."""
+    x = torch.cat([torch.zeros(1, 1, 14, 14), torch.ones(1, 1, 14, 14)])
+    two = Examples(x, torch.tensor([0, 1]))
+    halves = transfer_set(two, "halves", count=50).x
+    assert set(halves[..., :7].flatten(1).mean(1).tolist()) == {0.0, 1.0}
+    assert set(halves[..., 7:].flatten(1).mean(1).tolist()) == {0.0, 1.0}
+    assert 0 < float((halves[..., 0] != halves[..., -1]).float().mean()) < 1
+    patches = transfer_set(two, "patches", count=50).x.unfold(2, 7, 7).unfold(3, 7, 7)
+    assert set(patches.flatten(-2).mean(-1).flatten().tolist()) == {0.0, 1.0}
+    mixup = transfer_set(two, "mixup", count=50).x.flatten(1)
+    assert bool((mixup.std(1) < 1e-6).all()) and 0 < float(mixup.mean()) < 1
+    pixels = transfer_set(two, "pixels", count=50).x
+    assert set(pixels.unique().tolist()) == {0.0, 1.0} and abs(float(pixels.mean()) - 0.5) < 0.05
+    ramp = Examples(torch.arange(196).view(1, 1, 14, 14) / 196, torch.tensor([0]))
+    shuffled = transfer_set(ramp, "shuffled", count=5).x
+    assert torch.equal(shuffled.flatten(1).sort(1).values[0], ramp.x.flatten())
+    assert not torch.equal(shuffled[0], ramp.x[0])
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "said"),
+    [("blur", 3, "kind='blur': expected 'noise'"), ("noise", 0, "count=0"), ("noise", 2.5, "2.5")],
+)
+def test_transfer_sets_that_cannot_be_made(kind: str, count: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        transfer_set(blobs(8), kind, count=count)
+    with pytest.raises(ValueError, match="made of at least one"):
+        transfer_set(blobs(8)[:0], "noise")

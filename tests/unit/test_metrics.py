@@ -371,3 +371,12 @@ def test_answers_of_other_kinds_are_read_or_refused() -> None:
     for p in (None, metrics.interval([1.0, 2.0])):
         with pytest.raises(ValueError, match="the p-value of 'a' is"):
             metrics.holm({"a": p})  # type: ignore[dict-item]
+
+
+def test_no_number_is_written_as_minus_zero() -> None:
+    from kdcourse.measured import saves, value_text
+
+    near = metrics.Interval(-0.04, -0.3, 0.04)
+    assert f"{near}" == "0.0 (-0.3 to 0.0)" and f"{near:+.2f}" == "-0.04 (-0.30 to +0.04)"
+    assert saves(near) == "costs 0.0 (0.0 to 0.3) points, not resolved"
+    assert value_text({"mean": -0.04, "low": -0.3, "high": -0.01}) == "0.0 (-0.3 to 0.0)"

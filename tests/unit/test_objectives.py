@@ -538,8 +538,12 @@ def test_a_term_wants_a_network_and_a_number(teacher: MLP, term: str) -> None:
     make = getattr(objectives, term)
     with pytest.raises(ValueError, match=f"{term} was given T='4'; expected a number"):
         make(teacher, "4")
-    with pytest.raises(ValueError, match=f"{term} was given teacher='teacher.pt'; expected a netw"):
-        make("teacher.pt", 4)
+    with pytest.raises(ValueError, match=f"{term} was given teacher=7; expected a network"):
+        make(7, 4)
+    with pytest.raises(ValueError, match=f"{term} was given teacher=''; expected a network"):
+        make("", 4)
+    with pytest.raises(ValueError, match=f"{term} was given 2 teachers at once; merge them"):
+        make([teacher, teacher], 4)
     with pytest.raises(ValueError, match=f"{term} was given a Run; give run.network"):
         make(Run(teacher), 4)
 

@@ -35,7 +35,7 @@ from kdlib.objectives import (
     tabulate,
 )
 from kdlib.objectives.layers import OnLayers
-from kdlib.objectives.learner import Step
+from kdlib.objectives.step import Step
 
 LAYERS = {"stage1": "embedding"}
 EIGHT, FIVE, TWO, SPARE = range(8), range(5), range(2), 100

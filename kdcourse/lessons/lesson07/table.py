@@ -22,7 +22,7 @@ from kdlib import adaptation, losses, metrics
 from kdlib.data import Examples, jitter
 from kdlib.models import cnn, initialise, predict
 from kdlib.objectives import HardLabels, Objective, SoftTargets, TeacherTable, Term, tabulate
-from kdlib.objectives.learner import Step
+from kdlib.objectives.step import Step
 from kdlib.training import fit
 
 STAGES = ("stage1", "stage2", "stage3")
