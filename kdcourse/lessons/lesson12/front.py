@@ -259,6 +259,7 @@ class Front(Explorer):
             mark = figures.MARKERS[role(name)]
             self._dots[name] = axis.plot([], [], mark, markersize=5, **look)[0]
             ink = {**self.look(role(name), text=True), "fontsize": 7, "ha": "left"}
+            ink |= {"va": "bottom", "rotation": 30, "rotation_mode": "anchor"}
             self._labels[name] = axis.text(1, 2, "", **ink)
         for ghost in (False, True):
             line = self.look("alone", ghost=ghost)
@@ -286,9 +287,7 @@ class Front(Explorer):
             dot.set_data(([places[name]], [self._points[name].error.mean]) if shown else ([], []))
             label = self._labels[name]
             label.set_text(name.removesuffix(", distilled") if shown and name in names else "")
-            above = names.index(name) % 2 if name in names else 0  # neighbours: one up, one down
-            up = 1.03 if above else 1 / 1.09
-            label.set_position((places[name] * 1.06, self._points[name].error.mean * up))
+            label.set_position((places[name] * 1.03, self._points[name].error.mean * 1.05))
 
     def sentence(self, state: State) -> str:
         points, limit = self._shown_points(state), self.limit(state)
