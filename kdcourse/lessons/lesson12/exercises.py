@@ -112,7 +112,7 @@ not_beaten = Exercise(
             "A point goes only if ONE other point is at least as cheap and at least as good.",
         ),
         Property(
-            "a point that costs more and errs more goes",
+            "a point of higher cost and higher error goes",
             lambda f: "dominated" not in _names(f, _POINTS),
             "Compare each point with every other, not only with the best or its neighbour.",
         ),

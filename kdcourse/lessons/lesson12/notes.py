@@ -125,7 +125,7 @@ head = ["teacher's weights", "one shot: error %", "20 epochs with labels: error 
 figures.show_table(head, coarse)
 
 # %%
-text = "On two bits, or one, the network is lost; trained for it, it errs by less than four points more than in float"
+text = "On two bits, or one, the network is lost; trained for it, its error is less than four points above that in float"
 ways = stored.ways()
 lost = {f"{bits} bits, one shot: error %": ways[f"{bits} bits: one shot"].error for bits in (2, 1)}
 again = {
@@ -260,7 +260,7 @@ fgsm = [pair for pair in table.PAIRS if pair[0].startswith("FGSM")]
 figures.show_table(stored.COMPARED_HEAD, stored.compared(fgsm))
 
 # %%
-text = "Light is not spared by being light: under FGSM small MLPs err over ten points more than the big one, a 90 % pruned one over two points less"
+text = "Networks are not spared for being light: under FGSM the error of small MLPs is over ten points above the big one's, that of a 90 % pruned one over two points below"
 found = {
     pair[1].removeprefix("FGSM: "): stored.saved(*pair)
     for pair in fgsm

@@ -326,7 +326,7 @@ def global_masks(weights, amount):
 exercises.global_masks(global_masks)
 
 # %% [markdown]
-# **2 (15 minutes).** `points` maps a name to (cost, error). Return the names that are on the front: nobody else costs no more *and* errs no more, unless both are equal.
+# **2 (15 minutes).** `points` maps a name to (cost, error). Return the names that are on the front: no other point has at most its cost *and* at most its error, unless both are equal.
 #
 # <details><summary>Hint 1</summary>Write first: when does a point beat another? Then keep those whom none beats.</details>
 # <details><summary>Hint 2</summary><code>any(…)</code> over all points; tuples that are equal beat nobody.</details>
