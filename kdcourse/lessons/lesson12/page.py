@@ -237,7 +237,7 @@ price = {
     for net in ("teacher", "cnn(16)")
 }
 large, little = kilobytes.values()
-holds = little < large / 10 and better.low > 1 and all(one.low > -0.3 for one in price.values())
+holds = little < large / 10 and better.low > 1 and all(gain.low > -0.3 for gain in price.values())
 measured = kilobytes | {"points saved": better} | price
 claim("12.4", text, holds, measured=measured)
 
