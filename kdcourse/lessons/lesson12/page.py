@@ -43,6 +43,7 @@ import torch
 from kdcourse import checks, figures
 from kdcourse.checks import claim
 from kdcourse.lessons.lesson12 import exercises, front, stored, table
+from kdcourse.lessons.lesson12.budget_line import Front
 from kdcourse.parameters import check_parameters
 from kdlib import metrics
 from kdlib.compression import cost, factorise, nonzero, prune, quantise, rounded, smaller
@@ -256,7 +257,7 @@ figures.show_table(
 # Move the budget line. Then let the CNNs in.
 
 # %% tags=["nbval-ignore-output"]
-front.Front(points)
+Front(points)
 
 # %% [markdown]
 # ## What can go wrong

@@ -10,7 +10,8 @@ from torch import Tensor
 from kdcourse.checks import Exercise
 from kdcourse.checks.lists import accepts, exercises_of, rejects, untouched
 from kdcourse.lessons.lesson12 import exercises, front, stored, table
-from kdcourse.lessons.lesson12.front import AXES, BUDGETS, Front, Point, pareto, winner
+from kdcourse.lessons.lesson12.budget_line import BUDGETS, Front
+from kdcourse.lessons.lesson12.front import AXES, Point, pareto, winner
 from kdlib.compression import Cost, Latency
 from kdlib.metrics import Interval
 
