@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from kdcourse import figures
 from kdcourse.explorers.base import Explorer
 from kdcourse.explorers.controls import State
-from kdcourse.lessons.lesson12.front import AXES, Point, on, pareto, role, winner
+from kdcourse.lessons.lesson12.front import AXES, Point, near, on, pareto, role, winner
 
 BUDGETS = (2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 1000.0)
 
@@ -61,7 +61,7 @@ class Front(Explorer):
         }  # fmt: skip
         shares = [share for places in self._relative.values() for share in places.values()]
         axis.set(xscale="log", yscale="log", xlabel="cost, % of the teacher's", ylabel="error %")
-        axis.set(xlim=(min([*shares, 2]) / 1.5, max([*shares, 1000]) * 1.5), ylim=(1.3, 14))
+        axis.set(xlim=(min([*shares, 2]) / 3, max([*shares, 1000]) * 1.5), ylim=(1.3, 14))
         axis.set_yticks((2, 3, 5, 10), ["2", "3", "5", "10"])
         axis.set_yticks([], minor=True)
         places = (1, 2, 5, 10, 20, 50, 100, 1000)
@@ -72,8 +72,10 @@ class Front(Explorer):
             look = self.look(role(name))
             mark = figures.MARKERS[role(name)]
             self._dots[name] = axis.plot([], [], mark, markersize=5, **look)[0]
-            ink = {**self.look(role(name), text=True), "fontsize": 7, "ha": "left"}
-            ink |= {"va": "bottom", "rotation": 30, "rotation_mode": "anchor"}
+            if name.endswith("int8"):
+                self._dots[name].set_markerfacecolor("white")
+            ink = {**self.look(role(name), text=True), "fontsize": 7, "ha": "right"}
+            ink |= {"va": "top", "rotation": 30, "rotation_mode": "anchor"}
             self._labels[name] = axis.text(1, 2, "", **ink)
         for ghost in (False, True):
             line = self.look("alone", ghost=ghost)
@@ -101,7 +103,7 @@ class Front(Explorer):
             dot.set_data(([places[name]], [self._points[name].error.mean]) if shown else ([], []))
             label = self._labels[name]
             label.set_text(name.removesuffix(", distilled") if shown and name in names else "")
-            label.set_position((places[name] * 1.03, self._points[name].error.mean * 1.05))
+            label.set_position((places[name] * 0.95, self._points[name].error.mean * 0.97))
 
     def sentence(self, state: State) -> str:
         points, limit = self._shown_points(state), self.limit(state)
@@ -111,9 +113,8 @@ class Front(Explorer):
         if best is None:
             return f"{where}: none of these networks."
         error = self._points[best].error
-        rivals = [name for name, (spent, _) in points.items() if spent <= limit and name != best]
-        near = [name for name in rivals if self._points[name].error.low <= error.high]
-        also = f" Its interval overlaps with that of {', '.join(near)}." if near else ""
+        rivals = near(self._points, points, best, limit)
+        also = f" Its interval overlaps with that of {', '.join(rivals)}." if rivals else ""
         return f"{where}: {within} networks; {best} has the lowest error, {error:.1f} %.{also}"
 
     def formula(self, state: State) -> str:

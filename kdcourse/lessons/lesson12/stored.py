@@ -58,13 +58,14 @@ def recovery_rows() -> list[list[str]]:
         for epochs in (table.SHORT, table.LONG):
             names = [f"{shot}: {kind}, {epochs} epochs" for kind in KINDS]
             line += [f"{ways()[name].error.mean:.1f}" for name in names]
-            line.append(saves(saved(*names)))
+            line.append(saves(saved(*names), decimals=2))
         lines.append(line)
     return lines
 
 
-RECOVERY_HEAD = ["", "one shot", "5 epochs: labels", "soft targets", "soft targets …",
-                 "20 epochs: labels", "soft targets", "soft targets …"]  # fmt: skip
+RECOVERY_HEAD = ["error %, MNIST's 10,000", "not trained", "5 epochs: labels", "soft targets",
+                 "against labels", "20 epochs: labels", "soft targets",
+                 "against labels"]  # fmt: skip
 
 
 def recovery(epochs: int) -> dict[str, Interval]:
@@ -74,10 +75,17 @@ def recovery(epochs: int) -> dict[str, Interval]:
 
 def compared(pairs: Iterable[tuple[str, str]]) -> list[list[str]]:
     """Rows: first, its error, second, its error, what the second saves."""
-    return [[a, error(a), b, error(b), saves(saved(a, b))] for a, b in pairs]
+    return [
+        [words(a), error(a), words(b), error(b), saves(saved(a, b), decimals=2)] for a, b in pairs
+    ]
 
 
-COMPARED_HEAD = ["first", "error %", "second", "error %", "the second …"]
+def words(name: str) -> str:
+    """A row's name as the page says it."""
+    return name.replace("drawn anew", "from random weights")
+
+
+COMPARED_HEAD = ["first", "error %", "second", "error %", "second against first"]
 
 
 def draw_recovery() -> Figure:
