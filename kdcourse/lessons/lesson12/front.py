@@ -187,15 +187,15 @@ _BESIDE: dict[str, dict[str, tuple[int, int, str]]] = {
     "zipped kB": {
         "channels 80 %, int8": (-5, -3, _LEFT), "pruned 95 %": (-3, -11, _LEFT),
         "pruned 90 %": (-2, -12, _LEFT), "teacher, int8": (-8, -14, _RIGHT),
-        "rank 16": (5, -8, _RIGHT), "channels 80 %": (4, 4, _RIGHT),
+        "rank 16": (5, -11, _RIGHT), "channels 80 %": (5, 5, _RIGHT),
         "mlp(100), int8": (-5, -3, _LEFT), "mlp(32), int8": (-5, -3, _LEFT),
         "cnn(16), int8": (-5, -9, _LEFT), "channels 90 %": (5, 3, _RIGHT),
-        FRESH: (5, -17, _RIGHT),
+        FRESH: (5, -3, _RIGHT),
     },
     "multiply-adds": {
         "teacher": (5, -10, _RIGHT), "pruned 90 %": (5, -2, _RIGHT),
         "pruned 95 %": (5, 6, _RIGHT), "cnn(4)": (-3, -11, _LEFT),
-        "rank 16": (4, 11, _RIGHT), "channels 80 %": (4, 3, _RIGHT), FRESH: (-6, -6, _LEFT),
+        "rank 16": (-8, -1, _LEFT), "channels 80 %": (4, 3, _RIGHT), FRESH: (-8, -9, _LEFT),
     },
 }  # fmt: skip
 

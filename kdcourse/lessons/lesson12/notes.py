@@ -277,7 +277,7 @@ claim(
 )
 
 # %% [markdown]
-# It depends on where the attack comes from, too: made with the *teacher's* slope, it harms every light network less. And the networks differ in more than size: only the teacher, what is made from it, and the `cnn(16)` saw moved images. White box, one step: a weak attack on undefended networks. "Spared" here is no security.
+# It depends on where the attack comes from, too: made with the *teacher's* slope, the stored attack harms every other network less. And the networks differ in more than size: only the teacher, what is made from it, and the `cnn(16)` saw moved images. White box, one step: a weak attack on undefended networks. "Spared" here is no security.
 #
 # ## Out of Python
 #

@@ -229,7 +229,7 @@ figures.show_table(stored.COMPARED_HEAD, stored.compared(pairs))
 # %%
 points = front.measured(teacher, train, x)
 picture = front.draw(points)
-title = "By bytes CNNs are ahead; by multiply-adds small MLPs are, compressed or fresh"
+title = "By bytes CNNs are ahead; with few multiply-adds small MLPs, compressed or fresh"
 sentence = "Error on 10,000 test images with its interval, logarithmic axes. Dashed: the front of the MLPs; broad grey line: of all. Blue: teacher. Purple: made from it. Green: small MLPs, distilled. Red square: a fresh MLP, labels and jitter. Yellow: CNNs. Open marks: int8, left out on the right, where it has no count."
 figures.show(picture, title, sentence)
 

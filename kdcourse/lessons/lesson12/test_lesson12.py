@@ -223,6 +223,14 @@ def test_the_front_agrees_with_the_exercise() -> None:
     assert winner(points, 99) == "mlp(8), distilled" and winner(points, 1) is None
 
 
+def test_a_winner_is_marked_where_another_interval_overlaps() -> None:
+    places = list(AXES).index("zipped kB")
+    assert front.winners(POINTS, 50)[places] == "cnn(16) (mlp(100), distilled ≈)"
+    assert front.winners(POINTS, 20)[places] == "cnn(16) (channels 80 %)"
+    assert front.winners(POINTS, 1)[places] == "–"
+    assert front.role(front.FRESH) != front.role("mlp(100), distilled")
+
+
 def test_what_is_stored_is_whole() -> None:
     ways = stored.ways()
     assert set(front.ROWS.values()) <= set(ways)
