@@ -93,9 +93,11 @@ def the_teacher(mistake: str | None, teacher: nn.Module) -> nn.Module:
     return own.train(mistake == "teacher in train mode")
 
 
-def optimiser_of(kind: str, weights: Any, steps: int, mistake: str | None) -> tuple[Any, Any]:
+def optimiser_of(
+    kind: str, weights: Any, steps: int, mistake: str | None, rate: float | None = None
+) -> tuple[Any, Any]:
     """The optimiser and its one-cycle schedule; none where its milestones are never reached."""
-    rate = RATES[kind]
+    rate = RATES[kind] if rate is None else rate
     if kind == "SGD":
         optimiser: Any = torch.optim.SGD(weights, rate, momentum=0.9)
     else:
@@ -110,12 +112,13 @@ def train(
     mistake: str | None, teacher: nn.Module, examples: Examples, *, seed: int = 0,
     epochs: int = EPOCHS, optimiser: str = "AdamW", alpha: float = ALPHA, beside: str = "",
     answers: Tensor | None = None, watch: Examples | None = None, watched: Tensor | None = None,
+    rate: float | None = None,
 ) -> Patient:  # fmt: skip
     """Distils into a student with 100 hidden units; `mistake` None is the right program.
 
     beside: "dropout" or "jitter", a right program's switch; a mistake brings its own. answers: the
     teacher's logits on the examples, where they are known. watch: test images whose numbers each
-    epoch has; watched: the teacher's logits on them.
+    epoch has; watched: the teacher's logits on them. rate: of the optimiser, where not RATES'.
     """
     torch.manual_seed(seed)
     beside = MISTAKES[mistake].beside if mistake else beside
@@ -132,7 +135,7 @@ def train(
     weights += [*own.parameters()] if mistake == "teacher in the optimiser" else []
     drop = mistake == "drop_last"
     batches = sum(1 for _ in order(len(x), 0, seed, drop_last=drop))
-    descent, schedule = optimiser_of(optimiser, weights, epochs * batches, mistake)
+    descent, schedule = optimiser_of(optimiser, weights, epochs * batches, mistake, rate)
     patient = Patient(student, own)
     for epoch in range(epochs):
         student.train(not (mistake == "student left in eval" and epoch))

@@ -168,7 +168,7 @@ claim("15.1", text, n_silent > 12, measured=measured)
 # %% [markdown]
 # ## Silent, as there is little to lose?
 #
-# In this ward the whole teacher is worth about a point: see *the teacher is never used*. So a mistake that spoils the teacher is silent by our definition, however large it is. The error is low in stakes here, not proof of harmlessness. Two things help: other numbers (now), and a setting with more at stake (below).
+# In this ward the whole teacher is worth about a point: see *the teacher is never used*. So a mistake that spoils the teacher is silent by our definition, however large it is. That is no proof that it is harmless. Two things help: other numbers (now), and settings with more at stake (below; with unlabelled images the teacher is worth over ten points).
 
 # %%
 picture = stored.harm_and_nll()
@@ -221,7 +221,11 @@ def after_ten_steps(kind, scale, weight):
 
 # %%
 adam, sgd = torch.optim.Adam, torch.optim.SGD
-kinds = {"Adam, KL alone": (adam, 1.0), "Adam, CE and KL": (adam, alpha), "SGD, KL alone": (sgd, 1.0)}
+kinds = {
+    "Adam, KL alone": (adam, 1.0),
+    "Adam, CE and KL": (adam, alpha),
+    "SGD, KL alone": (sgd, 1.0),
+}
 ways = {
     name: [after_ten_steps(kind, c, weight) for c in (1, 1 / 16)]
     for name, (kind, weight) in kinds.items()

@@ -131,7 +131,14 @@ def harm_and_nll() -> Figure:
         costs.plot([points.low, points.high], [place] * 2, linewidth=2, **look)
         costs.plot(points.mean, place, MARKERS["extra"], markersize=5, **look)
         nll = min(mean(one, "NLL"), 12.0)
-        nlls.plot(nll, place, ">" if nll == 12.0 else MARKERS["extra"], markersize=5, label=known[0], **look)
+        nlls.plot(
+            nll,
+            place,
+            ">" if nll == 12.0 else MARKERS["extra"],
+            markersize=5,
+            label=known[0],
+            **look,
+        )
         own = mean(right(name), "NLL")
         about: Any = {"color": COLOURS["taught"], "label": known[1]}
         nlls.plot(own, place, MARKERS["taught"], markersize=4, **about)
@@ -180,7 +187,8 @@ REPAIR = ["step", "training error %", "test error %", "NLL", "the step …"]
 
 def repairs(room: str) -> list[list[str]]:
     """The steps of a repair, each against the step before; a control against the last step."""
-    lines, last = [], []
+    lines: list[list[str]] = []
+    last: list[float] = []
     for one in rows("room", how=room):
         control = one["room"].startswith("control")
         gain = one.get("saves against the step before")

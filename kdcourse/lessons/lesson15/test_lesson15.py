@@ -137,7 +137,11 @@ def of_program_by_numbers(program: Any) -> bool:
         torch.manual_seed(1)
         program(student, teacher, x, y)
         after = {name: v.numpy() for name, v in teacher.state_dict().items()}
-        if not student.training or teacher.training or any((before[n] != after[n]).any() for n in before):
+        if (
+            not student.training
+            or teacher.training
+            or any((before[n] != after[n]).any() for n in before)
+        ):
             return False
         said.append(torch.cat([p.detach().ravel() for p in student.parameters()]))
     return not torch.equal(*said)
