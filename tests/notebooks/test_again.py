@@ -62,7 +62,12 @@ first = [run(source) for source in cells]
 second = [again(source) for source in cells]
 print(json.dumps([part for part in zip(cells, first, second) if part[1] != part[2]]))
 """
-CLOCKS = ("timeit", "perf_counter", "latenc")  # what measures time says another number each time
+CLOCKS = (
+    "timeit",
+    "perf_counter",
+    "latenc",
+    "µs",
+)  # what measures time says another number each time
 
 
 def differing(notebook: Path, folder: Path) -> list[tuple[str, str, str]]:

@@ -28,9 +28,9 @@
 #
 # ## Why anyone wants this
 #
-# Labels and big computers stand in one place: the **source**. The network has to work in another, the **target**: a cheap device, other handwriting, nobody to label it. Two gaps at once: domain and size.
+# Labels and big computers stand in one place: the **source**. The network has to work in another, the **target**: a cheap device, other handwriting, nobody to label it. Two gaps: domain, size.
 #
-# Two lessons meet here. From [02](lesson02): soft targets need images, not labels. From [08](lesson08): **AdaBN** recomputes BatchNorm's statistics on target images; **SHOT-IM** freezes the head and asks the rest for *confident* and *diverse* answers on the target. Neither reads a label.
+# From [02](lesson02): soft targets need images, not labels. From [08](lesson08): **AdaBN** recomputes BatchNorm's statistics on target images; **SHOT-IM** freezes the head and asks the rest for *confident* and *diverse* answers on the target. Neither reads a label.
 
 # %% tags=["parameters"]
 T: float = 2.0  # 0.5..50

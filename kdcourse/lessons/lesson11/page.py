@@ -14,7 +14,7 @@
 # %% [markdown]
 # # How few examples?
 #
-# **In one line:** with five or more labelled images per class, a teacher that knows no more labels than you do still saves many errors, if it can answer images that nobody labelled; on the labelled images alone it saves nothing until labels are plenty, and with one image per class it saves nothing at all.
+# **In one line:** with 5 to 100 labelled images per class, a better learner that knows no more labels than its student saves it many errors, if it answers images beyond the labelled ones; on the labelled images alone no saving shows up to 20 per class, nor does any at one.
 #
 # *{minutes} minutes to read, exercises apart · about 30 CPU seconds to run · needs: [](lesson02)*
 #
@@ -22,8 +22,8 @@
 #
 # After this page you can
 #
-# - tell from two numbers whether a student must gain from its teacher, and measure one of them without a label;
-# - judge a transfer set before training, without a label;
+# - tell from three numbers whether a student must gain from its teacher, and measure one of them without a label;
+# - sort out the worst transfer sets before training, without a label;
 # - draw a learning curve in which nobody sees a label too many.
 #
 # ## Why anyone wants this
@@ -98,7 +98,7 @@ guess
 #
 # $$e_t - d \;\le\; e_s \;\le\; e_t + d$$
 #
-# **Labels lower $e_t$, images lower $d$.** And $d$ needs no label: count on any images how often the two answers differ. By hand, for a teacher and a student that has learned nothing yet:
+# **Labels lower $e_t$, images lower $d$.** And $d$ needs no label; but count it on images like those of the test, not on those the student learned. By hand, for a student that has learned nothing yet:
 
 
 # %%
@@ -159,11 +159,11 @@ figures.show_table(["student", "its error %", "disagreement %", "against label-o
 print(f"the teachers' error: {teacher_error:.1f} %")
 
 # %% [markdown]
-# All have the same labels. On the same images the student does not come near its teacher: elsewhere the two disagree often. The transfer set changes just that.
+# On the same images the student does not come near its teacher: elsewhere the two disagree often.
 #
 # ## From one image per class to all
 #
-# Stored (`table.py`): five draws each, MNIST's 10,000 test images. Now also a label-only student **with jitter of its own**, the strongest rival.
+# Stored (`table.py`): five draws each, MNIST's 10,000 test images. The strongest rival: a label-only student **with jitter of its own**.
 
 # %% tags=["nbval-ignore-output"]
 picture = stored.curves()
@@ -213,7 +213,7 @@ holds = all(g.high < 1 for g in measured.values()) and all(cut < 0.67 for cut in
 claim("11.2", text, holds, measured=measured | cuts)
 
 # %% [markdown]
-# **The bound at work.** At 20 per class, the teacher's error and the disagreement together are still below the label-only student's error (see the picture): the gain is certain before anyone scores the student. At 1 per class the teacher itself has more errors than the label-only student, and its student follows it.
+# **The bound at work.** At 20 per class both together are below the label-only student's error: the gain is certain before anyone scores the student. The other rows stay open. At 1 per class the teacher has more errors than the label-only student, and its student ends near it; five draws do not resolve the cost.
 #
 # ### The rivals
 #
@@ -226,7 +226,7 @@ names += ["transfer set, an mlp as teacher", "transfer set, leak"]
 figures.show_table(stored.RIVAL_HEAD, stored.rivals(names, "label-only"))
 
 # %% [markdown]
-# **Jitter alone saves about half as much at 20, and more than the transfer set at 350.** So give the transfer set jitter, too: *moved* has four moved copies of each image, all answered by the teacher. At 20 the student then comes close to its teacher; at 350 it is level with jitter, which gains more by four times the steps. A part of the gain is the teacher's jitter, a part its convolutions: the `mlp` as teacher passes on little more than its own jitter.
+# **Jitter alone saves about half as much at 20, and more than the transfer set at 350.** So give the transfer set jitter, too: *moved* has four moved copies of each image, all answered by the teacher. At 20 the student then comes close to its teacher; at 350 it is level with jitter, which gains more by four times the steps. A part of the gain is the teacher's jitter, a part its convolutions: with an `mlp` as teacher the student saves what jitter of its own saves.
 
 # %%
 text = "At 20 per class the transfer set saves over two points against the label-only student with jitter; at 350 it costs, and the moved transfer set is within half a point"
@@ -240,7 +240,7 @@ claim("11.3", text, at_20.low > 2 and at_350.high < -0.1 and moved_350.low > -0.
 # %% [markdown]
 # ## What may stand in a transfer set?
 #
-# No unlabelled images? Make some *of the labelled ones* (`data.transfer_set`): moved copies, a mean of two (**mixup**), halves of two, patches of many, pixels shuffled. Or take scikit-learn's digits, by other writers, or noise. What does the teacher answer?
+# No unlabelled images? Make some *of the labelled ones* (`data.transfer_set`): moved copies, a mean of two (**mixup**), halves of two, patches of many, pixels shuffled. Or take scikit-learn's digits, by other writers, or noise.
 
 # %% tags=["nbval-ignore-output"]
 made = {name: transfer.images(name, train, known[seed], seed=seed) for name in table.SETS}
@@ -258,7 +258,7 @@ sentence = (
 figures.show(picture, title, sentence)
 
 # %% [markdown]
-# Which of them will teach? Ask the teacher before you train, and count **how many classes its first answers use**: 10 if all are used alike, 1 if it is always the same. No label is read. Stored, 20 labelled images per class, five draws:
+# Which of them will teach? Ask the teacher before you train, and count **how many classes its first answers use**: 10 if all are used alike, 1 if it is always the same. Stored, 20 labelled images per class, five draws:
 
 # %%
 figures.show_table(stored.SET_HEAD, stored.set_rows(20))
@@ -277,11 +277,11 @@ measured |= {"noise, mean confidence": confidence}
 claim("11.4", text, split and classes["noise"] < 1.5 and confidence > 0.9, measured=measured)
 
 # %% [markdown]
-# **It sorts out the useless; it does not rank the rest.** Moved copies use all ten classes with high confidence, and teach less than real unlabelled images. Confidence tells nothing here: it is high on noise.
+# **It sorts out the useless; it does not rank the rest.** Moved copies use all ten classes with high confidence, and teach less than real unlabelled images. Confidence is high on noise.
 #
 # ## Explore: images per class × transfer set
 #
-# Left: the student's error; red: the label-only student *with jitter*. Right: classes used. Predict first: do halves of digits ever beat it? Then try *moved, of the labels*: no image from anywhere else.
+# Left: the student's error; red: the label-only student *with jitter* at the slider's images per class; compare at the large dot. Right: classes used. Do halves of digits ever beat it?
 
 # %%
 grid = stored.grid()
@@ -374,7 +374,7 @@ published = (
 claim("11.5", text, holds, measured=measured, published=published)
 
 # %% [markdown]
-# **Ten images, but 3,500 labels went into them.** This saves storage and training time, not labels. And class means, which cost nothing to learn, are a strong rival.
+# **Ten images, but 3,500 labels went into them.** This saves storage, not labels. Class means, which cost no training, are a strong rival; for the `cnn` both are worse than ten real images.
 #
 # ## What can go wrong
 #
@@ -464,15 +464,15 @@ exercises.mended_plan(mended_plan)
 # %% [markdown]
 # ## In three lines
 #
-# Labels lower the teacher's error, images lower the disagreement. An honest teacher helps from a few images per class on, through images that it answers. Useless images show beforehand: its answers use few classes.
+# Labels lower the teacher's error, images lower the disagreement. An honest teacher helps from 5 to 100 images per class, if it answers more images than the labelled ones; at 350, jitter is better. If its answers use few classes, the images are useless; if many, they may still be.
 #
 # ## Recall
 #
 # <details><summary>Why does a good teacher save nothing on the same 200 images?</summary>The student copies it there, and disagrees with it elsewhere; its error may be as high as the teacher's error plus the disagreement.</details>
-# <details><summary>Which part of the bound needs a label?</summary>The teacher's error. Disagreement is counted on any images.</details>
-# <details><summary>Why does the teacher not help with one image per class?</summary>It has more errors than the label-only student itself, and its student follows it.</details>
+# <details><summary>Which part of the bound needs a label?</summary>The teacher's error. Disagreement needs images only: like those of the test, not those the student learned.</details>
+# <details><summary>Why does the teacher not help with one image per class?</summary>With one image per class it has more errors than the label-only student, and its student ends near it.</details>
 # <details><summary>The teacher is confident on noise. Is that a good sign?</summary>No. It says one class for all of it; there is nothing to learn.</details>
-# <details><summary>Ten learned images: how many labels did they need?</summary>All 3,500. They save storage and time, not labels.</details>
+# <details><summary>Ten learned images: how many labels did they need?</summary>All 3,500. They save storage, not labels.</details>
 #
 # ## Reading
 #

@@ -91,7 +91,7 @@ gap_of_right = float(probes["right program"][3])
 holds = mode[1] == "yes" and probes["right program"][1] == ""
 holds = holds and float(mode[3]) > 0.1 > 10 * gap_of_right
 measured = {"gap of its logits by batch": float(mode[3]), "the right program's": gap_of_right}
-claim("15.7", text, holds, measured=measured)
+claim("15.8", text, holds, measured=measured)
 
 # %% [markdown]
 # ## A rate 16 times as high
@@ -119,7 +119,7 @@ figures.show_table(["SGD", "rate", "error %"], steps)
 text = "Under SGD a missing T² is a rate that is too low: with 16 times the rate its student is the right program's within 0.3 points"
 holds = abs(by_rate["no T², 16 times the rate"] - by_rate["right"]) < 0.3
 holds = holds and by_rate["no T²"] > by_rate["right"] + 2
-claim("15.16", text, holds, measured={f"{name}, error %": e for name, e in by_rate.items()})
+claim("15.9", text, holds, measured={f"{name}, error %": e for name, e in by_rate.items()})
 
 # %% [markdown]
 # So whoever tunes the rate of the mistaken program hides the mistake again, and reports another rate.
@@ -160,7 +160,7 @@ measured = {
     "lowest gain, points": float(gains.min()),
     "highest gain, points": float(gains.max()),
 }
-claim("15.8", text, gains.min() < 0 and gains.max() > 0, measured=measured)
+claim("15.10", text, gains.min() < 0 and gains.max() > 0, measured=measured)
 
 # %% [markdown]
 # ### The best epoch on the test images, and training error
@@ -180,7 +180,7 @@ figures.show_table(["the right program, reported by", "error %"], reported)
 
 # %%
 text = "The best epoch on the test images is better than the last by more than 0.3 points; nothing was learned"
-claim("15.9", text, best.low > 0.3, measured={"points": best})
+claim("15.11", text, best.low > 0.3, measured={"points": best})
 
 # %% [markdown]
 # ### A baseline that was trained shorter
@@ -212,7 +212,7 @@ figures.show_table(["epochs of the label-only student", "its error %", "distilli
 text = "Against a baseline of two epochs, distilling seems to save over a point more than against one that is trained as long"
 truth = claimed[longest]
 measured = {"against 2 epochs, points": claimed[2], f"against {longest}, points": truth}
-claim("15.10", text, claimed[2].mean > truth.mean + 1, measured=measured)
+claim("15.12", text, claimed[2].mean > truth.mean + 1, measured=measured)
 
 # %% [markdown]
 # ### A bigger loss
@@ -229,7 +229,7 @@ figures.show_table(["loss", "it … against CE"], by_scale)
 # %%
 text = "Under AdamW a cross-entropy that is doubled, or ten times as large, saves less than a point"
 claim(
-    "15.11",
+    "15.13",
     text,
     all(abs(gain.mean) < 1 for gain in scale.values()),
     measured={f"{name}, points": gain for name, gain in scale.items()},
@@ -253,7 +253,7 @@ figures.show_table(["a teacher trained on", "student's error %"], by_teacher)
 # %%
 text = "A teacher of all labels takes over two points of error off a student of 20 labels per class: the labels leaked"
 leak = metrics.difference(taught["the 200 labels"].wrong(), taught["all 3,500 labels"].wrong())
-claim("15.12", text, leak.low > 2, measured={"points": leak})
+claim("15.14", text, leak.low > 2, measured={"points": leak})
 
 # %% [markdown]
 # ## Room B in kdlib
@@ -307,7 +307,7 @@ figures.show_table(["share of the class at d² =", "1", "2", "4"], by_kernel)
 text = "As p = θ² / Σ θ², a network and its negative are the same: their KL is 0; the double exponential gives 0.99 to the nearest class"
 share = float((-distances_of_classes.exp()).softmax(0)[0])
 claim(
-    "15.13",
+    "15.15",
     text,
     kl_of_opposites == 0 and share > 0.98,
     measured={"KL": float(kl_of_opposites), "share": share},
@@ -342,6 +342,7 @@ def decoupled_binary_part(z_s, z_t, y):
     return F.kl_div(q.log(), p, reduction="batchmean")
 
 
+# %%
 def coral_with_means(f_s, f_t):
     spread = (torch.cov(f_s.T) - torch.cov(f_t.T)).square().mean()
     return spread + (f_s.mean(0) - f_t.mean(0)).square().mean()
@@ -363,6 +364,8 @@ z_s, z_t = 2 * torch.randn(2, 64, 10, generator=generator)
 y = torch.zeros(8, dtype=torch.long)
 certain, doubting = torch.full((8, 10), -80.0), torch.zeros(8, 10)
 certain[:, 0] = 80.0
+
+# %%
 found = {
     "similarity": (similarity_by_l1(f_s, f_t), losses.similarity(f_s, f_t)),
     "DKD at ±80": (decoupled_binary_part(certain, doubting, y), losses.decoupled(certain, doubting, y, 1.0, nckd_weight=0)),
@@ -396,7 +399,7 @@ measured = {
     "CORAL of a shift": numbers["CORAL of a moved cloud"][0],
     "jump at β = 0, times": jump,
 }
-claim("15.14", text, holds, measured=measured)
+claim("15.16", text, holds, measured=measured)
 
 # %% [markdown]
 # A loss that differs from its paper is no proof that results with it are wrong; a smaller similarity is made up for by a larger weight. But a weight that was copied from another project is then worth nothing.
