@@ -110,12 +110,13 @@ class Front(Explorer):
         best = self.chosen(state)
         within = sum(spent <= limit for spent, _ in points.values())
         where = f"Within {limit:,.0f} {state['cost']}"
+        kind = "MLPs" if state["networks"] == "MLPs" else "networks, CNNs too"
         if best is None:
-            return f"{where}: none of these networks."
+            return f"{where}: none of these {kind}."
         error = self._points[best].error
         rivals = near(self._points, points, best, limit)
         also = f" Its interval overlaps with that of {', '.join(rivals)}." if rivals else ""
-        return f"{where}: {within} networks; {best} has the lowest error, {error:.1f} %.{also}"
+        return f"{where}: {within} {kind}; {best} has the lowest error, {error:.1f} %.{also}"
 
     def formula(self, state: State) -> str:
         budget = self.symbol(f"{state['budget']:g} %", "alone")

@@ -205,7 +205,7 @@ def test_the_winner_is_within_the_budget_and_the_best() -> None:
     shown = Front(POINTS)
     shown.set(cost="zipped kB", budget=20.0, networks="MLPs")
     assert shown.chosen(shown.state) == "channels 80 %"
-    assert "Within 180 zipped kB: 2 networks; channels 80 %" in shown.sentence(shown.state)
+    assert "Within 180 zipped kB: 2 MLPs; channels 80 %" in shown.sentence(shown.state)
     shown.set(networks="all")
     assert shown.chosen(shown.state) == "cnn(16)"
     shown.set(budget=2.0)
