@@ -26,7 +26,7 @@ PANELS: dict[str, tuple[tuple[float, float], str]] = {
     "NLL": ((0.2, 20), "log"),
 }
 
-AXES = {"loss": ", by its own formula (log; linear near 0)", "NLL": " (log)"}
+AXES = {"loss": ", own formula (log)", "NLL": " (log)"}
 FIRST = "T on the student only"
 
 

@@ -151,7 +151,7 @@ def harm_and_nll() -> Figure:
     nlls.set_xscale("log")
     nlls.set_xticks([0.5, 1, 2, 5, 10], ["0.5", "1", "2", "5", "≥ 10"])
     nlls.set_xlabel("NLL on the test images")
-    nlls.legend(frameon=False, loc="lower right", fontsize=8)
+    nlls.legend(frameon=False, loc="upper right", fontsize=8)
     for axis in (costs, nlls):
         axis.minorticks_off()
         axis.grid(axis="x")
