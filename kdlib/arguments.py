@@ -72,6 +72,33 @@ def check_images(x: Any) -> None:
         )
 
 
+def check_sequences(tokens: Any) -> None:
+    """(N, L), int64, at least -1, which stands after the last token of a sequence alone."""
+    if isinstance(tokens, list | tuple) and len({len(row) for row in tokens}) > 1:
+        raise ValueError(
+            f"sequences have {min(map(len, tokens))} to {max(map(len, tokens))} tokens; expected "
+            "rows of one length: torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in "
+            "rows], batch_first=True, padding_value=-1) makes them so"
+        )
+    _check_tensor("tokens", tokens)
+    if tokens.dim() != 2 or tokens.dtype != torch.int64:
+        raise ValueError(
+            f"tokens are {tokens.dtype} of shape {tuple(tokens.shape)}; expected torch.int64 "
+            "(N, L): one row for each sequence"
+        )
+    there = tokens >= 0
+    if bool((tokens < -1).any()):
+        raise ValueError(
+            f"a token is {int(tokens.min())}; expected 0, 1, …, and -1 after the end of a sequence"
+        )
+    if len(tokens) and not (tokens.shape[1] and bool(there[:, 0].all())):
+        raise ValueError("a sequence holds no token; leave it out")
+    if bool((there[:, 1:] & ~there[:, :-1]).any()):
+        raise ValueError(
+            "a sequence has -1 before a token; -1 may stand after its last token alone"
+        )
+
+
 def check_labels(y: Any, count: int) -> None:
     """(count,), int64, at least -1."""
     _check_tensor("labels", y)
@@ -185,7 +212,14 @@ def check_labelled(logits: Tensor, y: Tensor) -> None:
     """Raises ValueError unless there is a label for each answer."""
     if logits.dim() < 2:
         raise ValueError(f"logits have shape {tuple(logits.shape)}; expected (…, N, classes)")
-    if logits.shape[-2] != len(y):
+    if y.dim() == 2:  # of sequences
+        if logits.shape[-3:-1] != y.shape:
+            raise ValueError(
+                f"logits have shape {tuple(logits.shape)} for sequences {tuple(y.shape)}; expected "
+                "(…, N, L, V): an answer for each token"
+            )
+        y = y.amax(-1)
+    elif logits.shape[-2] != len(y):
         raise ValueError(f"{logits.shape[-2]} answers for {len(y)} labels; give one per label")
     if (y < 0).any():
         raise ValueError(

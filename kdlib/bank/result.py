@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from kdlib import metrics
 from kdlib.arguments import check_labelled
 from kdlib.bank.axes import arguments
+from kdlib.data.errors import share_wrong
 from kdlib.objectives import Objective
 
 
@@ -140,12 +141,14 @@ class Bank:
 def missed(logits: Tensor, y: Tensor) -> Tensor:
     """1 where an answer of (…, N, classes) is wrong, 0 where right: float64 (…, N).
 
+    Of sequences (…, N, L, V) the share of their tokens that is wrong.
+
     nan for a student without answers, or with one that is no number: it was not begun when
     training was stopped, or its training diverged.
     """
-    answered = logits.amax(-1).isfinite().all(-1)
+    answered = logits.amax(-1).isfinite().flatten(-y.dim()).all(-1)
     check_labelled(logits, y)
-    return (logits.argmax(-1) != y).double().where(answered[..., None], torch.nan)
+    return share_wrong(logits, y).double().where(answered[..., None], torch.nan)
 
 
 def _partial(

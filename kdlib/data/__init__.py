@@ -1,8 +1,10 @@
-"""Images, labels and domains as tensors on one device."""
+"""Images or sequences, labels and domains as tensors on one device."""
 
 from kdlib.data.examples import Batch, Examples
+from kdlib.data.languages import Language, as_words, words
 from kdlib.data.sealed import SealedLabels
 from kdlib.data.shifts import SHIFTS, severity
 from kdlib.data.sources import Splits, cache_root, data_root, load, names, verify
+from kdlib.data.tokens import Sequences
 from kdlib.data.transfer import transfer_set
 from kdlib.data.transforms import jitter

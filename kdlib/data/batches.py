@@ -13,7 +13,8 @@ class Batch:
 
     x: float (B, C, H, W) in [0, 1] · y: (B,), -1 = no label · domain: (B,), 0 = source ·
     ids: (B,) content hashes, None once the images were changed (augmented) · original: the images
-    before that.
+    before that. Of sequences: x: int64 (B, L), 0 in place of what is no token · y: (B, L) ·
+    where: (B, L), the places that hold a token; None for images.
     """
 
     x: Tensor
@@ -21,6 +22,7 @@ class Batch:
     domain: Tensor
     ids: Tensor | None = None
     original: Tensor | None = None
+    where: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -28,6 +30,10 @@ class Batch:
     def changed(self, x: Tensor) -> "Batch":
         """The same labels with other images, which no table of teacher outputs knows."""
         return Batch(x, self.y, self.domain, original=self.x)
+
+    def rewritten(self, tokens: Tensor) -> "Batch":
+        """Other sequences (B, L) in the place of these; -1 where there is no token."""
+        return Batch(tokens.clamp(min=0), tokens, self.domain, where=tokens >= 0)
 
 
 def orders(

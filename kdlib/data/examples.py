@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor
@@ -28,8 +28,9 @@ from kdlib.data.transforms import changed
 class Examples:
     """x: uint8, or float in [0, 1], (N, C, H, W) · y: int64 (N,), -1 = no label · domain: (N,).
 
-    Raises ValueError for images, labels or domains that nothing can be trained on. What is made of
-    examples (a slice, a split, a sum) is not looked through again.
+    (`Sequences` are examples of tokens.) Raises ValueError for images, labels or domains that
+    nothing can be trained on. What is made of examples (a slice, a split, a sum) is not looked
+    through again.
     """
 
     x: Tensor
@@ -55,7 +56,7 @@ class Examples:
                 f"features have shape {tuple(f.shape)}; expected (N, width), all of them finite"
             )
         check_labels(y, len(f))
-        return _examples(f[:, :, None, None], y, torch.zeros_like(y), name)
+        return cls._made(f[:, :, None, None], y, torch.zeros_like(y), name)
 
     def __len__(self) -> int:
         return len(self.y)
@@ -90,23 +91,23 @@ class Examples:
 
     # ---- choosing ----------------------------------------------------------------------------
 
-    def __getitem__(self, index: Any) -> "Examples":
+    def __getitem__(self, index: Any) -> Self:
         if isinstance(index, Integral):
             index = one_place(int(index), len(self))
         x = self.x[index]
-        check_shape(x)  # an index may take an axis away
+        self._check_rows(x)  # an index may take an axis away
         ids = None if self._known_ids is None else self._known_ids[index]
-        return _examples(x, self.y[index], self.domain[index], self.name, ids)
+        return self._made(x, self.y[index], self.domain[index], self.name, ids)
 
-    def to(self, device: str | torch.device) -> "Examples":
+    def to(self, device: str | torch.device) -> Self:
         x, y, domain = (part.to(device) for part in (self.x, self.y, self.domain))
         ids = None if self._known_ids is None else self._known_ids.to(device)
-        return _examples(x, y, domain, self.name, ids)
+        return self._made(x, y, domain, self.name, ids)
 
-    def called(self, name: str) -> "Examples":
+    def called(self, name: str) -> Self:
         return self._with(name=name)
 
-    def unlabelled(self) -> "Examples":
+    def unlabelled(self) -> Self:
         """The same images without their labels (y = -1)."""
         return self._with(y=torch.full_like(self.y, -1))
 
@@ -115,13 +116,13 @@ class Examples:
         check_labels(y, len(self))
         return self._with(y=y)
 
-    def as_domain(self, domain: int) -> "Examples":
+    def as_domain(self, domain: int) -> Self:
         """The same examples as those of a domain: 0 = source, 1, 2, … = targets."""
         if not whole(domain, 0):
             raise ValueError(f"domain {domain}; expected 0 (source) or a target's 1, 2, …")
         return self._with(domain=torch.full_like(self.domain, domain))
 
-    def of_domain(self, domain: int) -> "Examples":
+    def of_domain(self, domain: int) -> Self:
         """The examples of one domain."""
         if domain not in self.domains:
             raise ValueError(f"{self!r} has the domains {self.domains}, not {domain}; choose one")
@@ -156,10 +157,10 @@ class Examples:
         """
         return self.unlabelled(), SealedLabels(self.y)
 
-    def _with(self, **changes: Any) -> "Examples":
+    def _with(self, **changes: Any) -> Self:
         parts = {"x": self.x, "y": self.y, "domain": self.domain, "name": self.name}
         ids = None if "x" in changes else self._known_ids
-        return _examples(**{**parts, **changes}, ids=ids)
+        return self._made(**{**parts, **changes}, ids=ids)
 
     def only(self, classes: Iterable[int]) -> "Examples":
         """The examples of these classes."""
@@ -173,13 +174,13 @@ class Examples:
         """`count` examples of each class, drawn at random."""
         return self[strata.places_per_class(self.y, count, seed)]
 
-    def split(self, *sizes: int, seed: int = 0) -> tuple["Examples", ...]:
+    def split(self, *sizes: int, seed: int = 0) -> tuple[Self, ...]:
         """Disjoint parts of these sizes, each with every class in proportion (stratified)."""
-        return tuple(self[part] for part in strata.places_of_parts(self.y, sizes, seed))
+        return tuple(self[part] for part in strata.places_of_parts(self._strata, sizes, seed))
 
-    def folds(self, k: int, *, seed: int = 0) -> list[tuple["Examples", "Examples"]]:
+    def folds(self, k: int, *, seed: int = 0) -> list[tuple[Self, Self]]:
         """k pairs (the rest, one fold) for cross-validation, stratified."""
-        pairs = strata.places_of_folds(self.y, k, seed)
+        pairs = strata.places_of_folds(self._strata, k, seed)
         return [(self[rest], self[fold]) for rest, fold in pairs]
 
     def __add__(self, other: "Examples") -> "Examples":
@@ -193,7 +194,16 @@ class Examples:
         domain = torch.cat([self.domain, other.domain])
         known = [ids for ids in (self._known_ids, other._known_ids) if ids is not None]
         ids = torch.cat(known) if len(known) == 2 else None
-        return _examples(x, y, domain, f"{self.name}+{other.name}", ids)
+        return self._made(x, y, domain, f"{self.name}+{other.name}", ids)
+
+    # what a kind of examples says for itself
+
+    _check_rows = staticmethod(check_shape)
+
+    @property
+    def _strata(self) -> Tensor:
+        """What is to be spread evenly over parts, (N,): the labels."""
+        return self.y
 
     # ---- reading -----------------------------------------------------------------------------
 
@@ -224,16 +234,16 @@ class Examples:
         """The places of the examples in each of the batches that `batches` makes."""
         return orders(self.domain, size, generator, balanced=balanced)
 
+    @classmethod
+    def _made(
+        cls, x: Tensor, y: Tensor, domain: Tensor, name: str, ids: Tensor | None = None
+    ) -> Self:
+        """Out of parts that are known to be sound: no value is looked at again.
 
-def _examples(
-    x: Tensor, y: Tensor, domain: Tensor, name: str, ids: Tensor | None = None
-) -> Examples:
-    """Examples out of parts that are known to be sound: no value is looked at again.
-
-    ids: hashes of the images where they are known already.
-    """
-    made = object.__new__(Examples)
-    made.__dict__.update(x=x, y=y, domain=domain, name=name)
-    if ids is not None:
-        made.__dict__["ids"] = ids  # as cached_property keeps them
-    return made
+        ids: hashes of the images where they are known already.
+        """
+        made = object.__new__(cls)
+        made.__dict__.update(x=x, y=y, domain=domain, name=name)
+        if ids is not None:
+            made.__dict__["ids"] = ids  # as cached_property keeps them
+        return made

@@ -24,6 +24,13 @@ from kdlib.metrics.scores import (
     reliability,
 )
 from kdlib.metrics.similarity import cka
+from kdlib.metrics.strings import (
+    SequenceScores,
+    acceptance,
+    errors_after,
+    log_probabilities,
+    sequence_scores,
+)
 from kdlib.metrics.validators import (
     bnm,
     information_maximization_score,
