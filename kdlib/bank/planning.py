@@ -14,10 +14,11 @@ from kdlib.bank.axes import arguments
 from kdlib.bank.fast import matches
 from kdlib.bank.group import Group
 from kdlib.device import check_precision, has_bf16
-from kdlib.models import convolves
+from kdlib.models import convolves, fused
 from kdlib.objectives import Objective, Scalar, Symbol, progress
 from kdlib.objectives.symbols import leaves
-from kdlib.training.checking import check_answers, check_parts
+from kdlib.training.answering import check_answers
+from kdlib.training.checking import check_parts
 from kdlib.training.optimisers import named_groups
 from kdlib.training.settings import Settings, in_words, rates_at
 
@@ -127,7 +128,7 @@ def choose_engine(group: Group) -> str:
     if _fast_enough(group, network):
         return "fast"
     on_cpu = group.examples.device.type == "cpu"
-    alone = (convolves(network) and on_cpu) or group.objective.one_by_one
+    alone = (convolves(network) and on_cpu) or group.objective.one_by_one or fused(network)
     return "sequential" if alone else "reference"
 
 
@@ -137,7 +138,7 @@ def check_engine(group: Group) -> None:
         raise ValueError(
             f"the fast engine trains mlp(…) students without dropout under HardLabels and "
             f"SoftTargets at one rate, not {type(group.build()).__name__} under {group.objective} "
-            f"with lr={group.settings.lr}; use engine='auto'"
+            f"with lr={group.settings.lr}, clip={group.settings.clip}; use engine='auto'"
         )
     if group.engine == "reference" and group.objective.one_by_one:
         raise ValueError(
@@ -147,7 +148,7 @@ def check_engine(group: Group) -> None:
 
 
 def _fast_enough(group: Group, network: nn.Module) -> bool:
-    one_rate = isinstance(group.settings.lr, int | float)
+    one_rate = isinstance(group.settings.lr, int | float) and group.settings.clip is None
     return one_rate and matches(group.objective, network, group.examples)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 
 from kdlib.bank.group import Group, Report, Trained, Weights
@@ -12,10 +12,11 @@ from kdlib.bank.together import train_together
 from kdlib.data import Batch, Examples
 from kdlib.objectives import Learner
 from kdlib.objectives.symbols import value
-from kdlib.objectives.teachers import Answers, ask, tabled_answers
+from kdlib.objectives.teachers import ask, tabled_answers
+from kdlib.objectives.texts import Text
 from kdlib.training.capture import repeats
 from kdlib.training.checking import domain_rules
-from kdlib.training.epochs import Epochs
+from kdlib.training.epochs import Epochs, draws_of
 from kdlib.training.optimisers import adamw, named_groups, one_cycle
 
 
@@ -37,12 +38,28 @@ def reference(group: Group, report: Report) -> Trained:
     taps = objective.teacher_taps()
     tabled = tabled_answers(taps, examples, group.tables)
     passes = Epochs(examples, settings, balanced=balanced)
+    draw = draws_of(base, examples, passes)
+    places = torch.tensor([list(owned_seeds).index(seed) for seed in group.seeds])
     groups, shares = rates(params, settings.lr, group.bindings)
     optimizer = adamw(groups, settings.weight_decay)
     scheduler = one_cycle(optimizer, passes.total_steps, settings.schedule)
 
-    def loss(p: Any, b: Any, symbols: Any, batch: Batch, done: float, answers: Answers) -> Tensor:
-        return functional_call(base, (p, b), (batch, done, symbols, answers))[0]
+    def loss(p: Any, b: Any, symbols: Any, texts: Any, *seen: Any) -> Tensor:
+        batch, done, answers = seen
+        return functional_call(base, (p, b), (batch, done, symbols, answers, None, texts))[0]
+
+    def texts_of(batch: Batch, done: float, index: Tensor) -> list[Text]:
+        """What each student writes now, with what teachers say of it: (S, B, L), asked at once."""
+        if draw is None:
+            return []
+        drawn = [draw(seed, index, done) for seed in owned_seeds.values()]
+
+        def written(p: Any, b: Any, symbols: Any, draws: Tensor) -> Any:
+            held = {f"learner.{name}": tensor for name, tensor in {**p, **b}.items()}
+            return functional_call(Writer(base), held, (batch, done, symbols, draws))
+
+        each = torch.stack(drawn)[places]
+        return base.said_of(vmap(written)(params, buffers, group.bindings, each))
 
     def answer(unseen: Examples) -> Tensor:  # as the students are now
         return group.answer(_students(group, params, buffers))(unseen)
@@ -53,10 +70,15 @@ def reference(group: Group, report: Report) -> Trained:
         for teacher, layers in taps.items():  # here, as no transform may trace their forward
             if teacher not in answers:
                 answers[teacher] = ask(teacher, batch, layers)
-        slopes = grad_and_value(lambda p, b, s: loss(p, b, s, batch, done, answers))
-        gradients, values = vmap(slopes, randomness="different")(params, buffers, group.bindings)
+        texts = texts_of(batch, done, index)
+        slopes = grad_and_value(lambda p, b, s, t: loss(p, b, s, t, batch, done, answers))
+        gradients, values = vmap(slopes, randomness="different")(
+            params, buffers, group.bindings, texts
+        )
         for name, parameter in params.items():
-            parameter.grad = gradients[name]
+            parameter.grad = _laid_out(gradients[name], parameter)
+        if settings.clip is not None:
+            _clip(list(params.values()), settings.clip)
         before = {name: params[name].detach().clone() for name in shares}
         optimizer.step()
         with torch.no_grad():  # AdamW's step is linear in the rate
@@ -68,6 +90,38 @@ def reference(group: Group, report: Report) -> Trained:
     losses = train_together(group, passes, step, scheduler, answer, report, allowed=allowed)
     weights = _students(group, params, buffers)
     return Trained(weights, losses.cpu(), group.answer(weights))
+
+
+class Writer(nn.Module):
+    """A learner whose forward is `write`, as a functional call takes forwards alone."""
+
+    def __init__(self, learner: Learner) -> None:
+        super().__init__()
+        self.learner = learner
+
+    def forward(self, *args: Any) -> list[Tensor]:
+        return self.learner.write(*args)
+
+
+def _laid_out(gradient: Tensor, parameter: Tensor) -> Tensor:
+    """The gradient in the order in which memory holds the weights.
+
+    AdamW's fused pass reads both in one order, whatever their strides. Detached, or what led to it
+    would stay in memory from call to call.
+    """
+    gradient = gradient.detach()
+    if gradient.stride() == parameter.stride():
+        return gradient
+    return torch.empty_like(parameter, requires_grad=False).copy_(gradient)
+
+
+def _clip(params: list[Tensor], largest: float) -> None:
+    """Scales down each student's gradient whose norm, over all its weights, is above this."""
+    slopes = [p.grad for p in params if p.grad is not None]
+    norms = torch.stack([slope.flatten(1).norm(dim=1) for slope in slopes]).norm(dim=0)
+    share = (largest / (norms + 1e-6)).clamp(max=1)  # as clip_grad_norm_ has it
+    for slope in slopes:
+        slope.mul_(share.view(-1, *[1] * (slope.dim() - 1)))
 
 
 def rates(

@@ -28,6 +28,7 @@ from kdlib.bank.sequential import sequential
 from kdlib.data import Examples, cache_root
 from kdlib.device import keep_freed_memory, pick, within_quota
 from kdlib.objectives import HardLabels, Number, Objective, TeacherTable, formula
+from kdlib.training.answering import check_taught
 from kdlib.training.checking import check_teachers, check_unseen
 from kdlib.training.settings import Settings
 
@@ -48,6 +49,7 @@ def train_bank(
     batch: int = 128,
     order_seed: int = 0,
     weight_decay: float = 0.0,
+    clip: float | None = None,
     schedule: str = "one-cycle",
     precision: str = "fp32",
     engine: str = "auto",
@@ -93,7 +95,7 @@ def train_bank(
     keep_freed_memory()
     axes, seeds = axes_and_seeds(grid, seeds)
     objective = HardLabels() if objective is None else objective
-    settings = Settings(epochs, lr, batch, order_seed, weight_decay, schedule, precision)
+    settings = Settings(epochs, lr, batch, order_seed, weight_decay, schedule, precision, clip)
     check_axes(axes, seeds, objective, student, examples, lr, evaluate, engine, ENGINES)
     start = networks_to_begin_from(start, seeds)
     structural = structural_axes(axes, student, examples)
@@ -115,6 +117,7 @@ def train_bank(
             check_unseen(f"evaluate[{split!r}]", unseen, group.examples)
         group = group if device is None else group.to(pick(device))
         check_teachers(group.objective, group.examples.device)
+        check_taught(group.build(), group.examples, group.objective)
         group.places = places[(*(where.get(name, slice(None)) for name in axes), some)].flatten()
         group.tables = tables
         groups.append(group)

@@ -1,8 +1,9 @@
 """Losses as pure functions of tensors: one convention, each with its paper.
 
 Symbols: z_s, z_t student and teacher logits (batch, classes); T temperature; p_T = softmax(z_t/T),
-q_T = softmax(z_s/T). Every loss averages over the examples it concerns (`where`, (batch,) bool) and
-is 0, with a gradient, when it concerns none. It computes in at least float32.
+q_T = softmax(z_s/T). Those on answers take logits of sequences, (batch, length, V), as well. Every
+loss averages over the examples it concerns (`where`, bool (batch,), or (batch, length)) and is 0,
+with a gradient, when it concerns none. It computes in at least float32.
 """
 
 from kdlib.losses.answers import (

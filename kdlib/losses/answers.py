@@ -20,6 +20,8 @@ def hard_labels(
 ) -> Tensor:
     """Cross-entropy with the labels y (batch,), over the labelled examples (y >= 0).
 
+    Of sequences: logits (batch, length, V), a label for each token.
+
     `smoothing` spreads that share of the label over all classes (Szegedy et al. 2016).
     """
     check_fraction("smoothing", smoothing)
@@ -30,9 +32,10 @@ def hard_labels(
     log_q = z_s.log_softmax(-1)
     labelled = y >= 0 if where is None else (y >= 0) & where
     if not isinstance(smoothing, Tensor) and smoothing == 0:  # in one operator
-        total = F.nll_loss(log_q, torch.where(labelled, y, -1), ignore_index=-1, reduction="sum")
+        rows, targets = log_q.flatten(0, -2), torch.where(labelled, y, -1).flatten()
+        total = F.nll_loss(rows, targets, ignore_index=-1, reduction="sum")
         return total / labelled.sum().clamp(min=1)
-    nll = -log_q.gather(-1, y.clamp(min=0)[:, None])[:, 0]
+    nll = -log_q.gather(-1, y.clamp(min=0)[..., None])[..., 0]
     return average((1 - smoothing) * nll - smoothing * log_q.mean(-1), labelled)
 
 
@@ -58,21 +61,36 @@ def reverse_kl(z_s: Tensor, z_t: Tensor, T: float | Tensor, *, where: Where = No
 
 
 def jensen_shannon(
-    z_s: Tensor, z_t: Tensor, T: float | Tensor, *, beta: float | Tensor, where: Where = None
+    z_s: Tensor,
+    z_t: Tensor,
+    T: float | Tensor,
+    *,
+    beta: float | Tensor,
+    normalised: bool = False,
+    where: Where = None,
 ) -> Tensor:
     """T² · [beta KL(p || m) + (1 - beta) KL(q || m)] with m = beta p + (1 - beta) q.
 
     (Lin 1991, generalised as in Agarwal et al. 2024.) 0 at both ends; divided by beta it tends to
-    KL(p || q) as beta → 0, divided by 1 - beta to KL(q || p) as beta → 1.
+    KL(p || q) as beta → 0, divided by 1 - beta to KL(q || p) as beta → 1. normalised: divided by
+    beta (1 - beta), so that the ends are these two, and all between is of their size.
     """
     check_temperature(T)
     check_fraction("beta", beta)
     check_same_classes(z_s, z_t)
+    if normalised and not isinstance(beta, Tensor) and beta in (0, 1):
+        return (reverse_kl if beta else soft_targets)(z_s, z_t, T, where=where)
     z_s, z_t = floats(z_s, z_t)
     log_p, log_q = softer(z_t, T).log_softmax(-1), (z_s / T).log_softmax(-1)
-    beta = beta.to(log_p) if isinstance(beta, Tensor) else log_p.new_full((), beta)
-    log_m = torch.logaddexp(log_p + beta.log(), log_q + (1 - beta).log())
-    mixed = beta * per_image_kl(log_p, log_m) + (1 - beta) * per_image_kl(log_q, log_m)
+    between = beta = beta.to(log_p) if isinstance(beta, Tensor) else log_p.new_full((), beta)
+    if normalised:  # an end, where it is one, is put in below: no 0 / 0 here, nor in its gradient
+        between = torch.where((beta <= 0) | (beta >= 1), 0.5, beta)
+    log_m = torch.logaddexp(log_p + between.log(), log_q + (1 - between).log())
+    mixed = between * per_image_kl(log_p, log_m) + (1 - between) * per_image_kl(log_q, log_m)
+    if normalised:
+        mixed = mixed / (between * (1 - between))
+        mixed = torch.where(beta <= 0, per_image_kl(log_p, log_q), mixed)
+        mixed = torch.where(beta >= 1, per_image_kl(log_q, log_p), mixed)
     return T**2 * average(mixed, where)
 
 
@@ -85,7 +103,8 @@ def teacher_labels(z_s: Tensor, z_t: Tensor, *, where: Where = None) -> Tensor:
 def logit_mse(z_s: Tensor, z_t: Tensor, *, where: Where = None) -> Tensor:
     """Mean over images of Σ_c d² / (2 classes), d = z_s - z_t centred per image.
 
-    Logit matching (Ba & Caruana 2014), scaled as the limit of soft targets for T → ∞.
+    Logit matching (Ba & Caruana 2014), scaled as the limit of soft targets for T → ∞. Centred, it
+    does not see what all outputs have in common: it is no loss for regression.
     """
     check_same_classes(z_s, z_t)
     z_s, z_t = floats(z_s, z_t)
@@ -131,7 +150,7 @@ def decoupled(
         log_rest = others.logsumexp(-1)
         log_label = torch.where(label, log_p, 0).sum(-1)
         # within the others: the label's entry is 0 on both sides, and so is its share of the KL
-        within = torch.where(label, 0, log_p - log_rest[:, None])
+        within = torch.where(label, 0, log_p - log_rest[..., None])
         parts.append((torch.stack([log_label, log_rest], -1), within))
     (binary_t, within_t), (binary_s, within_s) = parts
     tckd = per_image_kl(binary_t, binary_s)
@@ -188,7 +207,8 @@ def softer(z_t: Tensor, T: float | Tensor) -> Tensor:
 def average(values: Tensor, where: Tensor | None) -> Tensor:
     """Mean of values (batch,) over the examples it concerns; 0 with a gradient if none.
 
-    Raises ValueError for a `where` of another shape, which would count images several times.
+    Of sequences over all their tokens, (batch, length), so that longer ones weigh more. Raises
+    ValueError for a `where` of another shape, which would count images several times.
     """
     if where is None:
         return values.mean() if len(values) else values.sum()

@@ -29,7 +29,9 @@ from kdlib.objectives.learner import Learner, Owned
 from kdlib.objectives.members import member
 from kdlib.objectives.merging import merge
 from kdlib.objectives.notation import formula, formula_parts
+from kdlib.objectives.parts import outputs
+from kdlib.objectives.prefixes import prefixes
 from kdlib.objectives.step import Step
-from kdlib.objectives.symbols import LearnedTemperature, Number, Scalar, Symbol, progress
+from kdlib.objectives.symbols import LearnedTemperature, Number, Scalar, Symbol, after, progress
 from kdlib.objectives.teachers import TeacherTable, tabulate
 from kdlib.objectives.weight_terms import ParameterKL, ParameterL2, Regularizer

@@ -14,6 +14,7 @@ from kdlib.objectives.learner import Learner, as_batch, owned_by
 from kdlib.objectives.step import Step
 from kdlib.objectives.symbols import LearnedTemperature, Number, Scalar, Symbol
 from kdlib.objectives.teachers import Teacher, TeacherTable, teacher_key
+from kdlib.objectives.texts import Writing
 
 
 class Objective:
@@ -140,14 +141,7 @@ class Objective:
 
         progress: the share of training that is done, 0 to 1. values: a number for each symbol. The
         student is asked once, as it is (train or eval mode); teachers too, in eval mode, without
-        gradient. A loop of one's own:
-
-            for batch in examples.batches(128, torch.Generator().manual_seed(0)):
-                loss, terms = objective(student, batch)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-
+        gradient. `Learner` shows a loop of one's own.
         Raises ValueError for what is no network, no batch, a symbol without a value or unknown, a
         progress outside 0 to 1, and for an objective that owns something: `Learner.of` makes that.
         """
@@ -182,6 +176,7 @@ class Term(Objective):
     # True where the loss decides by what a tensor holds, or by Python's own state (a counter, its
     # random numbers): students are then trained one by one, and no step is recorded.
     looks_at_values = False
+    of_sequences = False  # True where it is for logits of each token, too
     notation = ""  # for pages, "{T}² · KL(p_T ‖ q_T)" with fields in braces; empty: as in code
 
     @property
@@ -201,7 +196,8 @@ class Term(Objective):
         return ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))  # type: ignore[arg-type]
 
     def hyperparameters(self) -> list[tuple[str, Number]]:
-        return [(n, v) for n, v in self._fields() if isinstance(v, int | float | Scalar)]
+        numbers = ((n, v) for n, v in self._fields() if not isinstance(v, bool))
+        return [(n, v) for n, v in numbers if isinstance(v, int | float | Scalar)]
 
     def teachers(self) -> list[Teacher]:
         return [v for _, v in self._fields() if isinstance(v, nn.Module | TeacherTable)]
@@ -213,6 +209,10 @@ class Term(Objective):
         return {teacher: () for teacher in self.teachers()}
 
     def student_taps(self) -> tuple[str, ...]:
+        return ()
+
+    def writings(self) -> tuple[Writing, ...]:
+        """How the prefixes are written that it is for; none: they are the data's."""
         return ()
 
     def peers(self) -> tuple[str, ...]:

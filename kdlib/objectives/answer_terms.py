@@ -29,6 +29,8 @@ def _check_labelled(term: str, examples: Examples) -> None:
 class HardLabels(Term):
     """Cross-entropy with the labels of those examples that have one."""
 
+    of_sequences = True
+
     smoothing: Number = 0.0
 
     def __str__(self) -> str:
@@ -47,7 +49,7 @@ class HardLabels(Term):
 
     def loss(self, step: Step, owned: nn.Module | None) -> Tensor:
         smoothing = step.value(self.smoothing)
-        return losses.hard_labels(step.observation.logits, step.batch.y, smoothing=smoothing)
+        return losses.hard_labels(step.z_s, step.batch.y, smoothing=smoothing)
 
 
 class Taught(Term):
@@ -73,12 +75,14 @@ class Taught(Term):
 
     def answers(self, step: Step) -> tuple[Tensor, Tensor]:
         """Student and teacher logits, (batch, classes) each."""
-        return step.observation.logits, step.teacher(self.teacher).logits
+        return step.z_s, step.z_t(self.teacher)
 
 
 @dataclass(frozen=True, repr=False)
 class SoftTargets(Taught):
     """T² · KL(p_T || q_T) (Hinton et al. 2015)."""
+
+    of_sequences = True
 
     teacher: Teacher | str
     T: Number
@@ -86,12 +90,14 @@ class SoftTargets(Taught):
     notation = "{T}² · KL(p_T ‖ q_T)"
 
     def loss(self, step: Step, owned: nn.Module | None) -> Tensor:
-        return losses.soft_targets(*self.answers(step), step.value(self.T))
+        return losses.soft_targets(*self.answers(step), step.value(self.T), where=step.batch.where)
 
 
 @dataclass(frozen=True, repr=False)
 class ReverseKL(Taught):
     """T² · KL(q_T || p_T)."""
+
+    of_sequences = True
 
     teacher: Teacher | str
     T: Number
@@ -99,51 +105,64 @@ class ReverseKL(Taught):
     notation = "{T}² · KL(q_T ‖ p_T)"
 
     def loss(self, step: Step, owned: nn.Module | None) -> Tensor:
-        return losses.reverse_kl(*self.answers(step), step.value(self.T))
+        return losses.reverse_kl(*self.answers(step), step.value(self.T), where=step.batch.where)
 
 
 @dataclass(frozen=True, repr=False)
 class JensenShannon(Taught):
-    """T² · the generalised Jensen–Shannon divergence."""
+    """T² · the generalised Jensen–Shannon divergence; normalised: over beta · (1 - beta)."""
+
+    of_sequences = True
 
     teacher: Teacher | str
     T: Number
     beta: Number = 0.5
+    normalised: bool = False
 
-    notation = "{T}² · JS_{beta}(p_T ‖ q_T)"
+    @property
+    def notation(self) -> str:  # type: ignore[override]
+        over = " / ({beta} · (1 − {beta}))" if self.normalised else ""
+        return "{T}² · JS_{beta}(p_T ‖ q_T)" + over
 
     def loss(self, step: Step, owned: nn.Module | None) -> Tensor:
         T, beta = step.value(self.T), step.value(self.beta)
-        return losses.jensen_shannon(*self.answers(step), T, beta=beta)
+        how = {"beta": beta, "normalised": self.normalised, "where": step.batch.where}
+        return losses.jensen_shannon(*self.answers(step), T, **how)
 
 
 @dataclass(frozen=True, repr=False)
 class TeacherLabels(Taught):
     """Cross-entropy with the teacher's most probable class."""
 
+    of_sequences = True
+
     teacher: Teacher | str
 
     notation = "CE(argmax p)"
 
     def loss(self, step: Step, owned: nn.Module | None) -> Tensor:
-        return losses.teacher_labels(*self.answers(step))
+        return losses.teacher_labels(*self.answers(step), where=step.batch.where)
 
 
 @dataclass(frozen=True, repr=False)
 class LogitMSE(Taught):
     """Logit matching (Ba & Caruana 2014)."""
 
+    of_sequences = True
+
     teacher: Teacher | str
 
     notation = "MSE(z_t, z_s)"
 
     def loss(self, step: Step, owned: nn.Module | None) -> Tensor:
-        return losses.logit_mse(*self.answers(step))
+        return losses.logit_mse(*self.answers(step), where=step.batch.where)
 
 
 @dataclass(frozen=True, repr=False)
 class ProbabilityMSE(Taught):
     """||p_T - q_T||², the L2 form."""
+
+    of_sequences = True
 
     teacher: Teacher | str
     T: Number = 1.0
@@ -151,12 +170,16 @@ class ProbabilityMSE(Taught):
     notation = "‖p_{T} − q_{T}‖²"
 
     def loss(self, step: Step, owned: nn.Module | None) -> Tensor:
-        return losses.probability_mse(*self.answers(step), step.value(self.T))
+        return losses.probability_mse(
+            *self.answers(step), step.value(self.T), where=step.batch.where
+        )
 
 
 @dataclass(frozen=True, repr=False)
 class Decoupled(Taught):
     """DKD (Zhao et al. 2022), on labelled examples."""
+
+    of_sequences = True
 
     teacher: Teacher | str
     T: Number
@@ -205,10 +228,12 @@ class Dist(Taught):
 class Standardized(Taught):
     """Soft targets of standardised logits (Sun et al. 2024)."""
 
+    of_sequences = True
+
     teacher: Teacher | str
     T: Number
 
     notation = "{T}² · KL(p_T ‖ q_T of standardised logits)"
 
     def loss(self, step: Step, owned: nn.Module | None) -> Tensor:
-        return losses.standardized(*self.answers(step), step.value(self.T))
+        return losses.standardized(*self.answers(step), step.value(self.T), where=step.batch.where)

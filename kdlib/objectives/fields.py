@@ -29,6 +29,8 @@ def check_field(term: str, name: str, kind: Any, value: Any) -> None:
     scalar = value.dim() == 0 if isinstance(value, Tensor) else isinstance(value, Real | Scalar)
     if kind == Number and not scalar:
         raise ValueError(f"{given}; expected a number, a symbol or a schedule")
+    if kind is bool and not isinstance(value, bool):
+        raise ValueError(f"{given}; expected True or False")
     if kind is int:
         check_no_symbol(term, name, value)
     kinds = (Teacher, Teacher | str, nn.Module, nn.Module | None)
@@ -58,7 +60,7 @@ def shown(fields: Iterable[tuple[str, Any]]) -> list[str]:
             texts.append(repr(value))
         elif isinstance(value, int | float | Scalar) and not isinstance(value, bool):
             texts.append(f"{name}={symbols.show(value)}")
-        elif value is not None and not isinstance(value, Tensor):
+        elif value is not None and value is not False and not isinstance(value, Tensor):
             texts.append(f"{name}={value}")
     return texts
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
 import torch
@@ -13,8 +13,9 @@ from kdlib.device import seeded
 from kdlib.models import Observation, Together, evaluating, normalises, observe
 from kdlib.objectives.seeds import salted
 from kdlib.objectives.step import Formula, Part, Step
-from kdlib.objectives.symbols import LearnedTemperature, Number, Scalar
+from kdlib.objectives.symbols import LearnedTemperature, Number, Scalar, value
 from kdlib.objectives.teachers import Answers
+from kdlib.objectives.texts import Text, said_of
 
 
 class Owned(nn.Module):
@@ -41,7 +42,8 @@ def owned_by(objective: Formula, student: nn.Module, batch: Batch, *, seed: int 
     ValueError for layers that are not there, or that a term cannot pair.
     """
     ids = None if batch.ids is None else batch.ids[:2]
-    few = Batch(batch.x[:2], batch.y[:2], batch.domain[:2], ids)
+    where = None if batch.where is None else batch.where[:2]
+    few = Batch(batch.x[:2], batch.y[:2], batch.domain[:2], ids, where=where)
     learned = [symbol for symbol in objective.symbols() if isinstance(symbol, LearnedTemperature)]
     with seeded(salted(1, seed), batch.x.device), evaluating(student), torch.enable_grad():
         with torch.no_grad():
@@ -90,6 +92,10 @@ class Learner(nn.Module):
             name = term.name if term.name not in names else f"{term.name} {i}"
             names.add(name)
             self._parts.append((name, weight, term, module))
+        readers = [(w, term.teachers()) for _, term in terms for w in term.writings()]
+        self.writings = list(dict.fromkeys(writing for writing, _ in readers))
+        self._readers = [[t for w, ts in readers if w == own for t in ts] for own in self.writings]
+        self._on_data = any(not term.writings() for _, _, term, _ in self._parts)
         self._followers = [(term, module) for _, _, term, module in self._parts if term.follows]
 
     @classmethod
@@ -134,23 +140,30 @@ class Learner(nn.Module):
         progress: float = 0.0,
         symbols: Mapping[Any, Any] | None = None,
         answers: Answers | None = None,
+        draws: Tensor | None = None,
+        texts: Sequence[Text] | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The scalar to descend, and its named, unweighted terms.
 
         progress: the share of training that is done · symbols: name -> value, as those of a bank's
         axes · answers: what is known already of what teachers say of this batch; those who are
-        asked now are added.
+        asked now are added · draws, texts: what `write` takes, and what `said_of` makes of it.
         """
         batch = batch if isinstance(batch, Batch) else as_batch(batch)
         bindings: dict[Any, Any] = {**(symbols or {}), "progress": progress}
         for symbol, module in self._learned:
             bindings[symbol] = module()
-        if self.per_domain:
-            seen = _observe_domains(self.student, batch, self._student_taps)
-        else:
-            seen = observe(self.student, batch.x, self._student_taps)
         answers = {} if answers is None else answers
+        seen = self._look(batch) if self._on_data else Observation(batch.x.new_empty(0))
         step = Step(self.student, seen, batch, bindings, self._teacher_taps, answers)
+        if self.writings:
+            if texts is None:
+                texts = self.said_of(self.write(batch, progress, symbols, draws))
+            for writing, (tokens, said) in zip(self.writings, texts, strict=True):
+                own, answers = batch.rewritten(tokens), {t: Observation(z) for t, z in said.items()}
+                step.texts[writing] = Step(
+                    self.student, self._look(own), own, bindings, {}, answers
+                )
         total: Any = None
         named: dict[str, Tensor] = {}
         try:
@@ -167,6 +180,37 @@ class Learner(nn.Module):
         for symbol, _ in self._learned:
             named[str(symbol)] = bindings[symbol]
         return total, named
+
+    def write(
+        self,
+        batch: Batch,
+        progress: float = 0.0,
+        symbols: Mapping[Any, Any] | None = None,
+        draws: Tensor | None = None,
+    ) -> list[Tensor]:
+        """Tokens (B, L) for each of `writings`, written by the networks as they are now.
+
+        draws: uniform numbers, `drawn(batch)` of them; PyTorch's generator gives them otherwise.
+        """
+        draws = torch.rand(self.drawn(batch), device=batch.x.device) if draws is None else draws
+        bindings = {**(symbols or {}), "progress": progress}
+        return [
+            writing.rewrite(self.student, batch, own, lambda number: value(number, bindings))
+            for writing, own in zip(self.writings, draws, strict=True)
+        ]
+
+    def said_of(self, written: Iterable[Tensor]) -> list[Text]:
+        """What `write` made, with what the teachers of terms on it say: tokens (…, B, L) each."""
+        return [said_of(ts, tokens) for ts, tokens in zip(self._readers, written, strict=True)]
+
+    def drawn(self, batch: Batch) -> tuple[int, ...]:
+        """The shape of a step's draws, (writings, B, L + 1); empty where nothing is written."""
+        return (len(self.writings), len(batch), batch.x.shape[1] + 1) if self.writings else ()
+
+    def _look(self, batch: Batch) -> Observation:
+        if self.per_domain:
+            return _observe_domains(self.student, batch, self._student_taps)
+        return observe(self.student, batch.x, self._student_taps)
 
     def after_step(self) -> None:
         """What terms do once the optimiser has moved the weights (an averaged teacher follows)."""

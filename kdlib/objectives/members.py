@@ -1,17 +1,14 @@
 """Terms for one of several networks that are trained in one step."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
-from torch import Tensor, nn
+from torch import nn
 
-from kdlib.data import Examples
 from kdlib.models import Observation
 from kdlib.objectives.algebra import Objective, Term
 from kdlib.objectives.step import Step
-from kdlib.objectives.symbols import Number
-from kdlib.objectives.teachers import Teacher
+from kdlib.objectives.wrapping import Wrapped
 
 
 def member(name: str, objective: Objective) -> Objective:
@@ -38,11 +35,16 @@ def _for(name: str, term: Term) -> "Member":
     """The term for this member; a member's member is one of a longer name."""
     if isinstance(term, Member):
         return Member(f"{name}.{term.member}", term.term)
+    if term.writings():
+        raise ValueError(
+            f"{term} is for the network that is trained as a whole, which writes; leave member(…) "
+            "out"
+        )
     return Member(name, term)
 
 
 @dataclass(frozen=True, repr=False)
-class Member(Term):
+class Member(Wrapped):
     """A term for the member of this name, as `member` makes it."""
 
     member: str
@@ -51,14 +53,20 @@ class Member(Term):
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", f"{self.term.name} of {self.member}")
 
-    def _within(self, step: Step) -> Step:
+    @property
+    def label(self) -> str:
+        return self.member
+
+    def within(self, step: Step) -> Step:
         """The step as the member alone would see it."""
         seen = step.observation.features
         own = {tap: seen[self._tap(tap)] for tap in self._own_taps()}
         network = step.student.get_submodule(self.member)
         observation = Observation(seen[self.member], own)
-        rest = (step.batch, step.bindings, step.taps, step.answers)
-        return Step(network, observation, *rest, outputs=seen)
+        return replace(step, student=network, observation=observation, outputs=seen)
+
+    def around(self, term: Term) -> "Member":
+        return Member(self.member, term)
 
     def _tap(self, tap: str) -> str:
         return f"{self.member}.{tap}"
@@ -67,53 +75,8 @@ class Member(Term):
         peers = self.term.peers()
         return (tap for tap in self.term.student_taps() if tap not in peers)
 
-    # ---- as the term, with the member in the student's place -------------------------------------
-
-    @property
-    def looks_at_values(self) -> bool:  # type: ignore[override]
-        return self.term.looks_at_values
-
-    @property
-    def follows(self) -> bool:
-        return self.term.follows
-
-    def hyperparameters(self) -> list[tuple[str, Number]]:
-        return self.term.hyperparameters()
-
-    def replaced(self, numbers: Mapping[str, Any]) -> "Member":
-        return Member(self.member, self.term.replaced(numbers))
-
-    def teachers(self) -> list[Teacher]:
-        return self.term.teachers()
-
-    def tensors(self) -> list[Tensor]:
-        return self.term.tensors()
-
-    def teacher_taps(self) -> dict[Teacher, tuple[str, ...]]:
-        return self.term.teacher_taps()
-
-    def peers(self) -> tuple[str, ...]:
-        return self.term.peers()
-
     def student_taps(self) -> tuple[str, ...]:
         return (self.member, *map(self._tap, self._own_taps()), *self.peers())
 
-    def values(self, bindings: Mapping[Any, Any]) -> dict[str, Any]:
-        return self.term.values(bindings)
-
-    def validate(self, examples: Examples, values: Mapping[str, Any]) -> None:
-        self.term.validate(examples, values)
-
-    def own(self, step: Step) -> nn.Module | None:
-        return self.term.own(self._within(step))
-
-    def loss(self, step: Step, owned: nn.Module | None) -> Tensor:
-        return self.term.loss(self._within(step), owned)
-
     def after_step(self, student: nn.Module, owned: nn.Module | None) -> None:
         self.term.after_step(student.get_submodule(self.member), owned)
-
-    def __str__(self) -> str:
-        return f"{self.member}: {self.term}"
-
-    __repr__ = __str__

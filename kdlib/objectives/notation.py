@@ -8,8 +8,8 @@ from typing import Any
 
 from kdlib.objectives import symbols
 from kdlib.objectives.algebra import Objective, Term
-from kdlib.objectives.members import Member
-from kdlib.objectives.symbols import Number, Operation, Scalar
+from kdlib.objectives.symbols import After, Number, Operation, Scalar
+from kdlib.objectives.wrapping import Wrapped
 
 _RANKS = {"+": 1, "-": 1, "*": 2, "/": 2, "**": 3}
 _SIGNS = {"+": " + ", "-": " − ", "*": " · ", "/": " / ", "**": "^"}
@@ -54,6 +54,8 @@ def _shown(number: Number, values: Mapping[str, Any]) -> Number:
     known = symbols.substitute(number, values)
     if not symbols.leaves(known):
         return _Value(known)
+    if isinstance(number, After):
+        return After(_shown(number.start, values))
     if isinstance(number, Operation):
         return Operation(number.sign, _shown(number.left, values), _shown(number.right, values))
     return number
@@ -65,8 +67,8 @@ def _weighted(weight: Number, term: Term, values: Mapping[str, Any]) -> str:
 
 
 def _term(term: Term, values: Mapping[str, Any]) -> str:
-    if isinstance(term, Member):
-        return f"[{term.member}: {_term(term.term, values)}]"
+    if isinstance(term, Wrapped):
+        return f"[{term.label}: {_term(term.term, values)}]"
     numbers = {name: _shown(number, values) for name, number in term.hyperparameters()}
     if not term.notation:
         return str(_replaced(term, numbers))

@@ -12,6 +12,7 @@ from kdlib.data import Batch
 from kdlib.models import Observation
 from kdlib.objectives.symbols import Number, Scalar
 from kdlib.objectives.teachers import Answers, Teacher, ask
+from kdlib.objectives.texts import Writing
 
 
 @dataclass
@@ -20,7 +21,8 @@ class Step:
 
     bindings: symbol name -> value, "progress" among them · taps: teacher -> layers to tap ·
     answers: what teachers said of this batch so far · outputs: what the tapped modules of the whole
-    network returned, where `student` is a member of it.
+    network returned, where `student` is a member of it · part: the outputs that terms speak of,
+    None: all · texts: for each way of writing prefixes, the step on what was written.
     """
 
     student: nn.Module
@@ -30,6 +32,19 @@ class Step:
     taps: Mapping[Teacher, tuple[str, ...]] = field(default_factory=dict)
     answers: Answers = field(default_factory=dict)
     outputs: Mapping[str, Tensor] | None = None
+    part: tuple[int, ...] | None = None
+    texts: dict[Writing, Step] = field(default_factory=dict)
+
+    @property
+    def z_s(self) -> Tensor:
+        """The student's logits (batch, classes), of sequences (batch, length, V)."""
+        z = self.observation.logits
+        return z if self.part is None else z[..., list(self.part)]
+
+    def z_t(self, teacher: Teacher | str) -> Tensor:
+        """The teacher's logits, as the student's."""
+        z = self.teacher(teacher).logits
+        return z if self.part is None else z[..., list(self.part)]
 
     def value(self, number: Number) -> Any:
         """A plain number, or the value of an expression at this step."""
@@ -57,6 +72,10 @@ class Part(Protocol):
 
     @property
     def follows(self) -> bool: ...
+
+    def writings(self) -> tuple[Writing, ...]: ...
+
+    def teachers(self) -> list[Teacher]: ...
 
     def own(self, step: Step) -> nn.Module | None: ...
 

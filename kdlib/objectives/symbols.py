@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kdlib.arguments import check_fraction
 from kdlib.losses import reverse_gradient
 
 _OPERATIONS: dict[str, tuple[int, Callable[[Any, Any], Any]]] = {
@@ -113,6 +114,35 @@ def _bracketed(side: "Number", rank: int) -> str:
 
 
 @dataclass(frozen=True)
+class After(Scalar):
+    """0 while less than this share of training is done, then 1 (see `after`)."""
+
+    start: "Number"
+
+    def value(self, bindings: Mapping[Any, Any]) -> Any:
+        late = bindings["progress"] >= value(self.start, bindings)
+        return late.to(torch.float32) if isinstance(late, Tensor) else float(late)
+
+    def leaves(self) -> Iterator[Scalar]:
+        yield progress
+        yield from leaves(self.start)
+
+    def __str__(self) -> str:
+        return f"after({show(self.start)})"
+
+
+def after(start: "Number") -> After:
+    """0 before this share of training is done, 1 from then on: a warm-up.
+
+    `(1 - after(0.4)) * SoftTargets(teacher, T=1) + after(0.4) * ReverseKL(teacher, T=1)`. start: 0
+    to 1, or an axis of a bank. Raises ValueError for another number.
+    """
+    if not isinstance(start, Scalar):
+        check_fraction("after", start)
+    return After(start)
+
+
+@dataclass(frozen=True)
 class LearnedTemperature(Scalar):
     """A temperature trained with the student, kept between `low` and `high`.
 
@@ -175,7 +205,7 @@ def substitute(number: "Number", values: Mapping[str, float]) -> Any:
         left, right = (substitute(side, values) for side in (number.left, number.right))
         operation = Operation(number.sign, left, right)
         return operation if leaves(operation) else operation.value({})
-    return number
+    return After(substitute(number.start, values)) if isinstance(number, After) else number
 
 
 def leaves(number: Any) -> list[Scalar]:

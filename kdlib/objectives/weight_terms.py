@@ -13,6 +13,8 @@ from kdlib.objectives.teachers import Teacher
 class _OnWeights(Term):
     """A term that holds a network for its weights; its answers are never asked for."""
 
+    of_sequences = True
+
     def teachers(self) -> list[Teacher]:
         return []
 

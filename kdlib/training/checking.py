@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from kdlib.arguments import check_same_classes, finite
-from kdlib.data import Examples
+from kdlib.arguments import finite
+from kdlib.data import Examples, Sequences
 from kdlib.device import pick, resolve_precision
-from kdlib.models import Observation, evaluating, normalises, observe, predict
-from kdlib.objectives import HardLabels, Objective, TeacherTable
+from kdlib.models import normalises
+from kdlib.objectives import Objective, TeacherTable
 from kdlib.objectives.members import Member
+from kdlib.training.answering import check_answers, check_taught
 from kdlib.training.settings import Settings, check_seed
 
 
@@ -59,11 +60,14 @@ def check_run(
     check_answers(student, examples, objective)
     if validate is not None:
         check_validation(validate, examples)
+    if augment is not None and isinstance(examples, Sequences):
+        raise ValueError("augment= changes images, and these are sequences; leave it out")
     if augment is not None and not callable(augment):
         raise ValueError(f"augment={augment!r}; expected a function (x, generator) -> x")
     place = next(student.parameters()).device if device is None else pick(device)
     per_domain, balanced = domain_rules(student, examples, forward, balanced)
     check_teachers(objective, place)
+    check_taught(student, examples, objective)
     check_apart(student, objective, augmented=augment is not None)
     precision = resolve_precision(settings.precision, student, place)
     return Place(place, precision, per_domain, balanced)
@@ -95,6 +99,16 @@ def check_parts(student: Any, examples: Any, objective: Any) -> None:
         )
     modules = dict(student.named_modules())
     for _, term in objective.terms:
+        if isinstance(examples, Sequences) and not term.of_sequences:
+            raise ValueError(
+                f"{term.name} is for images, and {examples!r} are sequences; terms on answers, "
+                "such as SoftTargets(teacher, T=1), are for these, too"
+            )
+        if term.writings() and not isinstance(examples, Sequences):
+            raise ValueError(
+                f"{term.name} is for sequences, and {examples!r} holds images, which nobody "
+                "writes; leave prefixes(…) out"
+            )
         for name in (*([term.member] if isinstance(term, Member) else []), *term.peers()):
             if name not in modules:
                 near = difflib.get_close_matches(name, modules, 1, 0.6)
@@ -114,63 +128,15 @@ def _what(argument: Any) -> str:
     return f"of type {type(argument).__name__}"
 
 
-def check_answers(
-    student: nn.Module, examples: Examples, objective: Objective | None = None
-) -> int:
-    """How many classes the student answers for.
-
-    Raises ValueError unless it answers images of this size, and for each label. The modules that
-    the objective looks at must run, and its members answer as the student does.
-    """
-    name, shape = type(student).__name__, tuple(examples.x.shape[1:])
-    kind = torch.float64 if examples.x.dtype == torch.float64 else torch.float32  # a batch's
-    try:
-        images = torch.zeros(2, *shape, dtype=kind)
-        logits = predict(student, images)
-        taps = () if objective is None else objective.student_taps()
-        seen = Observation(logits)
-        if taps:
-            with evaluating(student):
-                seen = observe(student, images.to(next(student.parameters()).device), taps)
-    except ValueError:  # says what is wrong
-        raise
-    except Exception as error:  # networks refuse images in many ways, some without a word
-        why = (str(error) or type(error).__name__).splitlines()[0]
-        raise ValueError(
-            f"the student {name} cannot take {kind} images of {shape} ({why}); "
-            "build it for images of this size and kind"
-        ) from error
-    _check_logits(f"the student {name}", logits, examples.classes)
-    for _, term in objective.terms if objective is not None else ():
-        classes = examples.classes if isinstance(getattr(term, "term", None), HardLabels) else 0
-        if isinstance(term, Member):
-            _check_logits(f"the member {term.member!r}", seen.features[term.member], classes)
-        for peer in term.peers():
-            taught = seen.features[term.member] if isinstance(term, Member) else logits
-            check_same_classes(taught, seen.features[peer])
-    return logits.shape[1]
-
-
-def _check_logits(who: str, logits: Tensor, classes: int) -> None:
-    if logits.dim() != 2:
-        raise ValueError(
-            f"{who} answers two images with shape {tuple(logits.shape)}; "
-            "expected logits (2, classes): give it a head"
-        )
-    if logits.shape[1] < classes:
-        raise ValueError(
-            f"{who} has {logits.shape[1]} outputs and a label is {classes - 1}; build it with "
-            f"{classes} outputs, or leave classes out with examples.only(…)"
-        )
-
-
 def check_unseen(name: str, unseen: Any, examples: Examples) -> None:
     """Raises ValueError unless these are Examples to answer, of the training images' size."""
     if not isinstance(unseen, Examples):
         raise ValueError(f"{name} is {_what(unseen)}; expected Examples")
     if not len(unseen):
         raise ValueError(f"{name} holds no examples; give at least one")
-    if unseen.x.shape[1:] != examples.x.shape[1:]:
+    if isinstance(unseen, Sequences) != isinstance(examples, Sequences):
+        raise ValueError(f"{name} is {unseen!r} and training has {examples!r}; give one kind")
+    if unseen.x.shape[1:] != examples.x.shape[1:] and not isinstance(unseen, Sequences):
         raise ValueError(
             f"{name} has images of {tuple(unseen.x.shape[1:])} and training has "
             f"{tuple(examples.x.shape[1:])}; load both with the same size="
@@ -180,7 +146,7 @@ def check_unseen(name: str, unseen: Any, examples: Examples) -> None:
 def check_validation(validate: Any, examples: Examples) -> None:
     """Raises ValueError unless errors can be counted on these while the examples are trained on."""
     check_unseen("validate", validate, examples)
-    if bool((validate.y < 0).any()):
+    if bool((validate.y if validate.y.dim() == 1 else validate.y.amax(1)).lt(0).any()):
         raise ValueError(
             f"validate={validate!r}: errors are counted with labels; give labelled examples"
         )

@@ -1,6 +1,7 @@
 """Which images, when, and how far: one order of batches for `fit` and for every bank engine."""
 
 import contextlib
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -8,7 +9,9 @@ from torch import Tensor
 from kdlib.data import Examples
 from kdlib.data.batches import batch_count
 from kdlib.device import seeded
+from kdlib.objectives import Learner
 from kdlib.objectives.seeds import salted
+from kdlib.objectives.texts import uniform
 from kdlib.training.settings import Settings
 
 
@@ -35,6 +38,25 @@ class Epochs:
 
     def __getitem__(self, epoch: int) -> "Epoch":
         return Epoch(self, epoch)
+
+
+def draws_of(
+    learner: Learner, examples: Examples, passes: Epochs
+) -> Callable[[int, Tensor, float], Tensor] | None:
+    """(seed, places of a batch, progress) -> the uniform numbers with which this student writes.
+
+    (writings, B, L + 1); None where nobody writes. What a seed draws does not depend on the
+    students beside it, and a run that goes on from a checkpoint has it again.
+    """
+    if not learner.writings:
+        return None
+
+    def draw(seed: int, index: Tensor, done: float) -> Tensor:
+        step = round(done * passes.total_steps)
+        shape = (len(learner.writings), len(index), examples.x.shape[1] + 1)
+        return uniform(passes.settings.order_seed, seed, step, shape).to(examples.device)
+
+    return draw
 
 
 class Epoch:

@@ -20,7 +20,7 @@ from kdlib.objectives.teachers import Answers, tabled_answers
 from kdlib.training.capture import record, repeats, stream_of
 from kdlib.training.checking import Place, check_run
 from kdlib.training.checkpoints import read_checkpoint, write_checkpoint
-from kdlib.training.epochs import Epochs
+from kdlib.training.epochs import Epochs, draws_of
 from kdlib.training.optimisers import adamw, one_cycle, parameter_groups, plain_groups
 from kdlib.training.progress import progress_bar
 from kdlib.training.settings import Settings, as_python
@@ -71,6 +71,7 @@ def fit(
     schedule: str = "one-cycle",
     until: float | None = None,
     weight_decay: float = 0.0,
+    clip: float | None = None,
     forward: str | None = None,
     balanced: bool | None = None,
     precision: str = "auto",
@@ -87,6 +88,7 @@ def fit(
     expression of progress: {"helper": 1e-2 * 0.1**progress, "": 1e-2}.
     until: stops once an epoch's loss differs from the one before by less than this share of it;
     needs the constant schedule.
+    clip: the largest norm of the gradient of all weights together; a longer one is scaled down.
     forward: with several domains in a batch, "per_domain" (default where the student has
     BatchNorm: each domain in a forward of its own) or "joint". balanced: as many examples of each
     domain in every batch; by default wherever there are several.
@@ -104,7 +106,7 @@ def fit(
     """
     keep_freed_memory()
     objective = HardLabels() if objective is None else objective
-    settings = Settings(epochs, lr, batch, order_seed, weight_decay, schedule, precision)
+    settings = Settings(epochs, lr, batch, order_seed, weight_decay, schedule, precision, clip)
     seed, until = as_python(seed), as_python(until)
     place = check_run(
         student, examples, objective, settings, seed=seed, until=until, validate=validate,
@@ -118,7 +120,9 @@ def fit(
     learner = Learner.of(student, objective, first, seed=seed or 0, per_domain=place.per_domain)
     tabled = {} if augment else tabled_answers(objective.teacher_taps(), examples)
     passes = Epochs(examples, settings, balanced=place.balanced)
+    draw = draws_of(learner, examples, passes)
     groups = parameter_groups(learner, settings.lr)
+    weights = [weight for group in groups for weight in group["params"]]
     optimizer = adamw(plain_groups(groups), settings.weight_decay)
     rates = [group["lr"] for group in groups]
     scheduler = one_cycle(optimizer, passes.total_steps, settings.schedule, rates)
@@ -129,18 +133,22 @@ def fit(
         deciding = _deciding(student, examples, objective, settings, place, augment)
         run.history = read_checkpoint(checkpoint, state, deciding)
 
-    def descend(batch: Batch, answers: Answers, done: float) -> dict[str, Tensor]:
+    def descend(
+        batch: Batch, answers: Answers, done: float, draws: Tensor | None = None
+    ) -> dict[str, Tensor]:
         with exact:
-            loss, terms = learner(batch, done, answers=answers)
+            loss, terms = learner(batch, done, answers=answers, draws=draws)
         optimizer.zero_grad()
         loss.backward()
+        if settings.clip is not None:
+            nn.utils.clip_grad_norm_(weights, settings.clip)
         optimizer.step()
         learner.after_step()
         return {"loss": loss.detach()} | {name: term.detach() for name, term in terms.items()}
 
-    def step(index: Tensor, done: float) -> dict[str, Tensor]:
+    def step(index: Tensor, done: float, *draws: Tensor) -> dict[str, Tensor]:
         answers = {teacher: seen[index] for teacher, seen in tabled.items()}
-        return descend(examples.batch(index), answers, done)
+        return descend(examples.batch(index), answers, done, *draws)
 
     def augmented(x: Tensor, original: Batch, done: float) -> dict[str, Tensor]:
         return descend(original.changed(x), {}, done)
@@ -159,7 +167,8 @@ def fit(
             with epoch.seeded(), stream_of(take):
                 for index, done in epoch.batches():
                     if augment is None:
-                        rows.append(take(index, done))
+                        draws = () if draw is None else (draw(seed or 0, index, done),)
+                        rows.append(take(index, done, *draws))
                     else:
                         original = examples.batch(index)
                         x = changed("augment", augment, original.x, epoch.generator)

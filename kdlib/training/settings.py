@@ -26,6 +26,7 @@ class Settings:
     weight_decay: float
     schedule: str
     precision: str
+    clip: float | None = None
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -44,6 +45,10 @@ class Settings:
         if not (finite(self.weight_decay) and self.weight_decay >= 0):
             raise ValueError(
                 f"weight_decay={self.weight_decay!r}: expected a finite number of at least 0"
+            )
+        if self.clip is not None and not (finite(self.clip) and self.clip > 0):
+            raise ValueError(
+                f"clip={self.clip!r}: expected the largest norm of a gradient, above 0, or None"
             )
         check_seed("order_seed", self.order_seed)
         if self.schedule not in ("one-cycle", "constant"):

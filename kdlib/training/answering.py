@@ -1,0 +1,178 @@
+"""What student and teachers answer two examples with, before anything is trained or changed."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdlib.arguments import check_same_classes
+from kdlib.data import Examples, Sequences
+from kdlib.models import Observation, evaluating, observe, predict
+from kdlib.objectives import HardLabels, Objective, ReverseKL, TeacherTable, Term
+from kdlib.objectives.answer_terms import Taught
+from kdlib.objectives.members import Member
+from kdlib.objectives.parts import Outputs
+from kdlib.objectives.wrapping import Wrapped
+
+
+def check_answers(
+    student: nn.Module, examples: Examples, objective: Objective | None = None
+) -> int:
+    """How many classes (or tokens) the student answers for.
+
+    Raises ValueError unless it answers images of this size, or sequences, and for each label. The
+    modules that the objective looks at must run, and its members answer as the student does.
+    """
+    name, shape = type(student).__name__, tuple(examples.x.shape[1:])
+    sequences = isinstance(examples, Sequences)
+    if sequences:
+        few, what = examples.batch(slice(0, 2)).x, f"sequences of {shape[0]} tokens"
+    else:
+        kind = torch.float64 if examples.x.dtype == torch.float64 else torch.float32  # a batch's
+        few, what = torch.zeros(2, *shape, dtype=kind), f"{kind} images of {shape}"
+    try:
+        logits = predict(student, few)
+        taps = () if objective is None else objective.student_taps()
+        seen = Observation(logits)
+        if taps:
+            with evaluating(student):
+                seen = observe(student, few.to(next(student.parameters()).device), taps)
+    except ValueError:  # says what is wrong
+        raise
+    except Exception as error:  # networks refuse images in many ways, some without a word
+        why = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(
+            f"the student {name} cannot take {what} ({why}); "
+            f"build it for {'these tokens' if sequences else 'images of this size and kind'}"
+        ) from error
+    parted = [term for _, term in objective.terms if _part(term)] if objective else []
+    _check_logits(f"the student {name}", logits, 0 if parted else examples.classes, few)
+    if sequences:
+        _check_blind(f"the student {name}", student, few, logits)
+    for _, term in objective.terms if objective is not None else ():
+        classes = examples.classes if isinstance(getattr(term, "term", None), HardLabels) else 0
+        if isinstance(term, Member):
+            member = f"the member {term.member!r}"
+            _check_logits(member, seen.features[term.member], classes, few)
+        for peer in term.peers():
+            taught = seen.features[term.member] if isinstance(term, Member) else logits
+            check_same_classes(taught, seen.features[peer])
+    for term in parted:
+        _check_part(term, f"the student {name}", logits, examples)
+    return logits.shape[-1]
+
+
+def check_taught(student: nn.Module, examples: Examples, objective: Objective) -> None:
+    """Raises ValueError unless teachers answer as the student does, as far as terms compare them.
+
+    Where KL(q ‖ p) is asked for, none may say that something is impossible.
+    """
+    few, logits = examples[:2], None
+    for _, term in objective.terms:
+        inner = _inner(term)
+        if not isinstance(inner, Taught) or isinstance(inner.teacher, str):
+            continue
+        z_t = _said(inner.teacher, few, term)
+        if z_t is None or isinstance(term, Member):
+            continue
+        logits = predict(student, few) if logits is None else logits
+        what = "tokens" if isinstance(examples, Sequences) else "classes"
+        if z_t.shape[-1] != logits.shape[-1] or z_t.dim() != logits.dim():
+            raise ValueError(
+                f"the student answers with {logits.shape[-1]} {what} and the teacher with "
+                f"{z_t.shape[-1]}, shapes {tuple(logits.shape)} and {tuple(z_t.shape)} for two "
+                f"examples; give both heads the same {what}"
+            )
+        if isinstance(examples, Sequences) and isinstance(inner.teacher, nn.Module):
+            _check_blind("the teacher", inner.teacher, few.batch().x, z_t)
+        if _part(term):
+            _check_part(term, "the teacher", z_t, examples)
+        whole = inner.teacher.logits if isinstance(inner.teacher, TeacherTable) else z_t
+        backward = isinstance(inner, ReverseKL) or getattr(inner, "normalised", False)
+        if backward and bool(whole.isneginf().any()):
+            raise ValueError(
+                f"{term.name} is infinite where the teacher says that something is impossible (a "
+                "logit of -inf); mix a little of all into it, such as a thousandth, or use "
+                "SoftTargets"
+            )
+
+
+def _said(teacher: Any, few: Examples, term: Term) -> Tensor | None:
+    """What a teacher says of these; None where a table has to say it, and knows them not."""
+    if isinstance(teacher, TeacherTable):
+        z = teacher.find(few.ids.to(teacher.ids.device))
+        if z is not None or teacher.network is None:
+            return z
+        teacher = teacher.network
+    try:
+        return predict(teacher, few)
+    except ValueError:
+        raise
+    except Exception as error:
+        why = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(
+            f"the teacher {type(teacher).__name__} of {term.name} cannot take {few!r} ({why}); "
+            "give one that was built for these examples"
+        ) from error
+
+
+def _inner(term: Term) -> Term:
+    while isinstance(term, Wrapped):
+        term = term.term
+    return term
+
+
+def _part(term: Term) -> tuple[int, ...]:
+    """The outputs that a term is for, where it names some."""
+    while isinstance(term, Wrapped):
+        if isinstance(term, Outputs):
+            return term.part
+        term = term.term
+    return ()
+
+
+def _check_part(term: Term, who: str, logits: Tensor, examples: Examples) -> None:
+    part, count = _part(term), logits.shape[-1]
+    if max(part) >= count and not isinstance(term, Member):
+        raise ValueError(
+            f"{term.name}: {who} has {count} outputs, 0 to {count - 1}; choose among these, or "
+            "build it with more"
+        )
+    if isinstance(_inner(term), HardLabels) and examples.classes > len(part):
+        raise ValueError(
+            f"{term.name}: a label is {examples.classes - 1} and these are {len(part)} outputs; "
+            f"choose {examples.classes} of them, one for each class"
+        )
+
+
+def _check_logits(who: str, logits: Tensor, classes: int, few: Tensor) -> None:
+    sequences = few.dim() == 2
+    wanted = (*few.shape[: 2 if sequences else 1], logits.shape[-1] if logits.dim() else 0)
+    if tuple(logits.shape) != wanted:
+        kind = "(2, length, tokens)" if sequences else "(2, classes)"
+        raise ValueError(
+            f"{who} answers two {'sequences' if sequences else 'images'} with shape "
+            f"{tuple(logits.shape)}; expected logits {kind}: give it a head"
+        )
+    if logits.shape[-1] < classes:
+        if sequences:
+            raise ValueError(
+                f"{who} knows {logits.shape[-1]} tokens and one is {classes - 1}; build it with a "
+                f"vocabulary of {classes}, or give sequences of its tokens"
+            )
+        raise ValueError(
+            f"{who} has {logits.shape[1]} outputs and a label is {classes - 1}; build it with "
+            f"{classes} outputs, or leave classes out with examples.only(…)"
+        )
+
+
+def _check_blind(who: str, network: nn.Module, tokens: Tensor, logits: Tensor) -> None:
+    """Raises ValueError for a network that sees the token of which it speaks."""
+    other = tokens.clone()
+    other[:, -1] = (other[:, -1] + 1) % logits.shape[-1]
+    if not torch.allclose(predict(network, other), logits, rtol=1e-3, atol=1e-4):
+        raise ValueError(
+            f"{who} answers differently where only the last token differs, of which its last "
+            "answer speaks; the answer at place t may depend on the tokens before t alone: shift "
+            "its input by one"
+        )
