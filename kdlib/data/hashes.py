@@ -16,6 +16,8 @@ def image_ids(x: Tensor) -> Tensor:
 
 
 def content_hash(x: Tensor, *parts: Tensor) -> str:
-    """A hash of how the images x are kept (precision and shape), and of the parts, (N,) each."""
-    kept = f"{x.dtype} {tuple(x.shape)}".encode()
-    return hashlib.sha256(kept + torch.stack(parts).cpu().numpy().tobytes()).hexdigest()
+    """A hash of how the images x are kept (precision and shape), and of the parts, (N, …) each."""
+    digest = hashlib.sha256(f"{x.dtype} {tuple(x.shape)}".encode())
+    for part in parts:
+        digest.update(part.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
