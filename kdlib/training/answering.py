@@ -1,5 +1,6 @@
 """What student and teachers answer two examples with, before anything is trained or changed."""
 
+import copy
 from typing import Any
 
 import torch
@@ -95,6 +96,16 @@ def check_taught(student: nn.Module, examples: Examples, objective: Objective) -
                 "logit of -inf); mix a little of all into it, such as a thousandth, or use "
                 "SoftTargets"
             )
+
+
+def runs_channels_last(student: nn.Module, examples: Examples) -> bool:
+    """Whether it answers with its convolutions' weights laid out so: `view` may fail then."""
+    try:
+        twin = copy.deepcopy(student).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        predict(twin, examples[:2])
+    except Exception:  # whatever a network of somebody's own says: then it stays as it is
+        return False
+    return True
 
 
 def _said(teacher: Any, few: Examples, term: Term) -> Tensor | None:

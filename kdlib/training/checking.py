@@ -10,10 +10,11 @@ from torch import nn
 from kdlib.arguments import finite
 from kdlib.data import Examples, Sequences
 from kdlib.device import pick, resolve_precision
-from kdlib.models import normalises
+from kdlib.models import convolves, normalises
 from kdlib.objectives import Objective, TeacherTable
 from kdlib.objectives.members import Member
-from kdlib.training.answering import check_answers, check_taught
+from kdlib.training.answering import check_answers, check_taught, runs_channels_last
+from kdlib.training.optimisers import made
 from kdlib.training.settings import Settings, check_seed
 
 
@@ -21,13 +22,15 @@ from kdlib.training.settings import Settings, check_seed
 class Place:
     """Where and how a run's steps are taken, as `check_run` found it out.
 
-    per_domain: each domain has a forward of its own · balanced: so are the batches.
+    per_domain: each domain has a forward of its own · balanced: so are the batches ·
+    channels_last: how convolutions keep their weights meanwhile, where the student runs so.
     """
 
     device: torch.device
     precision: str
     per_domain: bool
     balanced: bool
+    channels_last: bool = False
 
 
 def check_run(
@@ -43,6 +46,7 @@ def check_run(
     forward: str | None = None,
     balanced: bool | None = None,
     device: str | torch.device | None = None,
+    optimizer: Any = None,
 ) -> Place:
     """All that `fit` asks of its arguments, before anything is changed; ValueError says what."""
     settings.check()
@@ -70,7 +74,26 @@ def check_run(
     check_taught(student, examples, objective)
     check_apart(student, objective, augmented=augment is not None)
     precision = resolve_precision(settings.precision, student, place)
-    return Place(place, precision, per_domain, balanced)
+    if optimizer is not None:
+        _check_maker(optimizer, student, settings)
+    as_last = convolves(student) and runs_channels_last(student, examples)
+    return Place(place, precision, per_domain, balanced, as_last)
+
+
+def _check_maker(maker: Any, student: nn.Module, settings: Settings) -> None:
+    """Raises ValueError for what makes no optimiser, or one whose decay is asked for twice."""
+    if not callable(maker) or isinstance(maker, type | torch.optim.Optimizer):
+        raise ValueError(
+            f"optimizer is {_what(maker)}; expected a function of groups of weights: "
+            "lambda groups: torch.optim.SGD(groups, momentum=0.9)"
+        )
+    if settings.weight_decay:
+        raise ValueError(
+            f"weight_decay={settings.weight_decay:g} is AdamW's; give it to the optimiser that you "
+            "make, and leave it out here"
+        )
+    copies = [nn.Parameter(torch.zeros_like(weight)) for weight in student.parameters()]
+    made(maker, [{"params": copies, "lr": 1e-2}], 0.0)
 
 
 def check_parts(student: Any, examples: Any, objective: Any) -> None:

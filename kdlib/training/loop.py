@@ -14,14 +14,14 @@ from kdlib import metrics
 from kdlib.data import Batch, Examples
 from kdlib.data.transforms import changed
 from kdlib.device import autocast, keep_freed_memory, within_quota
-from kdlib.models import convolves, evaluating, fingerprint, initialise, predict
+from kdlib.models import evaluating, fingerprint, initialise, predict
 from kdlib.objectives import HardLabels, Learner, Number, Objective
 from kdlib.objectives.teachers import Answers, tabled_answers
 from kdlib.training.capture import record, repeats, stream_of
 from kdlib.training.checking import Place, check_run
 from kdlib.training.checkpoints import read_checkpoint, write_checkpoint
 from kdlib.training.epochs import Epochs, draws_of
-from kdlib.training.optimisers import adamw, one_cycle, parameter_groups, plain_groups
+from kdlib.training.optimisers import Maker, made, one_cycle, parameter_groups, plain_groups
 from kdlib.training.progress import progress_bar
 from kdlib.training.settings import Settings, as_python
 
@@ -72,6 +72,7 @@ def fit(
     until: float | None = None,
     weight_decay: float = 0.0,
     clip: float | None = None,
+    optimizer: Maker | None = None,
     forward: str | None = None,
     balanced: bool | None = None,
     precision: str = "auto",
@@ -89,6 +90,8 @@ def fit(
     until: stops once an epoch's loss differs from the one before by less than this share of it;
     needs the constant schedule.
     clip: the largest norm of the gradient of all weights together; a longer one is scaled down.
+    optimizer: groups of weights with their rates -> another optimiser than AdamW, such as
+    `lambda groups: torch.optim.SGD(groups, momentum=0.9, weight_decay=5e-4)`.
     forward: with several domains in a batch, "per_domain" (default where the student has
     BatchNorm: each domain in a forward of its own) or "joint". balanced: as many examples of each
     domain in every batch; by default wherever there are several.
@@ -110,7 +113,7 @@ def fit(
     seed, until = as_python(seed), as_python(until)
     place = check_run(
         student, examples, objective, settings, seed=seed, until=until, validate=validate,
-        augment=augment, forward=forward, balanced=balanced, device=device,
+        augment=augment, forward=forward, balanced=balanced, device=device, optimizer=optimizer,
     )  # fmt: skip
     settings = replace(settings, precision=place.precision)
 
@@ -123,14 +126,15 @@ def fit(
     draw = draws_of(learner, examples, passes)
     groups = parameter_groups(learner, settings.lr)
     weights = [weight for group in groups for weight in group["params"]]
-    optimizer = adamw(plain_groups(groups), settings.weight_decay)
+    steps = made(optimizer, plain_groups(groups), settings.weight_decay)
     rates = [group["lr"] for group in groups]
-    scheduler = one_cycle(optimizer, passes.total_steps, settings.schedule, rates)
+    scheduler = one_cycle(steps, passes.total_steps, settings.schedule, rates)
     exact = autocast(settings.precision, place.device)
     run = Run(student, precision=settings.precision)
-    state = {"learner": learner, "optimizer": optimizer, "scheduler": scheduler}
+    state = {"learner": learner, "optimizer": steps, "scheduler": scheduler}
     if checkpoint is not None:
         deciding = _deciding(student, examples, objective, settings, place, augment)
+        deciding |= {"optimizer": type(steps).__name__}
         run.history = read_checkpoint(checkpoint, state, deciding)
 
     def descend(
@@ -138,11 +142,11 @@ def fit(
     ) -> dict[str, Tensor]:
         with exact:
             loss, terms = learner(batch, done, answers=answers, draws=draws)
-        optimizer.zero_grad()
+        steps.zero_grad()
         loss.backward()
         if settings.clip is not None:
             nn.utils.clip_grad_norm_(weights, settings.clip)
-        optimizer.step()
+        steps.step()
         learner.after_step()
         return {"loss": loss.detach()} | {name: term.detach() for name, term in terms.items()}
 
@@ -153,9 +157,8 @@ def fit(
     def augmented(x: Tensor, original: Batch, done: float) -> dict[str, Tensor]:
         return descend(original.changed(x), {}, done)
 
-    take = record(
-        augmented if augment else step, place.device, allowed=repeats(objective, examples)
-    )
+    allowed = optimizer is None and repeats(objective, examples)
+    take = record(augmented if augment else step, place.device, allowed=allowed)
     started = time.perf_counter()
     bar = progress_bar(range(len(run.history), passes.count))
     learner.train()
@@ -182,6 +185,8 @@ def fit(
         run.interrupted = True
     run.seconds = time.perf_counter() - started
     student.eval()
+    if place.channels_last:
+        student.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return run
 
 
@@ -205,7 +210,7 @@ def _prepare(student: nn.Module, seed: int | None, place: Place) -> None:
     if seed is not None:
         initialise(student, seed)
     student.to(place.device)
-    if convolves(student):
+    if place.channels_last:
         student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 

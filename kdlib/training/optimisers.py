@@ -52,6 +52,23 @@ def named_groups(names: Iterable[str], lr: Mapping[str, Any]) -> dict[str, list[
     return {start: members for start, members in groups.items() if members}
 
 
+Maker = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
+"""Groups of weights, each with its "params" and "lr", -> the optimiser that moves them."""
+
+
+def made(maker: Maker | None, groups: list[dict[str, Any]], decay: float) -> torch.optim.Optimizer:
+    """AdamW, or what `maker` makes of the groups; ValueError where that is no optimiser."""
+    if maker is None:
+        return adamw(groups, decay)
+    optimizer: Any = maker(groups)
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise ValueError(
+            f"optimizer made a {type(optimizer).__name__}; expected a torch.optim.Optimizer: "
+            "lambda groups: torch.optim.SGD(groups, momentum=0.9)"
+        )
+    return optimizer
+
+
 def adamw(groups: Any, weight_decay: float, lr: float = 1e-2) -> torch.optim.Optimizer:
     """AdamW in one fused pass; its rates are tensors where steps are recorded."""
     optimizer = torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay, fused=True)

@@ -45,7 +45,7 @@ from kdlib.objectives import (
     Variational,
     progress,
 )  # fmt: skip
-from kdlib.training import Run, capture, epochs, fit, loop, optimisers
+from kdlib.training import Run, capture, checking, epochs, fit, loop, optimisers
 from kdlib.training.settings import Settings
 
 Recording = Callable[[], contextlib.AbstractContextManager[list[int]]]
@@ -421,7 +421,8 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> str:
     nothing = contextlib.nullcontext()
     monkeypatch.setattr(epochs, "seeded", lambda *_: nothing)
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nothing)
-    monkeypatch.setattr(loop, "adamw", lambda groups, _: torch.optim.SGD(groups))
+    monkeypatch.setattr(loop, "made", lambda _, groups, decay: torch.optim.SGD(groups))
+    monkeypatch.setattr(checking, "check_taught", lambda *_: None)
     monkeypatch.setattr(loop, "_row", lambda *_: {"loss": 0.0})
     monkeypatch.setattr(Examples, "domains", [0])
     monkeypatch.setattr(TeacherTable, "rows", lambda _, ids, taps=(): first(ids))

@@ -14,7 +14,7 @@ from blobs import blobs
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kdlib import vision
+from kdlib import losses, vision
 from kdlib.bank import train_bank
 from kdlib.data import Examples, Splits, jitter
 from kdlib.files import restore, save
@@ -209,6 +209,70 @@ def test_a_tabulated_teacher_is_asked_once_per_image(train: Examples) -> None:
     teacher.register_forward_pre_hook(lambda m, x: asked.append(len(x[0])))
     fit(mlp(16, 8, 4), train, SoftTargets(teacher, 2), epochs=3, batch=16)
     assert asked[0] == 2 and sum(asked[1:]) == len(train)  # two to see that it can answer
+
+
+# ---- a network, and an optimiser, of one's own ---------------------------------------------------
+
+
+class Viewing(nn.Module):
+    """The commonest network of tutorials: it flattens with `view`, which needs weights in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.head = nn.Conv2d(1, 4, 3, padding=1), nn.Linear(64, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        z = self.convolution(x).relu()
+        return self.head(z.view(z.size(0), -1))
+
+
+@pytest.mark.parametrize("build", [Viewing, lambda: cnn(2, 4)], ids=["view", "cnn"])
+def test_a_network_is_given_back_as_it_was_kept(build, train: Examples) -> None:
+    pixels = Examples(train.x.repeat(1, 1, 2, 2), train.y) if build is not Viewing else train
+    network = build()
+    fit(network, pixels, epochs=1, seed=0)
+    assert all(weight.is_contiguous() for weight in network.parameters())
+    network(pixels.batch().x)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_an_optimiser_of_ones_own(train: Examples, decay: float) -> None:
+    """SGD with momentum, as a loop by hand takes its steps."""
+
+    def sgd(groups):
+        return torch.optim.SGD(groups, momentum=0.9, weight_decay=decay)
+
+    student = initialise(mlp(16, 8, 4), 3)
+    run = fit(
+        copy.deepcopy(student), train, optimizer=sgd, epochs=3, batch=len(train), lr=0.1,
+        schedule="constant",
+    )  # fmt: skip
+    optimizer = torch.optim.SGD(student.parameters(), lr=0.1, momentum=0.9, weight_decay=decay)
+    batch = train.batch()
+    for _ in range(3):
+        optimizer.zero_grad()
+        losses.hard_labels(student(batch.x), batch.y).backward()
+        optimizer.step()
+    for mine, other in zip(student.parameters(), run.network.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("sgd", "optimizer is of type str"), (torch.optim.SGD, "the class SGD"),
+        (lambda groups: groups, "made a list"),
+        (torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1), "is of type SGD"),
+    ],
+)  # fmt: skip
+def test_what_makes_no_optimiser(train: Examples, given, message: str) -> None:
+    student = mlp(16, 8, 4)
+    before = copy.deepcopy(student.state_dict())
+    with pytest.raises(ValueError, match=message):
+        fit(student, train, optimizer=given, epochs=1, seed=5)
+    assert all(torch.equal(w, before[n]) for n, w in student.state_dict().items())
+    with pytest.raises(ValueError, match=r"weight_decay=0\.1 is AdamW's"):
+        fit(student, train, optimizer=lambda g: torch.optim.Adam(g), weight_decay=0.1)
 
 
 # ---- accidents -----------------------------------------------------------------------------------
