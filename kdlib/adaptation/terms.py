@@ -1,6 +1,7 @@
-"""Terms for `fit` on source.as_domain(0) + target.as_domain(1): how to move without labels.
+"""Terms for `fit` on source.as_domain(0) + target.unlabelled().as_domain(1): without its labels.
 
-Domain 0 is the source; every other domain counts as target. No term reads a target's label.
+Domain 0 is the source; every other domain counts as target. No term here reads a target's label,
+but HardLabels learns from every label there is: a target of which all is labelled is refused.
 Where the student has BatchNorm, `fit` shows it each domain in a forward of its own; the running
 statistics it is left with are a mixture of both, so finish with `adabn(student, target)`.
 """
@@ -23,7 +24,7 @@ def check_two_domains(name: str, examples: Examples) -> None:
     if 0 not in examples.domains or len(examples.domains) < 2:
         raise ValueError(
             f"{examples!r} has the domains {examples.domains}, and {name} compares two; "
-            "give source.as_domain(0) + target.as_domain(1)"
+            "give source.as_domain(0) + target.unlabelled().as_domain(1)"
         )
     source, target = (
         set(examples.y[(examples.domain == 0) == at_home].unique().tolist()) - {-1}
@@ -33,6 +34,11 @@ def check_two_domains(name: str, examples: Examples) -> None:
         raise ValueError(
             f"the target has labels of the classes {sorted(target - source)}, which the source "
             "does not have; choose the same classes for both with .only(…)"
+        )
+    if bool((examples.y[examples.domain > 0] >= 0).all()):
+        raise ValueError(
+            f"every image of the target in {examples!r} has its label, from which HardLabels would "
+            f"learn; {name} is to do without: give target.unlabelled().as_domain(1)"
         )
 
 

@@ -14,31 +14,35 @@ def initialise(network: nn.Module, seed: int) -> nn.Module:
     """Draws fresh weights in place, as `seed` alone decides; returns the network.
 
     Frozen weights stay as they are, and layers that are wholly frozen with their buffers. Every
-    other module with weights of its own must offer `reset_parameters`, as PyTorch's layers do, and
-    none may be parametrized, where that would draw nothing; otherwise TypeError names it.
+    other module with weights of its own must offer `reset_parameters`, as PyTorch's layers do (or
+    `_reset_parameters`, as its attention does), and none may be parametrized, where that would draw
+    nothing; otherwise TypeError names it, and nothing has changed.
     """
+    drawn = []
     for name, module in network.named_modules():
         if parametrize.is_parametrized(module):
             raise TypeError(
                 f"module {name!r} is parametrized (pruned, rounded or normed), so that drawing its "
                 "weights anew would change nothing; train it on with seed=None, or a bank's start="
             )
+        draw = getattr(module, "reset_parameters", getattr(module, "_reset_parameters", None))
+        own = list(module.parameters(recurse=False))
+        if own and not any(weight.requires_grad for weight in own):
+            continue
+        if own and draw is None:
+            raise TypeError(
+                f"module {name!r} ({type(module).__name__}) has weights but no "
+                "reset_parameters(); add one, or build the network anew for each seed, and train "
+                "it with seed=None, or in a bank with start=lambda seed: build(seed)"
+            )
+        if draw is not None:
+            drawn.append((draw, {w: w.detach().clone() for w in own if not w.requires_grad}))
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
     with seeded(seed, device):
-        for name, module in network.named_modules():
-            own = list(module.parameters(recurse=False))
-            frozen = {w: w.detach().clone() for w in own if not w.requires_grad}
-            if own and len(frozen) == len(own):
-                continue
-            if hasattr(module, "reset_parameters"):
-                module.reset_parameters()
-                for weight, value in frozen.items():
-                    weight.copy_(value)
-            elif own:
-                raise TypeError(
-                    f"module {name!r} ({type(module).__name__}) has weights but no "
-                    "reset_parameters(); add one, or build the network anew and use seed=None"
-                )
+        for draw, frozen in drawn:
+            draw()
+            for weight, value in frozen.items():
+                weight.copy_(value)
     return network
 
 

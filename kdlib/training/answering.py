@@ -9,7 +9,15 @@ from torch import Tensor, nn
 from kdlib.arguments import check_same_classes
 from kdlib.data import Examples, Sequences
 from kdlib.models import Observation, evaluating, observe, predict
-from kdlib.objectives import HardLabels, Objective, ReverseKL, TeacherTable, Term
+from kdlib.objectives import (
+    Decoupled,
+    HardLabels,
+    Objective,
+    ReverseKL,
+    Standardized,
+    TeacherTable,
+    Term,
+)
 from kdlib.objectives.answer_terms import Taught
 from kdlib.objectives.members import Member
 from kdlib.objectives.parts import Outputs
@@ -88,6 +96,12 @@ def check_taught(student: nn.Module, examples: Examples, objective: Objective) -
             _check_blind("the teacher", inner.teacher, few.batch().x, z_t)
         if _part(term):
             _check_part(term, "the teacher", z_t, examples)
+        least = 3 if isinstance(inner, Decoupled | Standardized) else 2
+        if (len(_part(term)) or z_t.shape[-1]) < least:
+            raise ValueError(
+                f"{term.name} compares shares of outputs, and learns nothing of {least - 1}; give "
+                f"student and teacher at least {least} (one logit z says the same as two, 0 and z)"
+            )
         whole = inner.teacher.logits if isinstance(inner.teacher, TeacherTable) else z_t
         backward = isinstance(inner, ReverseKL) or getattr(inner, "normalised", False)
         if backward and bool(whole.isneginf().any()):

@@ -504,7 +504,17 @@ def test_domains_of_other_classes_or_sizes_are_refused(source: Examples, target:
         fit(mlp(64, 6, 4), source.without([3]) + target, HardLabels() + DANN("embedding"))
     with pytest.raises(ValueError, match="load both with the same size="):
         source + blobs(20).as_domain(1)
-    fit(mlp(64, 6, 4), source + target.only([1]), HardLabels() + MMD("embedding"), epochs=1)
+    few = target.only([1]) + target.unlabelled()
+    fit(mlp(64, 6, 4), source + few, HardLabels() + MMD("embedding"), epochs=1)
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_a_target_with_all_its_labels_is_refused(name: str, source, target) -> None:
+    """Its labels would be learned, and the result called adaptation; the advice works."""
+    if TERMS[name].student_taps() or name in ("DANN", "CDAN"):
+        with pytest.raises(ValueError, match=r"give target.unlabelled\(\).as_domain\(1\)"):
+            fit(cnn(2, 4), source + target, HardLabels() + TERMS[name], epochs=1)
+    fit(cnn(2, 4), source + target.unlabelled().as_domain(1), HardLabels() + TERMS[name], epochs=1)
 
 
 @pytest.mark.parametrize("name", TERMS)
@@ -529,7 +539,7 @@ def test_one_example_a_class_is_enough(name: str, source: Examples, target: Exam
 )
 def test_senseless_settings_are_refused(term, sentence: str, source, target) -> None:
     with pytest.raises(ValueError, match=sentence):
-        fit(mlp(64, 6, 4), source + target, HardLabels() + term, epochs=1)
+        fit(mlp(64, 6, 4), source + target.unlabelled(), HardLabels() + term, epochs=1)
 
 
 # ---- validators ----------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from blobs import blobs
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kdlib import losses, vision
+from kdlib import losses, objectives, vision
 from kdlib.bank import train_bank
 from kdlib.data import Examples, Splits, jitter
 from kdlib.files import restore, save
@@ -273,6 +273,46 @@ def test_what_makes_no_optimiser(train: Examples, given, message: str) -> None:
     assert all(torch.equal(w, before[n]) for n, w in student.state_dict().items())
     with pytest.raises(ValueError, match=r"weight_decay=0\.1 is AdamW's"):
         fit(student, train, optimizer=lambda g: torch.optim.Adam(g), weight_decay=0.1)
+
+
+def test_attention_is_drawn_anew_and_a_network_that_cannot_be_stays(train: Examples) -> None:
+    class Attending(nn.Module):
+        def __init__(self, token: bool = False) -> None:
+            super().__init__()
+            self.first = nn.Linear(4, 8)
+            self.layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
+            self.head = nn.Linear(8, 4)
+            if token:
+                self.token = nn.Parameter(torch.zeros(1, 1, 8))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.layer(self.first(x.flatten(1, 2))).mean(1))
+
+    bank = train_bank(
+        lambda a: a * HardLabels(), student=Attending(), examples=train, grid={"a": [1.0]},
+        seeds=2, evaluate={"train": train}, epochs=1, cache=False,
+    )  # fmt: skip
+    run = fit(Attending(), train, epochs=1, seed=1)
+    torch.testing.assert_close(run.logits(train), bank.logits["train"][0, 1], atol=1e-4, rtol=0)
+
+    own = Attending(token=True)
+    before = copy.deepcopy(own.state_dict())
+    with pytest.raises(TypeError, match=r"start=lambda seed: build\(seed\)"):
+        fit(own, train, epochs=1, seed=1)
+    assert all(torch.equal(w, before[n]) for n, w in own.state_dict().items())
+    assert fit(own, train, epochs=1).history  # as the advice has it
+
+
+@pytest.mark.parametrize(
+    ("term", "classes"),
+    [("SoftTargets", 1), ("LogitMSE", 1), ("ReverseKL", 1), ("Decoupled", 2), ("Standardized", 2)],
+)
+def test_shares_of_too_few_outputs_teach_nothing(term: str, classes: int, train: Examples) -> None:
+    pair = mlp(16, 8, classes), mlp(16, 8, classes)
+    kind, numbers = getattr(objectives, term), () if term == "LogitMSE" else (2.0,)
+    few = Examples(train.x, train.y.clamp(max=classes - 1))
+    with pytest.raises(ValueError, match=f"{term} compares shares of outputs"):
+        fit(pair[0], few, kind(pair[1], *numbers), epochs=1)
 
 
 # ---- accidents -----------------------------------------------------------------------------------
