@@ -3,6 +3,7 @@
 `table.json` lies beside it and says under "made by" of which script and library it is.
 """
 
+import ast
 import hashlib
 import json
 import os
@@ -20,10 +21,36 @@ from kdlib.source import library_hash
 library_hash()  # now, and not when the table is done: the code that was imported is what counts
 
 
+HOME = Path(__file__).resolve().parents[2]
+DECIDING = ("kdcourse.ground.", "kdcourse.lessons.")  # whose modules may change a table's numbers
+
+
 def key(maker: Path) -> str:
-    """A hash of the script and of the library: what the table's numbers depend on."""
-    text = maker.read_bytes().replace(b"\r\n", b"\n") + library_hash().encode()
-    return hashlib.sha256(text).hexdigest()[:16]
+    """A hash of the script, of what it imports of the course, and of the library."""
+    texts = [file.read_bytes().replace(b"\r\n", b"\n") for file in sources(maker)]
+    return hashlib.sha256(b"".join([*texts, library_hash().encode()])).hexdigest()[:16]
+
+
+def sources(script: Path) -> list[Path]:
+    """The script, and every module of common ground or lessons that it imports, or these do."""
+    found, left = [script], [script]
+    while left:
+        for file in _imported(left.pop()):
+            if file not in found:
+                found.append(file)
+                left.append(file)
+    return [script, *sorted(found[1:])]
+
+
+def _imported(script: Path) -> list[Path]:
+    names: list[str] = []
+    for node in ast.walk(ast.parse(script.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+    files = [HOME / (name.replace(".", "/") + ".py") for name in names if name.startswith(DECIDING)]
+    return [file for file in files if file.exists()]
 
 
 def is_current(maker: Path) -> bool:
@@ -47,7 +74,6 @@ def write(maker: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 def make(maker: Path, env: Mapping[str, str]) -> None:
     """Runs the script, quietly; raises CalledProcessError where it fails."""
-    home = str(Path(__file__).resolve().parents[2])
-    path = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))
+    path = os.pathsep.join(filter(None, [str(HOME), os.environ.get("PYTHONPATH")]))
     how = {**os.environ, **env, "PYTHONPATH": path}
     subprocess.run([sys.executable, maker], check=True, env=how, stdout=subprocess.DEVNULL)

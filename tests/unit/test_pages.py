@@ -352,6 +352,32 @@ def test_a_table_is_made_by_a_process_of_its_own(course: Course) -> None:
     assert tables.read(maker) == [{"a": 1}, {"a": 2}] and tables.is_current(maker)
 
 
+def test_a_table_is_of_what_its_script_imports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of common ground and its lesson, however it is imported; not of the course's machine."""
+    monkeypatch.setattr(tables, "HOME", tmp_path)
+    files = {
+        "kdcourse/lessons/lesson01/table.py": (
+            "from kdcourse.lessons.lesson01 import rooms\nfrom kdcourse.pages import tables\n"
+        ),
+        "kdcourse/lessons/lesson01/rooms.py": "import kdcourse.ground.mnist\n",
+        "kdcourse/ground/mnist.py": "a = 1\n", "kdcourse/pages/tables.py": "a = 1\n",
+        "kdcourse/ground/domains.py": "a = 1\n",
+    }  # fmt: skip
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    maker = tmp_path / next(iter(files))
+    before = tables.key(maker)
+    for name, text in files.items():
+        (tmp_path / name).write_text(text + "# changed\n")
+        decides = name not in ("kdcourse/pages/tables.py", "kdcourse/ground/domains.py")
+        assert (tables.key(maker) != before) == decides, name
+        (tmp_path / name).write_text(text)
+    assert tables.key(maker) == before
+
+
 def test_a_stored_table_is_trained_when_its_script_or_the_library_has_changed(
     course: Course, monkeypatch: pytest.MonkeyPatch
 ) -> None:
