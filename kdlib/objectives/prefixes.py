@@ -80,7 +80,9 @@ class Prefixes(Wrapped):
 
     @property
     def label(self) -> str:
-        return f"prefixes by the {self.writing}"
+        given = f" after {self.writing.prompt} given" if self.writing.prompt else ""
+        ended = "" if self.writing.end is None else f" up to {self.writing.end}"
+        return f"prefixes by the {self.writing}{given}{ended}"
 
     def within(self, step: Step) -> Step:
         return replace(step.texts[self.writing], part=step.part)

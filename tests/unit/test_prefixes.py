@@ -199,6 +199,21 @@ def test_it_reads_as_a_formula(writer: nn.Module) -> None:
     assert own.key() != prefixes("student", ReverseKL(writer, T=1), share=0.5).key()
 
 
+def test_everything_about_it_is_in_its_key(writer: nn.Module) -> None:
+    """Two banks of one key would be one in the cache."""
+    other = initialise(gru(V, 8), 6)
+    ways: list[dict[str, Any]] = [
+        {}, {"share": 0.5}, {"temperature": 2.0}, {"prompt": 1}, {"prompt": 2}, {"end": 1},
+        {"end": 2}, {"share": after(0.5)},
+    ]  # fmt: skip
+    terms = [prefixes("student", ReverseKL(writer, T=1), **how) for how in ways]
+    terms += [prefixes(by, ReverseKL(writer, T=1)) for by in (writer, other)]
+    terms += [prefixes(writer, ReverseKL(other, T=1)), ReverseKL(writer, T=1)]
+    terms += [outputs(part, ReverseKL(writer, T=1)) for part in ([0, 1], [1, 0], [0, 1, 2])]
+    terms += [JensenShannon(writer, 1, 0.5, flag) for flag in (False, True)]
+    assert len({term.key() for term in terms}) == len(terms)
+
+
 def test_a_term_sees_what_was_written(text: Sequences, writer: nn.Module) -> None:
     """The loss is that of the written sequences, with both networks asked about these."""
     student = initialise(gru(V, 6), 1)
