@@ -100,7 +100,9 @@ REASONS = (  # what pip's log says, and what the reader needs to hear; the first
         "or name a mirror that you can reach (PIP_INDEX_URL).",
     ),
     (
-        r"No matching distribution found for (?P<pin>\S+)",
+        # pip names a missing pin twice, and speaks of a conflict, where a constraint names it too
+        r"(?:No matching distribution found for|The user requested \(constraint\))"
+        r" (?P<pin>\S+==\S+)",
         "There is no {pin} for this Python and machine: use Python 3.11 to 3.13 "
         "on 64-bit Linux or Windows, or on a Mac with Apple silicon.",
     ),

@@ -1,6 +1,7 @@
 """What this machine has for the course, a line each, with the mend of what is missing."""
 
 import importlib.metadata
+import os
 import platform
 import shutil
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 _MEGABYTE = 1 << 20
+_REPORT = "the other lines stand; tell this one to whoever looks after this machine"
 _REINSTALL = "delete .venv and run `python3 course.py lab` again"
 
 
@@ -47,7 +49,8 @@ def report() -> Iterator[Line]:
             yield from check()
         except Exception as error:  # whatever is broken here is what the reader came to learn
             name = check.__name__.strip("_")
-            yield Line("✗", f"{name}: {type(error).__name__}: {error}", _REINSTALL)
+            mend = _REINSTALL if isinstance(error, ImportError) else _REPORT
+            yield Line("✗", f"{name}: {type(error).__name__}: {error}", mend)
 
 
 def _python() -> Iterator[Line]:
@@ -145,8 +148,25 @@ def _memory() -> Iterator[Line]:
 
 
 def _disk() -> Iterator[Line]:
-    free = shutil.disk_usage(Path.home()).free
-    yield _room("disk free", free, 1024, "make room: data and banks take up to 1 GB")
+    """Room where data and banks are kept, and whether anything can be written there, or at home."""
+    from kdlib.data import cache_root
+
+    folder = cache_root()
+    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if os.access(there, os.W_OK | os.X_OK):
+        free = shutil.disk_usage(there).free
+        mend = "make room, or name a folder elsewhere with KDLIB_CACHE: data and banks take 1 GB"
+        yield _room(f"disk free in {there}", free, 1024, mend)
+    else:
+        mend = (
+            "name a folder of your own with KDLIB_CACHE; meanwhile each run trains its banks anew"
+        )
+        yield Line("○", f"cache: nothing can be written to {folder}", mend)
+    home = Path(os.environ.get("JUPYTER_DATA_DIR") or os.path.expanduser("~"))
+    near = next(parent for parent in (home, *home.parents) if parent.exists())
+    if not os.access(near, os.W_OK | os.X_OK):
+        mend = "set HOME to a folder of your own: `run` works as it is, JupyterLab does not"
+        yield Line("○", f"home: nothing can be written to {home}", mend)
 
 
 def _room(name: str, free: int, wanted_megabytes: int, mend: str) -> Line:

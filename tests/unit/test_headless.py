@@ -663,3 +663,39 @@ def test_where_no_history_is_kept_nothing_is_checked(shell: InteractiveShell) ->
     """As in nbval's kernels."""
     for cell in (DECLARATIONS, CHECKED):
         shell.run_cell(cell, store_history=False).raise_error()
+
+
+@pytest.mark.parametrize("where", ["there", "not there yet", "locked"])
+def test_the_doctor_looks_where_banks_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    from kdcourse import doctor
+
+    cache = tmp_path / "cache"
+    if where != "not there yet":
+        cache.mkdir()
+    monkeypatch.setenv("KDLIB_CACHE", str(cache))
+    monkeypatch.setenv("HOME", str(tmp_path / "nobody"))
+    monkeypatch.delenv("JUPYTER_DATA_DIR", raising=False)
+    usage = doctor.shutil.disk_usage
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda p: seen.append(Path(p)) or usage(p))
+    monkeypatch.setattr(doctor.os, "access", lambda p, mode: where != "locked")
+    seen: list[Path] = []
+    lines = [str(line) for line in doctor._disk()]
+    if where == "locked":
+        assert "KDLIB_CACHE" in lines[0] and str(cache) in lines[0] and not seen
+        assert "set HOME" in lines[1] and str(tmp_path / "nobody") in lines[1]
+    else:
+        assert seen == [cache if where == "there" else tmp_path] and len(lines) == 1
+
+
+def test_the_doctor_has_no_mend_for_what_it_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To delete .venv would not help, and costs everybody on a shared checkout theirs."""
+    from kdcourse import doctor
+
+    def fails() -> None:
+        raise FileNotFoundError("/nonexistent")
+
+    monkeypatch.setattr(doctor, "_disk", fails)
+    (line,) = [line for line in doctor.report() if "/nonexistent" in line.what]
+    assert line.broken and ".venv" not in line.mend

@@ -6,6 +6,7 @@ No test installs anything: `FakeMachine` answers for every process that course.p
 import ast
 import itertools
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -392,6 +393,20 @@ def test_pips_failures_become_one_sentence_and_exit_code_2(
     assert words in told
     assert "run the same command again" in told
     assert "Traceback" not in told
+
+
+@pytest.mark.slow
+def test_what_pip_really_says_of_a_missing_wheel(tmp_path):
+    """A pin that its constraint names again, as ours do, and no wheel of it."""
+    for name in ("requirements.txt", "constraints.txt"):
+        tmp_path.joinpath(name).write_text("torch==2.13.0\n")
+    options = f"--no-index --find-links {tmp_path} --dry-run --ignore-installed -c constraints.txt"
+    command = [sys.executable, "-m", "pip", "install", *options.split(), "-r", "requirements.txt"]
+    env = {**os.environ, "PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1"}
+    env.pop("PIP_FIND_LINKS", None)
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.returncode
+    assert "There is no torch==2.13.0 for this Python" in course.explain(done.stdout + done.stderr)
 
 
 def test_an_unknown_failure_shows_the_end_of_pips_log_only():
