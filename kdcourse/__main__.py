@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
+from kdcourse.console import be_patient
+
 if TYPE_CHECKING:
     from kdcourse.headless import Result
 
@@ -23,10 +25,8 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit status: 0 well, 1 a run or a check failed, 2 bad input, 130 interrupted.
-
-    As shells report them, SIGTERM is 143 and SIGHUP 129.
-    """
+    """The exit status: 0 well, 1 a run or a check failed, 2 bad input; and as shells report
+    signals, 130 interrupted, 143 SIGTERM, 129 SIGHUP."""
     arguments = _parsed(argv)
     try:
         return arguments.command(arguments)
@@ -245,4 +245,5 @@ def _positive(text: str, kind: type[_Number], unit: str) -> _Number:
 
 
 if __name__ == "__main__":
+    be_patient()
     sys.exit(main())

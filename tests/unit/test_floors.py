@@ -15,7 +15,7 @@ FLOORS = {  # of each wing, from below; on a floor a room may import those furth
         ("bank", "adaptation", "compression"),
     ),
     "kdcourse": (
-        ("catalogue", "parameters", "measured", "figures"),
+        ("console", "catalogue", "parameters", "measured", "figures"),
         ("explorers", "checks", "headless"),
         ("pages", "doctor", "ground"),
         ("__main__",),

@@ -1,6 +1,7 @@
 """Headless runs: bad input is one sentence, a failure leaves nothing half-written."""
 
 import csv
+import io
 import json
 import os
 import signal
@@ -699,3 +700,40 @@ def test_the_doctor_has_no_mend_for_what_it_does_not_know(monkeypatch: pytest.Mo
     monkeypatch.setattr(doctor, "_disk", fails)
     (line,) = [line for line in doctor.report() if "/nonexistent" in line.what]
     assert line.broken and ".venv" not in line.mend
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_a_console_without_our_signs_gets_words(encoding: str) -> None:
+    from kdcourse import console
+
+    held = io.BytesIO()
+    stream = io.TextIOWrapper(held, encoding=encoding)
+    stream.reconfigure(errors="plainly")
+    print("✓ data → there, 老师", file=stream, flush=True)
+    told = held.getvalue().decode(encoding)
+    assert told == {"utf-8": "✓ data → there, 老师\n"}.get(encoding, "ok data -> there, ??\n")
+    assert console._PLAIN["✗"] != console._PLAIN["✓"]
+
+
+def test_a_reader_who_leaves_does_not_stop_the_command() -> None:
+    from kdcourse import console
+
+    reading, writing = os.pipe()
+    stream = console._Patient(os.fdopen(writing, "w", buffering=1))
+    print("first", file=stream)
+    os.close(reading)
+    for _ in range(3):
+        print("nobody hears this", file=stream, flush=True)
+    assert stream._stream is None and not stream.isatty()
+
+
+@pytest.mark.slow
+def test_the_doctor_answers_in_any_locale_and_into_any_pipe() -> None:
+    command = [sys.executable, "-m", "kdcourse", "doctor"]
+    for odd in ({"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}):
+        done = subprocess.run(command, cwd=ROOT, env={**os.environ, **odd}, capture_output=True)
+        assert done.returncode == 0 and b"Python" in done.stdout, done.stderr
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as one:
+        assert one.stdout is not None and one.stderr is not None
+        one.stdout.close()
+        assert (one.wait(), one.stderr.read()) == (0, b"")
