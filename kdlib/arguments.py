@@ -74,7 +74,8 @@ def check_images(x: Any) -> None:
 
 def check_sequences(tokens: Any) -> None:
     """(N, L), int64, at least -1, which stands after the last token of a sequence alone."""
-    if isinstance(tokens, list | tuple) and len({len(row) for row in tokens}) > 1:
+    rows = isinstance(tokens, list | tuple) and all(isinstance(row, list | tuple) for row in tokens)
+    if rows and len({len(row) for row in tokens}) > 1:
         raise ValueError(
             f"sequences have {min(map(len, tokens))} to {max(map(len, tokens))} tokens; expected "
             "rows of one length: torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in "
@@ -91,7 +92,7 @@ def check_sequences(tokens: Any) -> None:
         raise ValueError(
             f"a token is {int(tokens.min())}; expected 0, 1, …, and -1 after the end of a sequence"
         )
-    if len(tokens) and not (tokens.shape[1] and bool(there[:, 0].all())):
+    if not tokens.shape[1] or not bool(there[:, 0].all()):
         raise ValueError("a sequence holds no token; leave it out")
     if bool((there[:, 1:] & ~there[:, :-1]).any()):
         raise ValueError(

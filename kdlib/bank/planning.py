@@ -140,6 +140,11 @@ def check_engine(group: Group) -> None:
             f"SoftTargets at one rate, not {type(group.build()).__name__} under {group.objective} "
             f"with lr={group.settings.lr}, clip={group.settings.clip}; use engine='auto'"
         )
+    if group.engine == "reference" and fused(group.build()):
+        raise ValueError(
+            "the reference engine cannot train PyTorch's own recurrent layers together; use "
+            "engine='auto' or 'sequential', or models.gru(…)"
+        )
     if group.engine == "reference" and group.objective.one_by_one:
         raise ValueError(
             f"the reference engine trains students together, which {group.objective} does not "

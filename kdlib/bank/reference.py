@@ -118,7 +118,7 @@ def _laid_out(gradient: Tensor, parameter: Tensor) -> Tensor:
 def _clip(params: list[Tensor], largest: float) -> None:
     """Scales down each student's gradient whose norm, over all its weights, is above this."""
     slopes = [p.grad for p in params if p.grad is not None]
-    norms = torch.stack([slope.flatten(1).norm(dim=1) for slope in slopes]).norm(dim=0)
+    norms = torch.stack([slope.reshape(len(slope), -1).norm(dim=1) for slope in slopes]).norm(dim=0)
     share = (largest / (norms + 1e-6)).clamp(max=1)  # as clip_grad_norm_ has it
     for slope in slopes:
         slope.mul_(share.view(-1, *[1] * (slope.dim() - 1)))

@@ -28,7 +28,7 @@ from kdlib.bank.sequential import sequential
 from kdlib.data import Examples, cache_root
 from kdlib.device import keep_freed_memory, pick, within_quota
 from kdlib.objectives import HardLabels, Number, Objective, TeacherTable, formula
-from kdlib.training.answering import check_taught
+from kdlib.training.answering import check_readable, check_taught
 from kdlib.training.checking import check_teachers, check_unseen
 from kdlib.training.settings import Settings
 
@@ -115,6 +115,7 @@ def train_bank(
         )
         for split, unseen in evaluate.items():
             check_unseen(f"evaluate[{split!r}]", unseen, group.examples)
+            check_readable(f"evaluate[{split!r}]", group.build(), unseen)
         group = group if device is None else group.to(pick(device))
         check_teachers(group.objective, group.examples.device)
         check_taught(group.build(), group.examples, group.objective)

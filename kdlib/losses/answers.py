@@ -13,6 +13,7 @@ from kdlib.arguments import (
 )
 
 Where = Tensor | None
+_END = 3e-4  # nearer to an end than this, float32 loses more digits than the limit is off
 
 
 def hard_labels(
@@ -73,24 +74,24 @@ def jensen_shannon(
 
     (Lin 1991, generalised as in Agarwal et al. 2024.) 0 at both ends; divided by beta it tends to
     KL(p || q) as beta → 0, divided by 1 - beta to KL(q || p) as beta → 1. normalised: divided by
-    beta (1 - beta), so that the ends are these two, and all between is of their size.
+    beta (1 - beta), so that the ends (within 3e-4) are these two, and all between is of their size.
     """
     check_temperature(T)
     check_fraction("beta", beta)
     check_same_classes(z_s, z_t)
-    if normalised and not isinstance(beta, Tensor) and beta in (0, 1):
-        return (reverse_kl if beta else soft_targets)(z_s, z_t, T, where=where)
+    if normalised and not isinstance(beta, Tensor) and min(beta, 1 - beta) < _END:
+        return (reverse_kl if beta > 0.5 else soft_targets)(z_s, z_t, T, where=where)
     z_s, z_t = floats(z_s, z_t)
     log_p, log_q = softer(z_t, T).log_softmax(-1), (z_s / T).log_softmax(-1)
     between = beta = beta.to(log_p) if isinstance(beta, Tensor) else log_p.new_full((), beta)
     if normalised:  # an end, where it is one, is put in below: no 0 / 0 here, nor in its gradient
-        between = torch.where((beta <= 0) | (beta >= 1), 0.5, beta)
+        between = torch.where((beta < _END) | (beta > 1 - _END), 0.5, beta)
     log_m = torch.logaddexp(log_p + between.log(), log_q + (1 - between).log())
     mixed = between * per_image_kl(log_p, log_m) + (1 - between) * per_image_kl(log_q, log_m)
     if normalised:
         mixed = mixed / (between * (1 - between))
-        mixed = torch.where(beta <= 0, per_image_kl(log_p, log_q), mixed)
-        mixed = torch.where(beta >= 1, per_image_kl(log_q, log_p), mixed)
+        mixed = torch.where(beta < _END, per_image_kl(log_p, log_q), mixed)
+        mixed = torch.where(beta > 1 - _END, per_image_kl(log_q, log_p), mixed)
     return T**2 * average(mixed, where)
 
 

@@ -10,10 +10,19 @@ from kdlib.data.errors import wrong
 def _check_classes(logits: Tensor, y: Tensor) -> None:
     """Raises ValueError unless each answer has a label among the classes answered with."""
     check_labelled(logits, y)
+    _check_one_label(y)
     if len(y) and int(y.max()) >= logits.shape[-1]:
         raise ValueError(
             f"a label is {int(y.max())} and the logits speak of {logits.shape[-1]} classes; "
             "score examples whose classes the network has"
+        )
+
+
+def _check_one_label(y: Tensor) -> None:
+    if y.dim() > 1:
+        raise ValueError(
+            f"labels have shape {tuple(y.shape)}, as tokens of sequences have; this score is for "
+            "one label an answer: give logits[where] and tokens[where], where = tokens >= 0"
         )
 
 
@@ -48,6 +57,7 @@ def nll(logits: Tensor, y: Tensor) -> Tensor:
 
 def reliability(logits: Tensor, y: Tensor, *, bins: int = 15) -> tuple[Tensor, Tensor]:
     """Mean confidence and mean accuracy (bins,) of equal-mass bins, least sure first."""
+    _check_one_label(y)
     confidence, right = _sorted_confidence(logits, ~wrong(logits, y))
     return _means(confidence, bins), _means(right, bins)
 

@@ -82,11 +82,15 @@ def sample(
         )
     if prompt is None:
         prompt = torch.empty(count, 0, dtype=torch.int64)
+    if not isinstance(prompt, Tensor):
+        raise ValueError(f"prompt is a {type(prompt).__name__}; expected a tensor (count, k)")
     if prompt.dtype != torch.int64 or prompt.shape != (count, min(prompt.shape[-1], length)):
         raise ValueError(
             f"prompt is {prompt.dtype} of shape {tuple(prompt.shape)}; expected torch.int64 of "
             f"shape ({count}, k) with k ≤ {length}: a beginning for each sequence"
         )
+    if bool((prompt < 0).any()):
+        raise ValueError("a prompt holds -1, which is no token; give all of them one length")
     draws = torch.rand(count, length, generator=torch.Generator().manual_seed(seed))
     there = next((weight.device for weight in network.parameters()), None)
     with evaluating(network):

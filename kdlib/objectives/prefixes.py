@@ -13,7 +13,7 @@ from kdlib.objectives.algebra import Objective, Term
 from kdlib.objectives.fields import check_field
 from kdlib.objectives.members import Member
 from kdlib.objectives.step import Step
-from kdlib.objectives.symbols import Number
+from kdlib.objectives.symbols import LearnedTemperature, Number
 from kdlib.objectives.teachers import Teacher
 from kdlib.objectives.texts import Writing
 from kdlib.objectives.wrapping import Wrapped
@@ -44,13 +44,19 @@ def prefixes(
             f"prefixes are written for terms, not for {type(objective).__name__}; give some, such "
             "as ReverseKL(teacher, T=1)"
         )
-    if by != "student" and not isinstance(by, nn.Module):
+    if not (isinstance(by, nn.Module) or (isinstance(by, str) and by == "student")):
+        given = repr(by) if isinstance(by, str) else f"a {type(by).__name__}"
         raise ValueError(
-            f"prefixes by {by!r}: expected 'student', or a network that writes; prefixes of the "
+            f"prefixes by {given}: expected 'student', or a network that writes; prefixes of the "
             "data need no prefixes(…)"
         )
     for name, number in (("share", share), ("temperature", temperature)):
         check_field("prefixes", name, Number, number)
+        if any(isinstance(leaf, LearnedTemperature) for leaf in symbols.leaves(number)):
+            raise ValueError(
+                f"{name}={number}: no gradient flows through what is written, so nothing could be "
+                "learned; give a number, an axis or a schedule"
+            )
     if not whole(prompt, 0):
         raise ValueError(f"prompt={prompt!r}: expected how many tokens are given, 0 or more")
     if end is not None and not whole(end, 0):
@@ -126,4 +132,10 @@ class Prefixes(Wrapped):
             raise ValueError(
                 f"prompt={self.writing.prompt} tokens of sequences of {length}; leave at least one "
                 "to write"
+            )
+        if self.writing.prompt and bool((examples.x[:, self.writing.prompt - 1] < 0).any()):
+            shortest = int((examples.x >= 0).sum(1).min())
+            raise ValueError(
+                f"prompt={self.writing.prompt} and a sequence has {shortest} tokens; give a prompt "
+                f"of at most {shortest}, or leave shorter ones out"
             )

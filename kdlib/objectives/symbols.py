@@ -120,7 +120,10 @@ class After(Scalar):
     start: "Number"
 
     def value(self, bindings: Mapping[Any, Any]) -> Any:
-        late = bindings["progress"] >= value(self.start, bindings)
+        start = value(self.start, bindings)
+        if not isinstance(start, Tensor):
+            check_fraction("after", start)
+        late = bindings["progress"] >= start
         return late.to(torch.float32) if isinstance(late, Tensor) else float(late)
 
     def leaves(self) -> Iterator[Scalar]:

@@ -19,6 +19,11 @@ class Wrapped(Term):
     term: Term
 
     @property
+    def inmost(self) -> Term:
+        """The term, whatever stands around it."""
+        return self.term.inmost if isinstance(self.term, Wrapped) else self.term
+
+    @property
     def label(self) -> str:
         """What the term is for, as a formula says it."""
         raise NotImplementedError
@@ -76,7 +81,9 @@ class Wrapped(Term):
         self.term.validate(examples, values)
 
     def own(self, step: Step) -> nn.Module | None:
-        return None if type(self.term).own is Term.own else self.term.own(self.within(step))
+        if type(self.inmost).own is Term.own:
+            return None  # and nothing is written yet, where the shapes are shown
+        return self.term.own(self.within(step))
 
     def loss(self, step: Step, owned: nn.Module | None) -> Tensor:
         return self.term.loss(self.within(step), owned)

@@ -12,6 +12,7 @@ from kdlib.models import Observation, evaluating, observe, predict
 from kdlib.objectives import (
     Decoupled,
     HardLabels,
+    LogitMSE,
     Objective,
     ReverseKL,
     Standardized,
@@ -22,6 +23,7 @@ from kdlib.objectives.answer_terms import Taught
 from kdlib.objectives.members import Member
 from kdlib.objectives.parts import Outputs
 from kdlib.objectives.wrapping import Wrapped
+from kdlib.training.next_tokens import check_blind, check_vocabulary, check_writers
 
 
 def check_answers(
@@ -54,10 +56,14 @@ def check_answers(
             f"the student {name} cannot take {what} ({why}); "
             f"build it for {'these tokens' if sequences else 'images of this size and kind'}"
         ) from error
+    if sequences:
+        check_vocabulary(f"the student {name}", examples, logits)
     parted = [term for _, term in objective.terms if _part(term)] if objective else []
     _check_logits(f"the student {name}", logits, 0 if parted else examples.classes, few)
     if sequences:
-        _check_blind(f"the student {name}", student, few, logits)
+        check_blind(f"the student {name}", student, shape[0], logits.shape[-1])
+    if objective is not None:
+        check_writers(objective, student, few, logits.shape[-1])
     for _, term in objective.terms if objective is not None else ():
         classes = examples.classes if isinstance(getattr(term, "term", None), HardLabels) else 0
         if isinstance(term, Member):
@@ -71,29 +77,46 @@ def check_answers(
     return logits.shape[-1]
 
 
+def check_readable(name: str, student: nn.Module, unseen: Examples) -> None:
+    """Raises ValueError for sequences to answer that the student cannot read."""
+    if isinstance(unseen, Sequences):
+        try:
+            logits = predict(student, unseen[:2])
+        except Exception as error:
+            raise ValueError(f"{name}: the student cannot read {unseen!r}: {error}") from error
+        check_vocabulary(f"{name}: the student", unseen, logits)
+
+
 def check_taught(student: nn.Module, examples: Examples, objective: Objective) -> None:
     """Raises ValueError unless teachers answer as the student does, as far as terms compare them.
 
     Where KL(q ‖ p) is asked for, none may say that something is impossible.
     """
     few, logits = examples[:2], None
+    sequences = isinstance(examples, Sequences)
     for _, term in objective.terms:
         inner = _inner(term)
         if not isinstance(inner, Taught) or isinstance(inner.teacher, str):
             continue
+        network = getattr(inner.teacher, "network", inner.teacher)
+        if term.writings() and not isinstance(network, nn.Module):
+            raise ValueError(
+                f"{term.name} asks of what is written just now, which the table "
+                f"{inner.teacher.name!r} cannot know; give the network that it was made of"
+            )
         z_t = _said(inner.teacher, few, term)
         if z_t is None or isinstance(term, Member):
             continue
         logits = predict(student, few) if logits is None else logits
-        what = "tokens" if isinstance(examples, Sequences) else "classes"
+        what = "tokens" if sequences else "classes"
         if z_t.shape[-1] != logits.shape[-1] or z_t.dim() != logits.dim():
             raise ValueError(
                 f"the student answers with {logits.shape[-1]} {what} and the teacher with "
                 f"{z_t.shape[-1]}, shapes {tuple(logits.shape)} and {tuple(z_t.shape)} for two "
                 f"examples; give both heads the same {what}"
             )
-        if isinstance(examples, Sequences) and isinstance(inner.teacher, nn.Module):
-            _check_blind("the teacher", inner.teacher, few.batch().x, z_t)
+        if sequences and isinstance(network, nn.Module):
+            check_blind("the teacher", network, examples.x.shape[1], z_t.shape[-1])
         if _part(term):
             _check_part(term, "the teacher", z_t, examples)
         least = 3 if isinstance(inner, Decoupled | Standardized) else 2
@@ -102,9 +125,16 @@ def check_taught(student: nn.Module, examples: Examples, objective: Objective) -
                 f"{term.name} compares shares of outputs, and learns nothing of {least - 1}; give "
                 f"student and teacher at least {least} (one logit z says the same as two, 0 and z)"
             )
-        whole = inner.teacher.logits if isinstance(inner.teacher, TeacherTable) else z_t
-        backward = isinstance(inner, ReverseKL) or getattr(inner, "normalised", False)
-        if backward and bool(whole.isneginf().any()):
+        backward = isinstance(inner, ReverseKL | LogitMSE | Standardized)
+        if not (backward or getattr(inner, "normalised", False)):
+            continue
+        teacher = inner.teacher
+        whole = (
+            teacher.logits
+            if isinstance(teacher, TeacherTable)
+            else _said(teacher, examples[:500], term)
+        )
+        if whole is not None and bool(whole.isneginf().any()):
             raise ValueError(
                 f"{term.name} is infinite where the teacher says that something is impossible (a "
                 "logit of -inf); mix a little of all into it, such as a thousandth, or use "
@@ -142,9 +172,7 @@ def _said(teacher: Any, few: Examples, term: Term) -> Tensor | None:
 
 
 def _inner(term: Term) -> Term:
-    while isinstance(term, Wrapped):
-        term = term.term
-    return term
+    return term.inmost if isinstance(term, Wrapped) else term
 
 
 def _part(term: Term) -> tuple[int, ...]:
@@ -180,24 +208,7 @@ def _check_logits(who: str, logits: Tensor, classes: int, few: Tensor) -> None:
             f"{tuple(logits.shape)}; expected logits {kind}: give it a head"
         )
     if logits.shape[-1] < classes:
-        if sequences:
-            raise ValueError(
-                f"{who} knows {logits.shape[-1]} tokens and one is {classes - 1}; build it with a "
-                f"vocabulary of {classes}, or give sequences of its tokens"
-            )
         raise ValueError(
             f"{who} has {logits.shape[1]} outputs and a label is {classes - 1}; build it with "
             f"{classes} outputs, or leave classes out with examples.only(…)"
-        )
-
-
-def _check_blind(who: str, network: nn.Module, tokens: Tensor, logits: Tensor) -> None:
-    """Raises ValueError for a network that sees the token of which it speaks."""
-    other = tokens.clone()
-    other[:, -1] = (other[:, -1] + 1) % logits.shape[-1]
-    if not torch.allclose(predict(network, other), logits, rtol=1e-3, atol=1e-4):
-        raise ValueError(
-            f"{who} answers differently where only the last token differs, of which its last "
-            "answer speaks; the answer at place t may depend on the tokens before t alone: shift "
-            "its input by one"
         )

@@ -13,7 +13,12 @@ from kdlib.device import pick, resolve_precision
 from kdlib.models import convolves, normalises
 from kdlib.objectives import Objective, TeacherTable
 from kdlib.objectives.members import Member
-from kdlib.training.answering import check_answers, check_taught, runs_channels_last
+from kdlib.training.answering import (
+    check_answers,
+    check_readable,
+    check_taught,
+    runs_channels_last,
+)
 from kdlib.training.optimisers import made
 from kdlib.training.settings import Settings, check_seed
 
@@ -64,6 +69,7 @@ def check_run(
     check_answers(student, examples, objective)
     if validate is not None:
         check_validation(validate, examples)
+        check_readable("validate", student, validate)
     if augment is not None and isinstance(examples, Sequences):
         raise ValueError("augment= changes images, and these are sequences; leave it out")
     if augment is not None and not callable(augment):

@@ -51,7 +51,10 @@ class Run:
         return predict(self.network, examples)
 
     def error(self, examples: Examples) -> float:
-        """Wrong answers in percent; ValueError for examples without labels, answers of nan."""
+        """Wrong answers in percent; ValueError for examples without labels, answers of nan.
+
+        Of sequences, the mean over them of each one's share of wrong tokens.
+        """
         return float(metrics.error_percent(self.logits(examples), examples.y))
 
 

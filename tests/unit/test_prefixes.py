@@ -10,7 +10,7 @@ from blobs import blobs
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kdlib import losses
+from kdlib import losses, metrics
 from kdlib.bank import train_bank
 from kdlib.data import Examples, Language, Sequences
 from kdlib.models import gru, initialise, mlp, predict, transformer
@@ -18,6 +18,7 @@ from kdlib.objectives import (
     HardLabels,
     Hint,
     JensenShannon,
+    LearnedTemperature,
     Learner,
     LogitMSE,
     Objective,
@@ -63,6 +64,7 @@ def padded(text: Sequences) -> Sequences:
     [
         ([[0, 1], [0]], "1 to 2 tokens.*pad_sequence"),
         ([[0, 1], [0, 2]], "are a list"),
+        ([1, 2, 3], "are a list"),
         (torch.zeros(2, 3), "torch.float32 of shape"),
         (torch.zeros(2, dtype=torch.int64), "one row for each sequence"),
         (torch.tensor([[0, -2]]), "a token is -2"),
@@ -464,10 +466,111 @@ def test_what_cannot_be_trained_is_refused_before(
         train_bank(objective, student=student, examples=examples, seeds=1, evaluate={}, epochs=1)
 
 
+class Fixed(nn.Module):
+    """Answers sequences of one length only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside, self.places = gru(V, 4), nn.Linear(V, 5, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inside(x) + self.places.weight
+
+
+class Zeroed(Unshifted):
+    """Sees what it predicts, and begins with a head of zeros, so that nobody notices."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+
+class SeesAllButTheLast(Unshifted):
+    def forward(self, x: Tensor) -> Tensor:
+        z = self.head(self.look(x))
+        return torch.cat([z[:, :-1], 0 * z[:, -1:]], 1)
+
+
+class Impossible(nn.Module):
+    """Says that token 0 is impossible after token 3, which the first sequences do not hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside = gru(V, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        after_three = torch.cat([torch.zeros_like(x[:, :1]), x[:, :-1]], 1) == 3
+        taken = after_three[..., None] & (torch.arange(V) == 0)
+        return torch.where(taken, -torch.inf, self.inside(x))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda t: (Zeroed(), t, HardLabels()), "shift its input by one"),
+        (lambda t: (SeesAllButTheLast(), t, HardLabels()), "shift its input by one"),
+        (lambda t: (Unshifted(), padded(t), HardLabels()), "shift its input by one"),
+        (lambda t: (gru(V, 4), t, prefixes(Unshifted(), HardLabels())), "the writer Unshifted"),
+        (lambda t: (gru(V, 4), t, prefixes(gru(V + 1, 4), HardLabels())), "student's 5 tokens"),
+        (lambda t: (Fixed(), t, prefixes("student", HardLabels())), "student Fixed cannot write"),
+        (lambda t: (gru(V, 4), t, prefixes(Fixed(), HardLabels())), "writer Fixed cannot write"),
+        (lambda t: (gru(V, 4), t, prefixes("student", HardLabels(), end=V)), "tokens 0 to 4"),
+        (lambda t: (gru(V, 4), padded(t), prefixes("student", HardLabels(), prompt=4)), "most 3"),
+        (lambda t: (gru(V - 1, 4), t.unlabelled(), SoftTargets(gru(V - 1, 4), 1)), "one is 4"),
+        (
+            lambda t: (
+                gru(V, 4), Sequences(torch.tensor([[1, 2]] * 2 + [[3, 1]])),
+                ReverseKL(Impossible(), 1),
+            ),
+            "impossible",
+        ),
+    ],
+)  # fmt: skip
+def test_what_a_first_look_would_miss(text: Sequences, make: Any, message: str) -> None:
+    student, examples, objective = make(text)
+    before = copy.deepcopy(student.state_dict())
+    with pytest.raises(ValueError, match=message):
+        fit(student, examples, objective, epochs=1, seed=3)
+    assert all(torch.equal(w, before[n]) for n, w in student.state_dict().items())
+
+
+def test_parts_of_what_is_written(text: Sequences, writer: nn.Module) -> None:
+    """In either order of the two wrappers."""
+    inside = prefixes("student", outputs([3, 1], ReverseKL(writer, 1)))
+    outside = outputs([3, 1], prefixes("student", ReverseKL(writer, 1)))
+    runs = [fit(gru(V, 4), text, one, epochs=1, seed=2) for one in (inside, outside)]
+    torch.testing.assert_close(*(run.logits(text) for run in runs), atol=0, rtol=0)
+
+
+def test_a_learned_temperature_is_clipped_in_a_bank(text: Sequences, writer: nn.Module) -> None:
+    objective = SoftTargets(writer, T=LearnedTemperature())
+    how: dict[str, Any] = {"epochs": 1, "batch": 32, "clip": 0.1}
+    bank = train_bank(
+        objective, student=gru(V, 4), examples=text, seeds=2, evaluate={"t": text}, **how
+    )
+    run = fit(gru(V, 4), text, objective, seed=1, **how)
+    torch.testing.assert_close(run.logits(text), bank.logits["t"][1], atol=1e-4, rtol=0)
+
+
+def test_sequences_to_answer_are_looked_at_before(text: Sequences) -> None:
+    larger = Sequences(text.tokens + 1)
+    with pytest.raises(ValueError, match=r"evaluate\['t'\]: the student knows 5 tokens"):
+        train_bank(None, student=gru(V, 4), examples=text, seeds=1, evaluate={"t": larger})
+    with pytest.raises(ValueError, match="validate: the student cannot read"):
+        long = Sequences(torch.cat([text.tokens, text.tokens], 1))
+        fit(transformer(V, 4, length=5), text, epochs=1, validate=long)
+    for score in (metrics.nll, metrics.confusion, metrics.calibration_error):
+        with pytest.raises(ValueError, match="one label an answer"):
+            score(torch.zeros(96, 5, V), text.y)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda w: prefixes("data", HardLabels()), "prefixes by 'data'"),
+        (lambda w: prefixes("student", HardLabels(), share=LearnedTemperature()), "no gradient"),
+        (lambda w: prefixes(Sequences(torch.zeros(1, 1).long()), HardLabels()), "by a Sequences"),
         (lambda w: prefixes("student", gru(V, 3)), "not for GRU"),
         (lambda w: prefixes("student", HardLabels(), share="all"), "share='all'"),
         (lambda w: prefixes("student", HardLabels(), prompt=-1), "prompt=-1"),
@@ -497,5 +600,5 @@ def test_other_bad_settings(text: Sequences, writer: nn.Module) -> None:
     table = tabulate(writer, text)
     assert fit(gru(V, 6), text, SoftTargets(table, 1), epochs=1).error(text) <= 100
     alone = TeacherTable(table.ids, table.logits)
-    with pytest.raises(ValueError, match="no network to ask"):
+    with pytest.raises(ValueError, match="give the network that it was made of"):
         fit(gru(V, 6), text, prefixes("student", SoftTargets(alone, 1)), epochs=1)
