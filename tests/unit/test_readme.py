@@ -21,6 +21,17 @@ def test_the_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert "error %" in capsys.readouterr().out
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(1, README.count("```python")))
+def test_the_other_examples_run(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    example = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[number]
+    exec(compile(example, "README.md", "exec"), {"__name__": "readme"})
+    assert capsys.readouterr().out
+
+
 @pytest.mark.parametrize("link", re.findall(r"\]\((?!https?://|#)([^)]+)\)", README))
 def test_links_lead_somewhere(link: str) -> None:
     assert (ROOT / link).exists(), f"README links to {link}, which is not there"
