@@ -81,6 +81,22 @@ class Frame(ipywidgets.VBox):
         self.readout.add_class("kdlib-readout")
         super().__init__([*above, *rows, *below, self._formula, self.picture, self.readout])
 
+    def close(self) -> None:
+        """Closes all that it is made of: ipywidgets keeps every widget that was not closed."""
+        left, seen = [self], set()
+        while left:
+            widget = left.pop()
+            if widget.comm is None or widget in seen:
+                continue
+            seen.add(widget)
+            left += getattr(widget, "children", ())
+            looks = [name for name in ("layout", "style") if widget.has_trait(name)]
+            left += [getattr(widget, name) for name in looks]
+        for widget in seen - {self}:
+            widget.unobserve_all()
+            widget.close()
+        super().close()
+
     def _write(self, formula: str) -> None:
         self._formula.value = f'<div style="font-size:15px;line-height:1.5">{formula}</div>'
 

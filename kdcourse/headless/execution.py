@@ -79,6 +79,11 @@ def execute(
         where = _last_started(target)
         reason = "its kernel died, most often for want of memory"
         raise NotebookFailed(f"{name} stopped in {where}: {reason}") from None
+    except RuntimeError as error:
+        if "Kernel died" not in str(error):
+            raise
+        reason = "its kernel died before it answered, most often for want of memory"
+        raise NotebookFailed(f"{name} did not begin: {reason}") from None
 
 
 def harvest(notebook: nbformat.NotebookNode) -> list[dict[str, Any]]:

@@ -119,7 +119,10 @@ def run(
     )
     fields = asdict(result)
     fields.pop("skipped")
-    text = json.dumps({**fields, "file": Path(result.file).name}, indent=1, ensure_ascii=False)
+    fields |= {"file": Path(result.file).name}
+    if not error:
+        fields["checksum"] = checksum(fields, final)
+    text = json.dumps(fields, indent=1, ensure_ascii=False)
     write_atomically(failed_record if error else record, text + "\n")
     if not error:
         kept.unlink(missing_ok=True)
@@ -172,6 +175,8 @@ def write_atomically(path: Path, text: str) -> None:
     try:
         with open(handle, "w", encoding="utf-8", newline="\n") as file:
             file.write(text)
+            file.flush()
+            os.fsync(file.fileno())  # a power cut would leave an empty file under the new name
         os.chmod(temporary, 0o644)  # mkstemp's 0600 would hide it from the group
         os.replace(temporary, path)
     except BaseException as error:
@@ -198,11 +203,19 @@ def versions() -> dict[str, str]:
     return found
 
 
+def checksum(fields: Mapping[str, Any], notebook: Path) -> str:
+    """Of a record and its notebook: one that was damaged since is no result."""
+    text = json.dumps({**fields, "checksum": None}, sort_keys=True, ensure_ascii=False)
+    return sha256(text.encode() + notebook.read_bytes()).hexdigest()
+
+
 def _finished(record: Path, final: Path, values: Mapping[str, Value], source: str) -> Result | None:
     try:
         saved = json.loads(record.read_text(encoding="utf-8"))
         same = saved["parameters"] == values and saved["source"] == source
-        if not (same and saved["status"] == "ok" and final.exists()):
+        if not (same and saved["status"] == "ok"):
+            return None
+        if saved.pop("checksum") != checksum(saved, final):
             return None
         return Result(**{**saved, "file": str(final), "skipped": True})
     except (OSError, ValueError, KeyError, TypeError):

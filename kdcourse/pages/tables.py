@@ -54,19 +54,44 @@ def _imported(script: Path) -> list[Path]:
 
 
 def is_current(maker: Path) -> bool:
-    """Whether the stored table was made by this very script and library."""
-    stored = maker.with_suffix(".json")
-    return stored.exists() and json.loads(stored.read_text("utf-8")).get("made by") == key(maker)
+    """Whether the stored table was made by this very script and library, and is whole."""
+    try:
+        stored = _stored(maker)
+    except ValueError:
+        return False
+    return stored.get("made by") == key(maker)
 
 
 def read(maker: str | Path) -> list[dict[str, Any]]:
-    """The rows of the table beside a script."""
-    return json.loads(Path(maker).with_suffix(".json").read_text("utf-8"))["cells"]
+    """The rows of the table beside a script; ValueError for one that is not as it was stored."""
+    return _stored(Path(maker))["cells"]
+
+
+def _stored(maker: Path) -> dict[str, Any]:
+    file = maker.with_suffix(".json")
+    try:
+        content = json.loads(file.read_text("utf-8"))
+        if content["sha256"] == _hash(content["cells"]):
+            return content
+        wrong = "was changed by hand, or damaged"
+    except OSError as error:
+        wrong = f"cannot be read ({error.strerror})"
+    except (ValueError, KeyError, TypeError):
+        wrong = "is damaged"
+    number = maker.parent.name.removeprefix("lesson")
+    mend = f"get it again from the repository, or make it: python3 course.py build {number}"
+    raise ValueError(f"the table {file} {wrong}; {mend}")
+
+
+def _hash(rows: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
 
 
 def write(maker: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Stores the rows beside their script, one a line; whole, or not at all."""
+    rows = [dict(row) for row in rows]
     about = {"made by": key(Path(maker)), "torch": torch.__version__.split("+")[0]}
+    about["sha256"] = _hash(json.loads(json.dumps(rows)))
     lines = ",\n".join(json.dumps(row) for row in rows)
     text = json.dumps(about)[:-1] + ', "cells": [\n' + lines + "\n]}\n"
     write_atomically(Path(maker).with_suffix(".json"), text)

@@ -1,9 +1,12 @@
 """Explorers: every state is drawn, differs, and is what a whole redraw shows."""
 
+import gc
 import io
+import weakref
 from dataclasses import dataclass
 from typing import Any
 
+import ipywidgets
 import numpy as np
 import pytest
 import torch
@@ -563,3 +566,20 @@ def test_a_bank_explorer_wants_a_bank_and_a_split_that_it_has(test: Examples) ->
     bank = bank_of(None, {"lr": [0.01]}, test)
     with pytest.raises(ValueError, match="not evaluated on 'target'"):
         BankExplorer(bank, "target")
+
+
+def test_a_closed_explorer_is_gone() -> None:
+    """ipywidgets keeps every widget that is open: a cell run twenty times would keep twenty."""
+    before = len(registry())
+    for _ in range(3):
+        explorer = Lines(situations={"high": {"T": 4.0}})
+        seen = weakref.ref(explorer)
+        explorer.close()
+        explorer.close()  # harmless
+        del explorer
+        gc.collect()
+        assert len(registry()) == before and seen() is None
+
+
+def registry() -> dict[str, Any]:
+    return ipywidgets.widgets.widget._instances

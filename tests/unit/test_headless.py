@@ -25,7 +25,7 @@ from pipeline import ROOT
 
 from kdcourse import headless
 from kdcourse.__main__ import _table, main
-from kdcourse.headless import execution, interrupts
+from kdcourse.headless import execution, interrupts, runs
 from kdcourse.headless.runs import _RUNNING as RUNNING
 
 DECLARATIONS = """\
@@ -737,3 +737,56 @@ def test_the_doctor_answers_in_any_locale_and_into_any_pipe() -> None:
         assert one.stdout is not None and one.stderr is not None
         one.stdout.close()
         assert (one.wait(), one.stderr.read()) == (0, b"")
+
+
+def test_a_damaged_result_is_no_result(tmp_path: Path) -> None:
+    """A flipped bit of the record or the notebook, an empty file: it is run again."""
+    final, record = tmp_path / "a.ipynb", tmp_path / "a.json"
+    final.write_text('{"cells": []}')
+    fields = {
+        "notebook": "a", "parameters": {"T": 4.0}, "file": "a.ipynb", "source": "s", "status": "ok",
+        "seconds": 1.5, "claims": [{"id": "1", "holds": True, "measured": {"error %": 3.25}}],
+        "error": None, "versions": {},
+    }  # fmt: skip
+    fields["checksum"] = runs.checksum(fields, final)
+    record.write_text(json.dumps(fields, indent=1))
+
+    def finished() -> bool:
+        return runs._finished(record, final, {"T": 4.0}, "s") is not None
+
+    assert finished()
+    for file in (record, final):
+        whole = file.read_bytes()
+        for damaged in [whole[: len(whole) // 2], b"", *flipped(whole)]:
+            file.write_bytes(damaged)
+            assert finished() == (file == record and reads_as(damaged, fields))
+        file.write_bytes(whole)
+
+
+def flipped(whole: bytes) -> Iterator[bytes]:
+    """Every 13th bit, each alone, the other way."""
+    for bit in range(0, 8 * len(whole), 13):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        yield bytes(damaged)
+
+
+def reads_as(text: bytes, fields: dict) -> bool:
+    """Whether what was flipped is nothing but the space between two fields."""
+    try:
+        return json.loads(text) == fields
+    except ValueError:
+        return False
+
+
+def test_a_kernel_that_never_answers_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import papermill
+
+    def dies(*args: object, **how: object) -> None:
+        raise RuntimeError("Kernel died before replying to kernel_info")
+
+    monkeypatch.setattr(papermill, "execute_notebook", dies)
+    with pytest.raises(execution.NotebookFailed, match="tiny did not begin: its kernel died"):
+        execution.execute(new_notebook(), tmp_path / "o.ipynb", name="tiny", folder=tmp_path)

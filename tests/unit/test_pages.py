@@ -352,6 +352,24 @@ def test_a_table_is_made_by_a_process_of_its_own(course: Course) -> None:
     assert tables.read(maker) == [{"a": 1}, {"a": 2}] and tables.is_current(maker)
 
 
+def test_a_table_that_was_changed_is_not_read(tmp_path: Path) -> None:
+    """Nor is it current, so that the build makes it anew."""
+    maker = tmp_path / "lesson03" / "table.py"
+    maker.parent.mkdir()
+    maker.write_text("")
+    tables.write(maker, [{"error %": 3.25, "seeds": [1, 2]}, {"error %": float("nan")}])
+    stored = maker.with_suffix(".json")
+    whole = stored.read_text()
+    assert tables.is_current(maker) and tables.read(maker)[0] == {"error %": 3.25, "seeds": [1, 2]}
+    for damaged in (whole.replace("3.25", "3.24"), whole[:-9], "", "[]", whole.replace("[1", "[0")):
+        stored.write_text(damaged)
+        assert not tables.is_current(maker)
+        with pytest.raises(ValueError, match=r"(damaged|changed by hand).*course.py build 03"):
+            tables.read(maker)
+    stored.unlink()
+    assert not tables.is_current(maker)
+
+
 def test_a_table_is_of_what_its_script_imports(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
