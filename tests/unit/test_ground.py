@@ -1,6 +1,5 @@
 """What pages share: networks kept under all that decides them, the domain task and its table."""
 
-import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +9,7 @@ import torch
 from kdcourse.figures import show_table
 from kdcourse.ground import domains, kept, mnist
 from kdcourse.measured import saves
+from kdcourse.pages import tables
 from kdlib.data import load
 from kdlib.metrics import Interval
 from kdlib.models import initialise, mlp
@@ -92,7 +92,7 @@ def test_rows_of_all_pages_so_far_make_one_table(tmp_path: Path) -> None:
     for number, stored in (("06", rows), ("08", [rows[0] | {"way": "later"}])):
         maker = tmp_path / f"lesson{number}.py"
         maker.write_text("")
-        maker.with_suffix(".json").write_text(json.dumps({"cells": stored}))
+        tables.write(maker, stored)
     lessons = [
         SimpleNamespace(number=number, maker=tmp_path / f"lesson{number}.py")
         for number in ("05", "06", "08")

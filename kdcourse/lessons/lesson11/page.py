@@ -368,9 +368,7 @@ measured = {
 }
 real, made_ten = ten_errors["first of each class"], ten_errors["learned"]
 holds = all(2 * made_ten[k] < real[k] for k in (0, 1)) and made_ten[2] > 50
-published = (
-    "the method: KIP, on MNIST's 60,000 images (Nguyen et al. 2021)"
-)
+published = "the method: KIP, on MNIST's 60,000 images (Nguyen et al. 2021)"
 claim("11.5", text, holds, measured=measured, published=published)
 
 # %% [markdown]
