@@ -347,7 +347,7 @@ claim("15.7", text, holds, measured=costs_of_b | {"all repairs save": rest})
 #
 # One seed: a mistake that costs one point is no finding on one student ([01](lesson01)). Tests that cannot fail: see each fail on the mistake first.
 #
-# The protocol's mistakes (is the gain real?), slips in formulas, and faults of published losses: [lab notes](lesson15/notes). A trap in a published loss of language models, a beta that shrinks the loss to nothing near both its ends, is a patient of [](lesson13).
+# The protocol's mistakes (is the gain real?), slips in formulas, and faults of published losses: [lab notes](lesson15/notes). A beta that shrinks a published loss to nothing: [13](lesson13).
 #
 # ## Exercises
 #
