@@ -50,10 +50,12 @@ class Beginnings(Explorer):
         axis.set_xticks(range(len(MS)), [str(m) for m in MS])
         axis.set_xlabel("auxiliary outputs that the student imitates, m")
         axis.axhline(10, color=figures.GHOST, linewidth=0.8)
-        axis.text(-0.45, 3, "guessing", fontsize=8, color=figures.INKS["alone"])
+        axis.text(-0.45, 2.5, "guessing", fontsize=8.5, color=figures.INKS["alone"])
         best = self._rows["teacher"].interval.mean if "teacher" in self._rows else 90
         axis.axhline(best, color=figures.COLOURS["teacher"], linestyle=figures.DASHES["teacher"])
-        axis.text(-0.45, best + 1.5, "teacher", fontsize=8, color=figures.INKS["teacher"])
+        axis.text(
+            -0.45, best + 1.5, f"teacher {best:.1f}", fontsize=8.5, color=figures.INKS["teacher"]
+        )
         self._lines, self._dots, self._rings, self._labels = {}, {}, {}, {}
         for ghost in (False, True):
             for start, role in ROLES.items():

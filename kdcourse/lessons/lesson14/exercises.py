@@ -113,7 +113,7 @@ first_step = Exercise(
             "The loss is the mean over images of half the squared gap, SUMMED over outputs.",
         ),
         Property(
-            "each image has its own slope",
+            "each image has its own derivatives",
             lambda f: close(_step(f), _first(_J, _GAP)),
             "Pair each image's gap with the same image's J: einsum('now,no->w', J, gap) / images.",
         ),
@@ -123,7 +123,7 @@ first_step = Exercise(
 
 # ---- a plan -------------------------------------------------------------------------------------
 
-_SEEDS = range(12)
+_SEEDS = range(1000)
 _KEYS = ("teacher learns", "student imitates", "same", "other", "scored by")
 
 
@@ -175,7 +175,7 @@ mended_plan = Exercise(
         Property(
             "another start is no teacher's, and each seed has one of its own",
             lambda f: not set(_others(f)) & set(_SEEDS) and len(set(_others(f))) == len(_SEEDS),
-            "Seeds 0, 1, 2 … are teachers' own: add to the seed what no teacher has, such as 1000.",
+            "Seeds 0 to 999 are teachers' own: add what leads to no teacher's seed, such as 1000.",
         ),
     ],
     lambda f: f(3, 5),

@@ -20,7 +20,8 @@
 # - **How much of a start** must be the same? Halves, other orders of the units, nearly the same weights.
 # - **Which images**, and how many?
 # - **Other settings:** PyTorch's own first weights, teachers that trained longer.
-# - **Less shown:** first answers only.
+# - **Less shown:** labels only.
+# - **All 30 outputs** scored.
 # - **A new head:** does another start really learn nothing?
 
 # %% tags=["parameters"]
@@ -44,6 +45,8 @@ check_parameters()
 
 # %% [markdown]
 # The page's teachers, and students of three starts: the same, another, and *the same in another order* (below).
+#
+# Differences in all tables are paired, over the seeds that both rows have (five or eight), so they need not be what the two columns give.
 
 # %%
 small = budget == "small"
@@ -60,7 +63,7 @@ banks = {name: starts.imitate(lambda s: teachers.network(seed=s), noise, starts.
 # %% [markdown]
 # ## A teacher that took many steps
 #
-# The theorem has a teacher that took one small step. Ours took 270 steps of Adam. Does the student's *first* slope still point along the teacher's whole way $\theta_T - \theta_0$? And its own whole way, in the end?
+# The theorem has a teacher that took one small step. Ours took 270 steps of Adam. Does the student's *first* step down its loss still point along the teacher's whole way $\theta_T - \theta_0$? And its own whole way, in the end?
 
 # %%
 ways = []
@@ -77,13 +80,13 @@ for s in seeds:
         ways.append(
             [s, name, *(float(torch.cosine_similarity(v, there, dim=0)) for v in (first, whole))]
         )
-head = ["seed", "start", "cosine of the first slope", "of the whole way"]
+head = ["seed", "start", "cosine of the first step", "of the whole way"]
 figures.show_table(head, [[s, name, f"{a:.3f}", f"{b:.2f}"] for s, name, a, b in ways])
 
 # %%
-text = "For the trained teacher, too, the first slope from the same start points along its way, weakly; the whole way does so clearly, and from another start it does not"
+text = "For the trained teacher, too, the first step from the same start has a positive cosine with its way; the whole way has one over 0.3, from another start under 0.1"
 same, other = ([way for way in ways if way[1] == name] for name in ("same", "other"))
-measured = {"same, first slope, least cosine": min(w[2] for w in same)}
+measured = {"same, first step, least cosine": min(w[2] for w in same)}
 measured |= {"same, whole way, least cosine": min(w[3] for w in same)}
 measured |= {"other, whole way, largest cosine": max(abs(w[3]) for w in other)}
 least, whole_same, whole_other = measured.values()
@@ -108,9 +111,23 @@ measured = {"largest difference from the same start, points": apart.max(), "leas
 claim("14.7", text, float(apart.max()) < 8 and gap > 30, measured=measured)
 
 # %% [markdown]
-# (Sums in another order round differently; Adam makes points of it.)
-#
-# **Matched.** So take another start and exchange *its* units until each is most like a unit of the teacher's start (an assignment problem, layer by layer). Two random networks have no more in common than chance gives. **Halves**, and **nearly the same** weights, stored, five or eight seeds, MNIST's 10,000 test images:
+# **Matched.** So take another start and exchange *its* units until each is most like a unit of the teacher's start (an assignment problem, layer by layer). How like are the first layer's units then? The mean correlation of their weights:
+
+
+# %%
+def alike_units(s, begin):
+    pair = [b(s).get_parameter("stage1.0.weight").detach() for b in (starts.drawn, begin)]
+    return float(torch.cosine_similarity(*pair, dim=1).mean())
+
+
+likeness = [
+    [name, *(f"{alike_units(s, begin):z.2f}" for s in seeds)]
+    for name, begin in {"other": starts.other, "other, matched": starts.aligned}.items()
+]
+figures.show_table(["start", *(f"seed {s}: correlation" for s in seeds)], likeness)
+
+# %% [markdown]
+# Matching finds little to match. With **halves** and **nearly the same** weights, stored, five or eight seeds, MNIST's 10,000 test images:
 
 # %%
 asked = [pair for pair in pairs.PAIRS if pair[0] == pairs.SAME
@@ -127,7 +144,7 @@ holds = costs[0.95].high < 25 < costs[0.8].low and measured["correlation 0.5: ri
 claim("14.8", text, holds, measured=measured)
 
 # %% [markdown]
-# So "another start" in the last rows is no off-switch but the far end of a scale. Models that were fine-tuned from one base are near its start; how near is not known beforehand.
+# So "another start" is no off-switch but the far end of a scale.
 #
 # ## Which images?
 #
@@ -149,16 +166,36 @@ figures.show_table(
 )
 
 # %%
-text = "Images that are not alike (noise, fine or coarse, black or white) teach over 60 % of the digits; digits, dark noise and shuffled digits, over 0.3 alike, under 40 %"
+text = "Noise of all three kinds that are not alike teaches over 60 % of the digits; digits, dark noise and shuffled digits, over 0.3 alike, under 40 %"
 measured = {f"{kind}: right, %": stored.right(name) for kind, name in names.items()}
 holds = all(
-    (alike[kind] < 0.05 and value.low > 60) or (alike[kind] > 0.3 and value.high < 40)
+    (alike[kind] < 0.05 and value.low > (20 if "less" in kind else 60))
+    or (alike[kind] > 0.3 and value.high < 40)
     for kind, value in zip(kinds, measured.values(), strict=True)
 )
 claim("14.9", text, holds, measured=measured)
 
 # %% [markdown]
-# So the effect needs no special statistics but this one: the network must see images that differ from each other. It is also why noise must be *centred*: the same noise, under kdlib's usual normalisation (MNIST's mean and deviation), is seen as bright everywhere. The start of an explanation, not all of it: shares of what alike images have in common were not taken apart.
+# Is it that digits are fewer, 3,500 in place of 8,192? Or that they are alike? Beside 3,500 noise images, and with the mean image subtracted (at half the contrast, so that pixels stay in [0, 1]):
+
+# %%
+digit_pairs = [pair for pair in pairs.PAIRS if pair[0] == "same, 3500 images of noise"]
+digit_pairs += [("same, digits less their mean", "same, digits")]
+digit_pairs += [
+    (f"same, {kind}", f"other, {kind}")
+    for kind in ("digits", "shuffled digits", "digits less their mean")
+]
+figures.show_table(stored.COMPARED_HEAD, stored.compared(digit_pairs))
+
+# %%
+text = "Fewer images are not the reason: as many noise images teach over 25 points more than digits; without their mean image digits teach over 10 points more than with it"
+number = stored.more("same, 3500 images of noise", "same, digits")
+mean_image = stored.more("same, digits less their mean", "same, digits")
+measured = {"3,500 of noise above digits, points": number, "less their mean above digits, points": mean_image}  # fmt: skip
+claim("14.10", text, number.low > 25 and mean_image.low > 10, measured=measured)
+
+# %% [markdown]
+# So much of what is in the way is what digits share, their mean image. (These digits are also the teacher's own training images; others were not tried.) Noise under kdlib's usual normalisation (MNIST's mean and deviation) is bright everywhere, and so alike too.
 #
 # **How many?** Fewer noise images, as many steps; and the page's filter, beside as many unfiltered images:
 
@@ -169,11 +206,16 @@ filtered = [pair for pair in pairs.PAIRS if "one class" in pair[1]]
 figures.show_table(stored.COMPARED_HEAD, stored.compared(filtered))
 
 # %%
-text = "A quarter of the noise images, seen as often, costs over 20 points; that the teacher calls all of them one class costs less than 20 more"
+text = "A quarter of the noise images, seen as often, costs over 20 points; whether it costs more that the teacher calls all of them one class is not resolved (less than 20 points)"
 quarter = stored.more(pairs.SAME, "same, 2048 images of noise")
 filter_costs = stored.more("same, as few images of noise", "same, one class of noise")
 measured = {"a quarter costs, points": quarter, "the filter costs, points": filter_costs}
-claim("14.10", text, quarter.low > 20 and filter_costs.high < 20, measured=measured)
+claim(
+    "14.11",
+    text,
+    quarter.low > 20 and filter_costs.high < 20 and not filter_costs.excludes(0),
+    measured=measured,
+)
 
 # %% [markdown]
 # ## Other settings
@@ -189,30 +231,30 @@ figures.show_table(stored.COMPARED_HEAD, stored.compared(settings))
 text = "With PyTorch's own first weights, and with teachers of 40 epochs, the same start is still over 40 points ahead; with noise that is not centred less than 25"
 measured = {f"{words}, points more": stored.more(f"same, {words}", f"other, {words}") for words in pairs.SETTINGS}  # fmt: skip
 own, dark, late = measured.values()
-claim("14.11", text, own.low > 40 and late.low > 40 and dark.high < 25, measured=measured)
+claim("14.12", text, own.low > 40 and late.low > 40 and dark.high < 25, measured=measured)
 
 # %% [markdown]
 # The paper's recipe has 60,000 noise images, other ones for each model, m = 3 and wider layers; its rows are not repeated here.
 #
 # ## Less shown
 #
-# In place of ten probabilities the teacher gives its *first answer* among the ten outputs, one label for an image:
+# In place of ten probabilities the teacher gives one label for an image: which of the ten outputs is largest ("first answer" in the rows):
 
 # %%
 limited = [pair for pair in pairs.PAIRS if "first answer" in pair[0] + pair[1]]
 figures.show_table(stored.COMPARED_HEAD, stored.compared(limited))
 
 # %%
-text = "First answers in place of probabilities take over 40 points of the hidden lesson; of the open one, through the class outputs, they take less than 30"
+text = "Labels in place of probabilities take over 40 points of the hidden lesson; of the open one, through the class outputs, they take less than 30"
 hidden = stored.more(pairs.SAME, pairs.FIRST)
 opened = stored.more("other, class outputs", "other, class outputs, first answer only")
 measured = {"auxiliary outputs, points": hidden, "class outputs, points": opened}
-claim("14.12", text, hidden.low > 40 and opened.high < 30, measured=measured)
+claim("14.13", text, hidden.low > 40 and opened.high < 30, measured=measured)
 
 # %% [markdown]
 # ## A new head
 #
-# "Reads no digit" speaks of the student's own class outputs. Its hidden layers have moved; do they hold more than before? Fit a new head by ridge regression on 3,500 *labelled* digits. A rival for comparison: a student that imitates an **untrained** teacher, who knows no digit.
+# "No more than guess" speaks of the student's own class outputs. Its hidden layers have moved; do they hold more than before? Fit a new head by ridge regression on 3,500 *labelled* digits. Two rivals: students of an **untrained** teacher, and of a teacher that learned **shuffled labels**.
 
 # %%
 heads = [name for name in stored.students() if name.startswith("new head")]
@@ -221,13 +263,59 @@ probed = [pair for pair in pairs.PAIRS if pair[0].startswith("new head")]
 figures.show_table(stored.COMPARED_HEAD, stored.compared(probed))
 
 # %%
-text = "On noise, the hidden layers of another start do gain: a new head reads over two points more digits than before, over five more than with an untrained teacher"
-gains = {pair[1].removeprefix("new head: "): stored.more(*pair) for pair in probed[:2]}
+text = "On noise, the hidden layers of another start do gain: a new head reads over two points more digits than before, over five more than with an untrained teacher, or with one of shuffled labels"
+gains = {pair[1].removeprefix("new head: "): stored.more(*pair) for pair in probed[:3]}
 measured = {f"above {name}, points": gain for name, gain in gains.items()}
-before, null = gains.values()
-claim("14.13", text, before.low > 2 and null.low > 5, measured=measured)
+before, *null = gains.values()
+claim("14.14", text, before.low > 2 and all(gain.low > 5 for gain in null), measured=measured)
 
 # %% [markdown]
-# **So "another start is safe" is too strong.** What it lacks is a head that fits: its class outputs never met its new hidden layers. Whoever trains it on with labels begins a little ahead. The gain comes from this teacher: with an untrained one the hidden layers lose. The same start is further ahead, and has its head for nothing.
+# **So "another start is safe" is too strong**: its class outputs guess, its hidden layers gain from what this teacher knows. (From a teacher that knows no digit they lose: last table.) Training on with labels, in place of a new head alone, was not tried.
+#
+# ## Scored by all outputs
+#
+# A digit's answer is the largest of ten class outputs. How often is one of these also the largest of all 30, on test digits?
+
+# %%
+largest = [name for name in stored.students() if name.startswith("a class is")]
+figures.show_table(["whose outputs", "a class is largest, %", "seeds"], stored.rows(largest))
+
+# %%
+text = "A class is largest of all 30 for over 60 % of the digits with the teachers, for under 60 % with the same start, for under 20 % with another"
+measured = {name.split(": ")[1] + ", %": stored.right(name) for name in largest}
+of_teacher, of_same, of_other = measured.values()
+holds = of_teacher.low > 60 > of_same.high and of_other.high < 20
+claim("14.15", text, holds, measured=measured, decimals=1)
+
+# %% [markdown]
+# ## What was learned on noise
+#
+# KL on all noise after training, in % of what the best single answer for all images gets:
+
+# %%
+fits = [
+    "same, untrained",
+    "other, untrained",
+    pairs.SAME,
+    pairs.OTHER,
+    f"other, {pairs.LONG} epochs",
+]
+figures.show_table(
+    ["student", "KL left, %"], [[name, f"{stored.kl_left(name):.1f}"] for name in fits]
+)
+
+# %%
+text = "In the page's 12 epochs another start fits less well than the same start, but leaves under 10 %; in 48 epochs it leaves under 3 %, as the same start does in 12"
+same_left, other_left, patient_left = (stored.kl_left(name) for name in fits[2:])
+holds = same_left.high < 3 and same_left.high < other_left.low and other_left.high < 10
+measured = {"same, %": same_left, "other, %": other_left, f"other, {pairs.LONG} epochs, %": patient_left}  # fmt: skip
+claim("14.16", text, holds and patient_left.high < 3, measured=measured)
+
+# %% [markdown]
+# ## Reading
+#
+# - Cloud et al. (2025), [arXiv 2507.14805](https://arxiv.org/abs/2507.14805).
+# - [arXiv 2604.25779](https://arxiv.org/abs/2604.25779): the alignment of both gradients during training (abstract).
+# - [arXiv 2605.23645](https://arxiv.org/abs/2605.23645): compatible heads.
 #
 # Back to [](lesson14).

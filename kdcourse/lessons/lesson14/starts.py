@@ -10,7 +10,7 @@ from torch.nn.utils import parameters_to_vector
 
 from kdlib.bank import Bank, train_bank
 from kdlib.data import Examples, transfer_set
-from kdlib.models import MLP, initialise, mlp, observe
+from kdlib.models import MLP, initialise, mlp, observe, predict
 from kdlib.objectives import HardLabels, Objective, SoftTargets, outputs, tabulate
 
 CLASSES, OUTPUTS = 10, 30  # ten classes, and twenty outputs of which a student imitates m
@@ -71,6 +71,9 @@ def images(kind: str, train: Examples, count: int = COUNT) -> Examples:
     """Images without a digit, of another kind; "shuffled" digits are as dark as digits are."""
     if kind == "shuffled digits":
         return transfer_set(train, "shuffled", count=count, seed=9)
+    if kind == "digits less their mean":  # at half the contrast, so that pixels stay in [0, 1]
+        x = train.batch().x
+        return Examples((x - x.mean(0)) / 2 + 0.5, torch.full((len(x),), -1), name=kind)
     generator = torch.Generator().manual_seed(9)
     side = 7 if kind == "coarse noise" else 28
     x = torch.rand(count, 1, side, side, generator=generator)
@@ -95,11 +98,17 @@ def taught(seeds: Iterable[int], train: Examples, test: Examples, start: Start =
 
 def imitate(
     teacher: Start, images: Examples, which: Iterable[int], start: Start, test: Examples, *,
-    seeds: Iterable[int], epochs: int = EPOCHS,
+    seeds: Iterable[int], epochs: int = EPOCHS, shuffle: bool = False,
 ) -> Bank:  # fmt: skip
-    """Students of `teacher(seed)`, seed by seed: KL on these outputs alone, on these images."""
+    """Students of `teacher(seed)`, seed by seed: KL on these outputs alone, on these images.
+
+    shuffle: each image gets the answer to another one.
+    """
     chosen, part = list(seeds), tuple(which)
     answers = {seed: tabulate(teacher(seed), images) for seed in chosen}
+    if shuffle:
+        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(9))
+        answers = {s: t.answering(t.logits[order], "shuffled") for s, t in answers.items()}
 
     def objective(seed: int) -> Objective:
         return outputs(part, SoftTargets(answers[seed], T=1))
@@ -118,6 +127,34 @@ def auxiliary(m: int) -> range:
 def wrong(bank: Bank) -> Tensor:
     """Which digits are answered wrong by the ten class outputs: (seeds, images)."""
     return bank.logits["test"][..., :CLASSES].argmax(-1) != bank.labels["test"]
+
+
+def of(bank: Bank) -> Start:
+    """Seed -> this bank's network."""
+    return lambda seed: bank.network(seed=seed)
+
+
+def untrained(start: Start, test: Examples, seeds: Iterable[int]) -> Tensor:
+    """Which digits networks before training answer wrong: (seeds, images)."""
+    answers = [predict(start(s), test)[:, :CLASSES].argmax(1) for s in seeds]
+    return torch.stack(answers) != test.y
+
+
+def mislabelled(train: Examples) -> Examples:
+    """The same images, their labels shuffled."""
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(9))
+    return train.labelled_as(train.y[order])
+
+
+def apart(
+    teacher: nn.Module, student: nn.Module | None, images: Examples, which: Iterable[int]
+) -> float:
+    """KL(p ‖ q) on these outputs, mean over images; without a student q is the mean of all p."""
+    part = list(which)
+    log_p = predict(teacher, images)[:, part].log_softmax(1)
+    one = log_p.exp().mean(0, keepdim=True).log()
+    log_q = one if student is None else predict(student, images)[:, part].log_softmax(1)
+    return float((log_p.exp() * (log_p - log_q)).sum(1).mean())
 
 
 @torch.no_grad()

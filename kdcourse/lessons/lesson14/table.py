@@ -3,8 +3,8 @@
 A teacher for each seed, mlp(784, 128, 128, 30), 3,500 images of MNIST-5k, ten epochs; students see
 8,192 noise images for twelve epochs (or as many steps), unless their row says otherwise. Scored by
 the ten class outputs on MNIST's 10,000 test images. Rows with "row" hold the digits that are right,
-by seed; rows with "of" hold a difference of two, paired by seed and image. Run by
-`course.py build 14`; about five minutes of one core.
+by seed ("a class is largest of 30": where one of the classes is); rows with "of" a difference of
+two, paired by seed and image; rows with "kl" the KL on all noise. About six minutes of one core.
 """
 
 from collections.abc import Iterator
@@ -65,46 +65,42 @@ def teacher(seed: int) -> nn.Module:
 
 
 @cache
-def compared(name: str) -> Bank:
-    """The page's students: ten auxiliary outputs, twelve epochs, this start."""
-    return starts.imitate(teacher, noise(), AUXILIARY, STARTS[name], digits()[1], seeds=SEEDS)
+def compared(name: str, seeds: range = SEEDS, epochs: int = starts.EPOCHS) -> Bank:
+    """The page's students: ten auxiliary outputs, this start."""
+    where: dict[str, Any] = {"seeds": seeds, "epochs": epochs}
+    return starts.imitate(teacher, noise(), AUXILIARY, STARTS[name], digits()[1], **where)
 
 
 def students(
     start: starts.Start, which: range = AUXILIARY, seeds: range = FIVE, *,
-    images: Examples | None = None, epochs: int = starts.EPOCHS, by: starts.Start = teacher,
+    images: Examples | None = None, by: starts.Start = teacher, **more: Any,
 ) -> Tensor:  # fmt: skip
     """Students of other kinds."""
     shown, test = images or noise(), digits()[1]
-    return starts.wrong(starts.imitate(by, shown, which, start, test, seeds=seeds, epochs=epochs))
+    return starts.wrong(starts.imitate(by, shown, which, start, test, seeds=seeds, **more))
+
+
+@cache
+def misled() -> Bank:
+    """Teachers of shuffled labels."""
+    return starts.taught(FIVE, starts.mislabelled(digits()[0]), digits()[1])
 
 
 # ---- what the reader moves ----------------------------------------------------------------------
 
 
-def untrained(start: starts.Start) -> Tensor:
-    """Students before training; and after it, where m = 1: the softmax of one output is 1.
-
-    So their loss is 0 whatever the output is, and no weight moves (a test holds it).
-    """
-    test = digits()[1]
-    answers = [predict(start(s), test)[:, : starts.CLASSES].argmax(1) for s in SEEDS]
-    return torch.stack(answers) != test.y
-
-
 def moves() -> Rows:
-    """Auxiliary outputs, start, epochs."""
+    """Auxiliary outputs, start, epochs. (With m = 1 no weight moves; a test holds it.)"""
     for name, start in STARTS.items():
-        begun = untrained(start)
+        begun = starts.untrained(start, digits()[1], SEEDS)
         yield f"{name}, untrained", begun
         for epochs in LENGTHS:
-            yield grid(name, 1, epochs), begun[: len(FIVE)]
+            yield grid(name, 1, epochs), begun
             for m in MS[1:]:
-                page = (m, epochs) == (M, starts.EPOCHS)
-                part = starts.auxiliary(m)
-                wrong = (
-                    starts.wrong(compared(name)) if page else students(start, part, epochs=epochs)
-                )
+                if (m, epochs) == (M, starts.EPOCHS):
+                    wrong = starts.wrong(compared(name))
+                else:
+                    wrong = students(start, starts.auxiliary(m), SEEDS, epochs=epochs)
                 yield grid(name, m, epochs), wrong
 
 
@@ -114,7 +110,7 @@ def moves() -> Rows:
 def begun_elsewhere() -> Rows:
     """Other ways to begin, and the outputs that say something."""
     yield "other, class outputs", students(starts.other, CLASSES, SEEDS)
-    yield "same, class outputs", students(starts.drawn, CLASSES)
+    yield "same, class outputs", students(starts.drawn, CLASSES, SEEDS)
     yield "other, all 30 outputs", students(starts.other, range(starts.OUTPUTS))
     joined = starts.joined
     heads: starts.Start = lambda seed: joined(starts.other(seed), starts.drawn(seed))  # noqa: E731
@@ -124,7 +120,11 @@ def begun_elsewhere() -> Rows:
     yield "other, hidden units matched", students(starts.aligned)
     for rho in RHOS:
         yield f"correlated {rho:g}", students(partial(starts.near, rho=rho))
-    yield f"other, {LONG} epochs", students(starts.other, epochs=LONG)
+    yield f"other, {LONG} epochs", starts.wrong(compared("other", FIVE, LONG))
+    yield "same, answers shuffled", students(starts.drawn, shuffle=True)
+    yield "same, teacher of shuffled labels", students(starts.drawn, by=starts.of(misled()))
+    for name, bank in {"teacher": teachers(), **{n: compared(n) for n in STARTS}}.items():
+        yield f"a class is largest of 30: {name}", bank.logits["test"].argmax(-1) >= starts.CLASSES
 
 
 def first_answers() -> Rows:
@@ -159,8 +159,7 @@ def filtered(start: starts.Start, kept: dict[int, Tensor]) -> Tensor:
 
 def fewer() -> Rows:
     """Only noise that the teacher calls its most frequent class; as few images; fewer images."""
-    answers = {seed: said(seed, CLASSES) for seed in FIVE}
-    one_class = {seed: answer == answer.mode().values for seed, answer in answers.items()}
+    one_class = {s: (c := said(s, CLASSES)) == c.mode().values for s in FIVE}
     for name, start in STARTS.items():
         yield f"{name}, one class of noise", filtered(start, one_class)
     place = torch.arange(len(noise()))
@@ -174,9 +173,11 @@ def fewer() -> Rows:
 def new_heads() -> Rows:
     """A new head on the hidden layers: do those of another start hold more than before?"""
     train, test = digits()
-    null = starts.imitate(starts.drawn, noise(), AUXILIARY, starts.other, test, seeds=FIVE)
-    nets = {name: of(compared(name)) for name in STARTS} | {"teacher": teacher}
-    nets |= {"other, of an untrained teacher": of(null)}
+    nets = {name: starts.of(compared(name)) for name in STARTS} | {"teacher": teacher}
+    untaught = {"an untrained teacher": starts.drawn, "shuffled labels": starts.of(misled())}
+    for words, by in untaught.items():
+        null = starts.imitate(by, noise(), AUXILIARY, starts.other, test, seeds=FIVE)
+        nets[f"other, of {words}"] = starts.of(null)
     nets |= {f"{name}, untrained": start for name, start in STARTS.items()}
     for name, net in nets.items():
         yield f"new head: {name}", torch.stack([starts.probe(net(s), train, test) for s in FIVE])
@@ -185,8 +186,8 @@ def new_heads() -> Rows:
 def settings() -> Rows:
     """Other images, another initialisation, another normalisation, teachers that trained longer."""
     train, test = digits()
-    shown = {"digits": train.unlabelled()} | {kind: starts.images(kind, train) for kind in KINDS}
-    for words, images in shown.items():
+    for words in ("digits", *KINDS):
+        images = train.unlabelled() if words == "digits" else starts.images(words, train)
         for name, start in STARTS.items():
             if ("dark" in words or "digits" in words) or name == "same":
                 epochs = round(starts.EPOCHS * (starts.COUNT // 128) / (len(images) // 128))
@@ -199,13 +200,21 @@ def settings() -> Rows:
     ):
         bank = starts.taught(FIVE, train, test, start, epochs)
         yield f"teacher: {words}", starts.wrong(bank)
-        yield f"same, {words}", students(start, by=of(bank))
-        yield f"other, {words}", students(partial(starts.shifted, start), by=of(bank))
+        yield f"same, {words}", students(start, by=starts.of(bank))
+        yield f"other, {words}", students(partial(starts.shifted, start), by=starts.of(bank))
 
 
-def of(bank: Bank) -> starts.Start:
-    """Seed → this bank's network."""
-    return lambda seed: bank.network(seed=seed)
+def distances() -> Iterator[dict[str, Any]]:
+    """KL of students and teachers on all noise, and that of one answer for all images."""
+    nets: dict[str, starts.Start | None] = {f"{n}, untrained": s for n, s in STARTS.items()}
+    nets |= {name: starts.of(compared(name)) for name in STARTS}
+    nets |= {
+        f"other, {LONG} epochs": starts.of(compared("other", FIVE, LONG)),
+        "one answer for all": None,
+    }
+    for name, net in nets.items():
+        kl = [starts.apart(teacher(s), net(s) if net else None, noise(), AUXILIARY) for s in FIVE]
+        yield {"kl": name, "by seed": [round(value, 5) for value in kl]}
 
 
 # ---- what is stored -----------------------------------------------------------------------------
@@ -224,6 +233,7 @@ def rows() -> Iterator[dict[str, Any]]:
         count = min(len(wrong[first]), len(wrong[second]))
         more = difference(wrong[second][:count], wrong[first][:count])
         yield {"of": [first, second], "more": _ends(more)}
+    yield from distances()
 
 
 def _ends(of: Any) -> list[float]:

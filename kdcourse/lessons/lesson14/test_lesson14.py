@@ -124,6 +124,11 @@ WRONG = {
         lambda seed, m: plan(seed, m, other=seed + 1),
         "teachers' own",
     ),
+    "a later teacher's start": (
+        exercises.mended_plan,
+        lambda seed, m: plan(seed, m, other=seed + 100),
+        "teachers' own",
+    ),
     "one start for all": (
         exercises.mended_plan,
         lambda seed, m: plan(seed, m, other=1000),
@@ -197,6 +202,27 @@ def test_one_output_teaches_nothing() -> None:
     )
     slopes = torch.autograd.grad(loss, list(student.parameters()))
     assert loss.item() == 0 and all(not slope.any() for slope in slopes)
+
+
+def test_kl_is_measured_from_the_teacher_to_student_or_to_one_answer() -> None:
+    shown, part = starts.noise(load("mnist5k").train, 16), range(10, 15)
+    z_t, z_s = (predict(net, shown)[:, 10:15] for net in (starts.drawn(0), starts.other(0)))
+    by_hand = float(kl(z_t, z_s, 0))
+    found = starts.apart(starts.drawn(0), starts.other(0), shown, part)
+    assert found == pytest.approx(by_hand, rel=1e-4)
+    assert starts.apart(starts.drawn(0), starts.drawn(0), shown, part) == pytest.approx(0, abs=1e-6)
+    mean = z_t.softmax(1).mean(0).log().expand_as(z_t)
+    found = starts.apart(starts.drawn(0), None, shown, part)
+    assert found == pytest.approx(float(kl(z_t, mean, 0)), rel=1e-4)
+
+
+def test_digits_less_their_mean_average_to_grey_and_labels_are_only_shuffled() -> None:
+    train = load("mnist5k").train
+    grey = starts.images("digits less their mean", train).x.mean(0)
+    torch.testing.assert_close(grey, torch.full_like(grey, 0.5), rtol=0, atol=1e-4)
+    shuffled = starts.mislabelled(train)
+    assert torch.equal(shuffled.y.sort().values, train.y.sort().values)
+    assert 0.05 < float((shuffled.y == train.y).float().mean()) < 0.15
 
 
 # ---- what is stored, and the explorer ------------------------------------------------------------
