@@ -160,7 +160,7 @@ claim(
 )  # fmt: skip
 
 # %% [markdown]
-# **What this does not say.** It speaks of *one* small step from the *first* weights, and the product may be 0. Nothing follows for ten epochs of Adam, nor for how many digits are read. (The authors: "Our experiments do not conform to the assumptions of the theorem".) For that one has to train.
+# **What this does not say.** It speaks of *one* small step from the *first* weights, and the product may be 0. Nothing follows for ten epochs of Adam. (The authors: "Our experiments do not conform to the assumptions of the theorem".) For that one has to train.
 #
 # ## One experiment
 #
@@ -307,7 +307,7 @@ published = (
 claim("14.5", text, holds, measured=measured, published=published)
 
 # %% [markdown]
-# This is **data-free** distillation. Some such ways need statistics that were recorded with the data (Lopes et al. 2017): say "no images". In [11](lesson11)'s notes noise taught next to nothing: there the architecture differs, noise is not centred, and nearly all of it gets one answer; which of these matters was not tested.
+# This is **data-free** distillation. Some such ways need statistics that were recorded with the data (Lopes et al. 2017): say "no images". In [11](lesson11)'s notes noise taught next to nothing: another architecture, noise not centred, nearly always one answer; which matters was not tested.
 #
 # ## If you do not trust the teacher
 #
@@ -318,7 +318,7 @@ claim("14.5", text, holds, measured=measured, published=published)
 # - **Show less**: labels only took most of what auxiliary outputs teach; of what class outputs teach they took less.
 # - What outputs openly say reached both starts.
 #
-# These are MLPs and ten digits; language models are not measured here, and none of these checks proves a model safe.
+# These are MLPs and ten digits, no language models; none of these checks proves a model safe.
 #
 # ## What can go wrong
 #
