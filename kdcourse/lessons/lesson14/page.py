@@ -160,7 +160,7 @@ claim(
 )  # fmt: skip
 
 # %% [markdown]
-# **What this does not say.** It speaks of *one* small step from the *first* weights, and the product may be 0. Nothing follows for ten epochs of Adam. (The authors: "Our experiments do not conform to the assumptions of the theorem".) For that one has to train.
+# **What this does not say.** It speaks of *one* small step from the *first* weights, and the product may be 0. Nothing follows for ten epochs of Adam, nor for how many digits are read. (The authors: "Our experiments do not conform to the assumptions of the theorem".) For that one has to train.
 #
 # ## One experiment
 #
@@ -237,7 +237,7 @@ Beginnings(stored.students())
 # %% [markdown]
 # ## Where is the digit?
 #
-# What else could it be than the start? Each rival changes one thing. (The **head** is the last layer. **KL left**: on all noise after training, in % of what the best single answer for all images gets.)
+# What else could it be than the start? Each rival changes one thing. (The **head** is the last layer. **KL left**: on all noise after training, in % of what the best single answer for all images gets, where stored.)
 
 # %%
 rivals = {
@@ -307,7 +307,7 @@ published = (
 claim("14.5", text, holds, measured=measured, published=published)
 
 # %% [markdown]
-# This is **data-free** distillation. Some such ways need statistics that were recorded with the data (Lopes et al. 2017): say "no images". In [11](lesson11)'s notes noise taught next to nothing: another architecture, noise not centred, nearly always one answer; which matters was not tested.
+# This is **data-free** distillation. Some such ways need statistics that were recorded with the data (Lopes et al. 2017): say "no images". In [11](lesson11)'s notes noise taught next to nothing: there the architecture differs, noise is not centred, and nearly all of it gets one answer; which of these matters was not tested.
 #
 # ## If you do not trust the teacher
 #
@@ -316,17 +316,14 @@ claim("14.5", text, holds, measured=measured, published=published)
 # - **Reading or filtering** the images finds nothing, and one filter did not close the gap.
 # - **First weights** are yours to choose: draw your own. From these, auxiliary outputs brought the class outputs no further than guessing. Yet something passed: the *hidden layers* serve a new, labelled head better than before ([notes](lesson14/notes)).
 # - **Show less**: labels only took most of what auxiliary outputs teach; of what class outputs teach they took less.
-# - What outputs openly say reached both starts.
 #
-# These are MLPs and ten digits, no language models; none of these checks proves a model safe.
+# These are MLPs and ten digits; language models are not measured here, and none of these checks proves a model safe.
 #
 # ## What can go wrong
 #
 # - **All outputs are scored.** Of 30 outputs the largest need not be a class, least of all with another start (notes).
 # - **A leak.** A class output among the imitated ones, or labels that train auxiliary outputs: exercise 3.
 # - **Noise that is not centred.** What the network sees should average 0; otherwise much is lost (notes).
-#
-# PyTorch's first weights, longer teachers, digits for noise, a new head: [lab notes](lesson14/notes).
 #
 # ## Exercises
 #
