@@ -63,6 +63,7 @@ class Directions(Explorer):
         for key, axis in zip(KEYS, figure.subplots(1, 3), strict=True):
             axis.set(xscale="log", ylim=(-0.03 * _TOPS[key], _TOPS[key]), xlim=(16, 30_000))
             axis.set_title("KL, nats" if key == "kl" else key)
+            axis.set_xlabel("sequences (log)")
             axis.set_xticks(table.COUNTS, ["24", "128", "19,200"], fontsize=8)
             axis.set_xticks([], minor=True)
             for ghost in (True, False):

@@ -60,7 +60,7 @@ holds = all(
 claim("13.9", text, holds, measured=measured, decimals=2)
 
 # %% [markdown]
-# So it is none of these. In another network it may be milder: see the transformer below, which keeps a few dialects (mode collapse in the narrow sense).
+# So it is none of these; of rates, only a lower one was tried. In another network it may be milder: see the transformer below, which keeps about half of the language.
 #
 # ## Own prefixes with unlimited text: nothing
 #
@@ -82,13 +82,13 @@ measured = {
 claim("13.10", text, all(g.high < 0.1 for g in measured.values()), measured=measured, decimals=2)
 
 # %% [markdown]
-# Forward KL on own prefixes even costs coverage, since the small student spends itself on prefixes that the teacher would not write. What own prefixes do change is what happens **after an error**. Of 1,000 strings that each student wrote: the rate of wrong tokens before anything went wrong, and after.
+# Forward KL on own prefixes even costs coverage, perhaps since the small student spends itself on prefixes that the teacher would not write. What own prefixes do change is what happens **after an error**. Of 1,000 strings that each student wrote: the rate of wrong tokens before anything went wrong, and after.
 
 # %%
 figures.show_table(asides.SLIP_HEAD, asides.slip_rows())
 
 # %% [markdown]
-# After an error every network, the teacher too, errs far more often, since it meets text that it never learned from. With 24 sequences own prefixes lower the rate in both directions; with fresh ones the differences are small. The literature holds both views: "the distortion induced by the prefix discrepancy is limited" (He et al. 2019), "exposure bias leads to an accumulation of errors" (Arora et al. 2022).
+# After an error every student errs far more often; perhaps since it meets text that it never learned from. With 24 sequences own prefixes lower the rate in both directions; with fresh ones the differences are small. The literature holds both views: "the distortion induced by the prefix discrepancy is limited" (He et al. 2019), "exposure bias leads to an accumulation of errors" (Arora et al. 2022).
 #
 # ## 24 sequences, other lengths, another rate
 #
@@ -109,7 +109,7 @@ holds = all(g.low > 0.1 if "steps" in n else g.high < 0.15 for n, g in measured.
 claim("13.11", text, holds, measured=measured, decimals=2)
 
 # %% [markdown]
-# So own prefixes help once the student has learned enough to write something worth an answer. A student that is far from that gets little from its own text.
+# Perhaps own prefixes help once the student writes something worth an answer; a student that is far from that gets little from its own text.
 #
 # ## Four times as many steps
 #
@@ -119,7 +119,7 @@ claim("13.11", text, holds, measured=measured, decimals=2)
 figures.show_table(asides.LONG_HEAD, asides.long_rows())
 
 # %%
-text = "With 1,600 steps on fresh sequences reverse KL costs less than .05 of coverage against forward, and gains less than .1 of share: the exchange is one of students that are too small or too young"
+text = "With 1,600 steps on fresh sequences reverse KL costs less than .05 of coverage against forward, and gains less than .1 of share: the exchange is one of students that were trained briefly"
 pair = [stored.row("long", n=students.FRESH, own=False, direction=r) for r in (1.0, 0.0)]
 measured = {key: stored.more(*pair, key) for key in students.KEYS}
 holds = measured["coverage"].low > -0.05 and measured["share"].high < 0.1
@@ -170,7 +170,7 @@ claim("13.13", text, holds, measured=measured, decimals=2)
 figures.show_table(asides.TAKEN_HEAD, asides.taken_rows())
 
 # %%
-text = "With 64 sequences distributions beat labels by KL and acceptance, at 400 steps and at 1,600; with 1,600 steps 1,024 labelled sequences are far better than both"
+text = "With 64 sequences distributions beat labels by KL and acceptance, at 400 steps and at 1,600; with 1,600 steps 1,024 labelled sequences have a far lower KL than both"
 measured = {}
 for how in ("400 steps", "1,600 steps"):
     labels, soft = (stored.row("words", name=n, n=64, how=how) for n in table.LABELS)
@@ -183,7 +183,7 @@ published = "DistillSpec: 10 to 45 % faster than speculative decoding with a dra
 claim("13.14", text, holds, measured=measured, published=published, decimals=2)
 
 # %% [markdown]
-# Samples at $T = 0.5$ win by share and lose by acceptance: a student that writes only what is likely proposes what the teacher says too rarely elsewhere. *Tokens a call* is computed by the formula, not timed.
+# Samples at $T = 0.5$ win by share and lose by acceptance: such a student leaves out much that the teacher would say. *Tokens a call* is computed by the formula, not timed.
 #
 # ## T = 4: for the small alone?
 

@@ -1,5 +1,6 @@
 """What `table.json` holds, as the page and its notes ask for it."""
 
+import math
 from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
@@ -68,8 +69,10 @@ def by_grammar(key: str, first: Row, second: Row) -> dict[str, Interval]:
 
 
 def cells(row: Row, keys: Iterable[str] = KEYS) -> list[str]:
-    """`0.46 (0.42 to 0.49)` for each score."""
-    return [f"{mean(row, key):.{DECIMALS[key]}f}" for key in keys]
+    """`0.46 (0.42 to 0.49)` for each score; `0.46` of a single network."""
+    found = {key: mean(row, key) for key in keys}
+    shown = {key: one.mean if math.isnan(one.low) else one for key, one in found.items()}
+    return [f"{one:.{DECIMALS[key]}f}" for key, one in shown.items()]
 
 
 # ---- tables --------------------------------------------------------------------------------------
