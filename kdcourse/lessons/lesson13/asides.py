@@ -47,8 +47,10 @@ def null_rows() -> list[list[str]]:
     lines = []
     for r, word in DIRECTED.items():
         for g in table.GRAMMARS:
-            pair = [grid(g, own=own, direction=r) for own in (True, False)]
-            lines.append([word, str(g), *(f"{more(*pair, key):.{DECIMALS[key]}f}" for key in KEYS)])
+            given, own = (grid(g, own=flag, direction=r) for flag in (False, True))
+            lines.append(
+                [word, str(g), *(f"{more(own, given, key):.{DECIMALS[key]}f}" for key in KEYS)]
+            )
     return lines
 
 

@@ -12,7 +12,7 @@ from kdcourse.explorers.controls import State
 from kdcourse.lessons.lesson13 import stored, table
 from kdcourse.lessons.lesson13.students import FRESH, KEYS, WARM
 
-SITUATIONS = {
+SITUATIONS: dict[str, dict[str, Any]] = {
     "given, from scratch": {"own": False, "warm": 0.0},
     "given, after warm-up": {"own": False, "warm": WARM},
     "own, from scratch": {"own": True, "warm": 0.0},
@@ -47,7 +47,7 @@ class Directions(Explorer):
                 "sequences": "19,200: each is read once",
             },
             title="Which recipe?",
-            height=330,
+            height=320,
         )  # fmt: skip
 
     def cell(self, state: State, n: int | None = None) -> dict[str, Any]:

@@ -82,13 +82,25 @@ measured = {
 claim("13.10", text, all(g.high < 0.1 for g in measured.values()), measured=measured, decimals=2)
 
 # %% [markdown]
-# Forward KL on own prefixes even costs coverage, perhaps since the small student spends itself on prefixes that the teacher would not write. What own prefixes do change is what happens **after an error**. Of 1,000 strings that each student wrote: the rate of wrong tokens before anything went wrong, and after.
+# In the mean, forward KL on own prefixes even costs coverage: the small student spends itself on prefixes that the teacher would not write. What own prefixes do change is what happens **after an error**. Of 1,000 strings that each student wrote: the rate of wrong tokens before anything went wrong, and after.
 
 # %%
 figures.show_table(asides.SLIP_HEAD, asides.slip_rows())
 
+# %%
+text = "With 24 sequences, own prefixes lower the rate of errors after an error by over .1 in both directions; it stays over twice the rate before any"
+measured = {}
+for word, r in (("forward", 0.0), ("reverse", 1.0)):
+    given_24, own_24 = (stored.grid(0, 24, own=flag, direction=r) for flag in (False, True))
+    measured[f"{word}, after an error, own minus given"] = stored.more(own_24, given_24, "later")
+    ratio = stored.mean(own_24, "later").mean / stored.mean(own_24, "first").mean
+    measured[f"{word}, own: after / before"] = ratio
+drops, ratios = list(measured.values())[::2], list(measured.values())[1::2]
+holds = all(g.high < -0.1 for g in drops) and min(ratios) > 2
+claim("13.11", text, holds, measured=measured, decimals=2)
+
 # %% [markdown]
-# After an error every student errs far more often; perhaps since it meets text that it never learned from. With 24 sequences own prefixes lower the rate in both directions; with fresh ones the differences are small. The literature holds both views: "the distortion induced by the prefix discrepancy is limited" (He et al. 2019), "exposure bias leads to an accumulation of errors" (Arora et al. 2022).
+# After an error a network meets text that it never learned from. With fresh sequences the two kinds of prefixes differ little. The literature holds both views: "the distortion induced by the prefix discrepancy is limited" (He et al. 2019), "exposure bias leads to an accumulation of errors" (Arora et al. 2022).
 #
 # ## 24 sequences, other lengths, another rate
 #
@@ -98,15 +110,15 @@ figures.show_table(asides.SLIP_HEAD, asides.slip_rows())
 figures.show_table(asides.FEW_HEAD, asides.few_rows())
 
 # %%
-text = "With a rate of 5e-3, own prefixes bring no share of .15 more; with 1,600 steps at 2e-2 they bring over .1 in both directions"
+text = "With a rate of 5e-3, own prefixes bring less than .1 of share; with 1,600 steps at 2e-2 they bring over .1 in both directions"
 measured = {}
 for of, where in (("few", {"name": "lr 5e-3"}), ("long", {})):
     for word, r in (("forward", 0.0), ("reverse", 1.0)):
         pair = [stored.row(of, n=24, own=own, direction=r, **where) for own in (True, False)]
         name = "1,600 steps" if of == "long" else "lr 5e-3"
         measured[f"{name}, {word}: share"] = stored.more(*pair)
-holds = all(g.low > 0.1 if "steps" in n else g.high < 0.15 for n, g in measured.items())
-claim("13.11", text, holds, measured=measured, decimals=2)
+holds = all(g.low > 0.1 if "steps" in n else g.high < 0.1 for n, g in measured.items())
+claim("13.12", text, holds, measured=measured, decimals=2)
 
 # %% [markdown]
 # Perhaps own prefixes help once the student writes something worth an answer; a student that is far from that gets little from its own text.
@@ -119,11 +131,11 @@ claim("13.11", text, holds, measured=measured, decimals=2)
 figures.show_table(asides.LONG_HEAD, asides.long_rows())
 
 # %%
-text = "With 1,600 steps on fresh sequences reverse KL costs less than .05 of coverage against forward, and gains less than .1 of share: the exchange is one of students that were trained briefly"
+text = "With 1,600 steps on fresh sequences reverse KL costs less than .05 of coverage against forward, and gains less than .1 of share: the exchange is one of students that are small and trained briefly"
 pair = [stored.row("long", n=students.FRESH, own=False, direction=r) for r in (1.0, 0.0)]
 measured = {key: stored.more(*pair, key) for key in students.KEYS}
 holds = measured["coverage"].low > -0.05 and measured["share"].high < 0.1
-claim("13.12", text, holds, measured=measured, decimals=3)
+claim("13.13", text, holds, measured=measured, decimals=3)
 
 # %% [markdown]
 # ## A transformer
@@ -155,7 +167,7 @@ measured = {
 }
 gain, rescue, share, coverage = measured.values()
 holds = gain.low > 0 and rescue.low > 0.3 and share.low > 0.5 and coverage.high < 0.7
-claim("13.13", text, holds, measured=measured, decimals=2)
+claim("13.14", text, holds, measured=measured, decimals=2)
 
 # %% [markdown]
 # ## Distributions against labels: for how long?
@@ -180,7 +192,7 @@ many = stored.row("words", name="labels", n=1024, how="1,600 steps")
 measured["1,600 steps, 1,024 labels against 64 distributions: KL"] = stored.more(many, soft, "kl")
 holds = all(g.low > 0.05 if "acceptance" in name else g.high < -0.5 for name, g in measured.items())
 published = "DistillSpec: 10 to 45 % faster than speculative decoding with a draft that was not distilled (abstract)"
-claim("13.14", text, holds, measured=measured, published=published, decimals=2)
+claim("13.15", text, holds, measured=measured, published=published, decimals=2)
 
 # %% [markdown]
 # Samples at $T = 0.5$ win by share and lose by acceptance: such a student leaves out much that the teacher would say. *Tokens a call* is computed by the formula, not timed.
@@ -198,7 +210,7 @@ measured = {
     )
     for how in ("400 steps", "width 48", "1,600 steps")
 }
-claim("13.15", text, all(g.low > 0 for g in measured.values()), measured=measured, decimals=2)
+claim("13.16", text, all(g.low > 0 for g in measured.values()), measured=measured, decimals=2)
 
 # %% [markdown]
 # ## Beta from scratch
@@ -231,7 +243,7 @@ measured = {
     for b in table.BETAS
 }
 claim(
-    "13.16", text, all(abs(g.mean) < 0.1 for g in measured.values()), measured=measured, decimals=3
+    "13.17", text, all(abs(g.mean) < 0.1 for g in measured.values()), measured=measured, decimals=3
 )
 
 # %% [markdown]

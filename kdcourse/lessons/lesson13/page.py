@@ -190,7 +190,7 @@ claim("13.1", text, holds, measured=measured, decimals=2)
 
 # %%
 picture = stored.draw_corners()
-title = "With fresh text reverse KL gains share, loses coverage; with 24, own prefixes help"
+title = "Reverse KL gains share and loses coverage; with 24 sequences, own prefixes help"
 sentence = "Means with 95 % intervals over five students; in each row grammars 0, 1, 2 from the top, with a teacher each. Orange squares: 24 sequences. Blue diamonds: fresh ones. A low KL is good."
 figures.show(picture, title, sentence)
 
@@ -204,7 +204,7 @@ holds = holds and all(cost.low > 0 for cost in kls.values())
 claim("13.2", text, holds, measured=shares | coverages | kls, decimals=2)
 
 # %%
-text = "With 24 sequences, own prefixes raise the share in both directions and lower the KL, in each of three grammars"
+text = "With 24 sequences, own prefixes raise the share in both directions and lower the KL, in each of three grammars; fresh given sequences are no worse (forward, KL less than .25 higher)"
 few = {"n": 24}
 measured = {}
 for word, r in (("forward", 0.0), ("reverse", 1.0)):
@@ -212,7 +212,13 @@ for word, r in (("forward", 0.0), ("reverse", 1.0)):
     for key in ("share", "kl"):
         gains = stored.by_grammar(key, *on)
         measured |= {f"{word}, {name}": gain for name, gain in gains.items()}
-holds = all(g.high < 0 if "kl" in name else g.low > 0 for name, g in measured.items())
+for g in table.GRAMMARS:
+    fresh = stored.more(stored.grid(g), stored.grid(g, 24, own=True), "kl")
+    measured[f"fresh given against 24 own, forward, kl, grammar {g}"] = fresh
+holds = all(
+    g.high < 0.25 if "fresh" in name else g.high < 0 if "kl" in name else g.low > 0
+    for name, g in measured.items()
+)
 claim("13.3", text, holds, measured=measured, decimals=2)
 
 # %% [markdown]
@@ -270,7 +276,7 @@ names = ["labels", "samples", "samples at T = 0.5", "distributions"]
 figures.show_table(stored.WAY_HEAD, stored.way_rows(names, (64, 1024)))
 
 # %%
-text = "With 64 sequences, distributions leave a lower KL and cover more than labels, at a slightly lower share; labels of 1,024 are still better by KL"
+text = "With 64 sequences, distributions leave a lower KL and cover more than labels, with a share less than .1 lower; labels of 1,024 are better still by KL"
 labels, soft = (stored.row("words", name=n, n=64, how="400 steps") for n in table.LABELS)
 many = stored.row("words", name="labels", n=1024, how="400 steps")
 measured = {
@@ -278,7 +284,7 @@ measured = {
 }
 measured["1,024 labels against 64 distributions: KL"] = stored.more(many, soft, "kl")
 share, coverage, kl, rest = measured.values()
-holds = abs(share.mean) < 0.1 and coverage.low > 0.1 and kl.high < -1 and rest.mean < 0
+holds = share.low > -0.1 and coverage.low > 0.1 and kl.high < -1 and rest.high < 0
 claim("13.6", text, holds, measured=measured, decimals=2)
 
 # %% [markdown]
@@ -321,20 +327,18 @@ claim("13.7", text, all(g.high < 0 for g in measured.values()), measured=measure
 figures.show_table(stored.BETA_HEAD, stored.beta_rows())
 
 # %%
-text = "As published, beta = .1 leaves a lower share than both ends, and .9 one over .15 below reverse; normalised, none is .05 below forward"
-ends = [stored.grid(own=True, direction=r) for r in (0.0, 1.0)]
-how = {"how": "after a warm-up, own"}
+text = "As published, beta = .1 is over .1 of share below its end, forward, and beta = .9 over .2 below reverse; normalised, both are less than .05 below"
+ends = {0.1: ("forward", 0.0), 0.9: ("reverse", 1.0)}
 measured = {
-    f"{name}, beta = {b:g}, share against {word}": stored.more(
-        stored.row("beta", name=name, beta=b, **how), end
+    f"{name}, beta = {b:g} against {word}": stored.more(
+        stored.row("beta", name=name, beta=b, how="after a warm-up, own"),
+        stored.grid(own=True, direction=r),
     )
     for name in ("published", "normalised")
-    for b in (0.1, 0.9)
-    for word, end in zip(("forward", "reverse"), ends, strict=True)
+    for b, (word, r) in ends.items()
 }
-low, lower, _, far, *normalised = measured.values()
-holds = low.high < 0 and lower.high < 0 and far.high < -0.15
-holds = holds and all(g.low > -0.05 for g in normalised[::2])
+low, lower, *fair = measured.values()
+holds = low.high < -0.1 and lower.high < -0.2 and all(g.low > -0.05 for g in fair)
 claim("13.8", text, holds, measured=measured, decimals=2)
 
 # %% [markdown]
@@ -418,7 +422,7 @@ exercises.mended_scores(mended_scores)
 # %% [markdown]
 # ## In three lines
 #
-# The KL of strings is a sum of KLs of tokens, forward on the teacher's prefixes, reverse on the student's. Here reverse gains share, loses coverage and needs a warm-up; own prefixes can help where given text is short. Report share, coverage and KL together, for your number of steps.
+# The KL of strings is a sum of KLs of tokens, forward on the teacher's prefixes, reverse on the student's. Here reverse gains share, loses coverage and needs a warm-up; writing at a lower temperature gains it for less. Own prefixes can help where given text is short. Report share, coverage and KL together, for your number of steps.
 #
 # ## Recall
 #

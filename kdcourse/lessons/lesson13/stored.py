@@ -156,27 +156,25 @@ def cooled_rows() -> list[list[str]]:
 
 # ---- pictures ------------------------------------------------------------------------------------
 
-CORNERS = {
+CORNERS: dict[str, dict[str, Any]] = {
     "given, forward": {"own": False, "direction": 0.0},
     "given, reverse": {"own": False, "direction": 1.0},
     "own, forward": {"own": True, "direction": 0.0},
     "own, reverse": {"own": True, "direction": 1.0},
 }
-_LIMITS = {"share": (0, 1), "coverage": (0, 1), "kl": (0, 12)}
+_LIMITS = {"share": (0, 1), "coverage": (0, 1), "kl": (0, 12.5)}
 _NAMES = {"share": "share", "coverage": "coverage", "kl": "KL, nats"}
 
 
 def draw_corners() -> Figure:
     """Share, coverage and KL of the four corners, 24 and fresh sequences, three grammars."""
-    picture, _ = figures.figure(height=3.2)
-    picture.clear()
-    axes = picture.subplots(1, 3, sharey=True)
+    picture, axes = figures.figure(height=3.2, panels=3, sharey=True)
     for axis, key in zip(axes, KEYS, strict=True):
         for place, corner in enumerate(CORNERS.values()):
             for n, role in ((table.COUNTS[0], "alone"), (FRESH, "teacher")):
                 for g in table.GRAMMARS:
                     found = mean(grid(g, n, **corner), key)
-                    y = -place + 0.2 * (1 - g) + (0.05 if role == "teacher" else -0.05)
+                    y = -place + 0.23 * (1 - g) + (0.055 if role == "teacher" else -0.055)
                     look: Any = {"color": figures.COLOURS[role], "linewidth": 1.2}
                     axis.plot([found.low, found.high], [y, y], **look)
                     axis.plot([found.mean], [y], figures.MARKERS[role], markersize=4, **look)

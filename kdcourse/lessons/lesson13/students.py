@@ -62,7 +62,7 @@ def students(
 ) -> Bank:  # fmt: skip
     """Students gru(V, 16), or transformers of width 12, asked about every string."""
     L = language(grammar)
-    small = gru(L.vocabulary, width or 16)
+    small: nn.Module = gru(L.vocabulary, width or 16)
     if kind != "gru":
         small = transformer(L.vocabulary, width or 12)
     asked = {"strings": Sequences(L.support)}
