@@ -29,6 +29,7 @@ def hashable(groups: list[Group]) -> bool:
         teachers = [t for t in group.objective.teachers() if isinstance(t, nn.Module)]
         held += [part for network in (group.build(), *teachers) for part in network.modules()]
         held += [term for _, term in group.objective.terms]
+        held += [group.settings.schedule] if callable(group.settings.schedule) else []
     return all(
         str(code.__module__).split(".")[0] in HASHED for part in held for code in _code(part)
     )

@@ -23,7 +23,7 @@ from kdlib.objectives.symbols import leaves, value
 from kdlib.objectives.teachers import Answers, ask, tabled_answers
 from kdlib.training.checking import domain_rules
 from kdlib.training.epochs import Epochs
-from kdlib.training.optimisers import adamw, one_cycle
+from kdlib.training.optimisers import adamw, schedule_of
 
 
 def matches(objective: Objective, network: Any, examples: Examples) -> bool:
@@ -138,7 +138,7 @@ def fast(group: Group, report: Report) -> Trained:
     _, balanced = domain_rules(networks[0], examples, None, None)
     passes = Epochs(examples, settings, balanced=balanced)
     optimizer = adamw([stack.flat], settings.weight_decay, settings.lr)
-    scheduler = one_cycle(optimizer, passes.total_steps, settings.schedule)
+    scheduler = schedule_of(optimizer, passes.total_steps, settings.schedule)
 
     images_of: dict[Examples, list[Tensor]] = {}  # prepared once, answered after every epoch
 

@@ -17,7 +17,7 @@ from kdlib.objectives.texts import Text
 from kdlib.training.capture import repeats
 from kdlib.training.checking import domain_rules
 from kdlib.training.epochs import Epochs, draws_of
-from kdlib.training.optimisers import adamw, named_groups, one_cycle
+from kdlib.training.optimisers import adamw, named_groups, schedule_of
 
 
 def reference(group: Group, report: Report) -> Trained:
@@ -42,7 +42,7 @@ def reference(group: Group, report: Report) -> Trained:
     places = torch.tensor([list(owned_seeds).index(seed) for seed in group.seeds])
     groups, shares = rates(params, settings.lr, group.bindings)
     optimizer = adamw(groups, settings.weight_decay)
-    scheduler = one_cycle(optimizer, passes.total_steps, settings.schedule)
+    scheduler = schedule_of(optimizer, passes.total_steps, settings.schedule)
 
     def loss(p: Any, b: Any, symbols: Any, texts: Any, *seen: Any) -> Tensor:
         batch, done, answers = seen

@@ -6,7 +6,7 @@ from torch import Tensor
 from kdlib.bank.group import Group, Report, Trained, Weights
 from kdlib.bank.processes import each, side_by_side
 from kdlib.models import convolves
-from kdlib.training import fit
+from kdlib.training import Diverged, fit
 from kdlib.training.settings import rates_at
 
 
@@ -22,18 +22,24 @@ def sequential(group: Group, report: Report) -> Trained:
     def train(i: int) -> tuple[Weights, Tensor]:
         drawn, numbers = group.start is None, {n: float(v[i]) for n, v in group.bindings.items()}
         network = group.build() if drawn else group.begun(group.seeds[i])
-        run = fit(
-            network,
-            group.examples,
-            group.objective.substitute(numbers),
-            seed=group.seeds[i] if drawn else None,
-            device=group.examples.device,
-            **{**vars(settings), "lr": rates_at(settings.lr, numbers)},
-        )
+        try:
+            run = fit(
+                network,
+                group.examples,
+                group.objective.substitute(numbers),
+                seed=group.seeds[i] if drawn else None,
+                device=group.examples.device,
+                **{**vars(settings), "lr": rates_at(settings.lr, numbers)},
+            )
+        except Diverged as told:  # one cell of many, whose answers are nan, as in other engines
+            run = told.run
+            for weight in network.parameters():
+                weight.data.fill_(torch.nan)
         if run.interrupted:
             raise KeyboardInterrupt
         state = {name: t.cpu().clone() for name, t in network.state_dict().items()}
-        return state, torch.tensor([row["loss"] for row in run.history])
+        done = [row["loss"] for row in run.history]
+        return state, torch.tensor(done + [torch.nan] * (settings.epochs - len(done)))
 
     weights: list[Weights | None] = [None] * len(group.seeds)
     losses = torch.full((len(group.seeds), settings.epochs), torch.nan)

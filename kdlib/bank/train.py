@@ -3,6 +3,7 @@
 import itertools
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -87,7 +88,8 @@ def train_bank(
     watch(done, errors): called before the first epoch and after each with the share that is done
     and, for each split, error % (*axes, seeds), nan where no student is yet; False after an epoch
     (after a student, in the sequential engine) ends the training there, and the bank, which no
-    cache keeps, holds what there is. Ctrl-C keeps nothing.
+    cache keeps, holds what there is. Ctrl-C keeps nothing. A student that diverges has answers of
+    nan, costs a warning, and its bank is not kept.
     Raises ValueError, before training, for an axis that nothing asks for, an empty axis, a value or
     seed given twice, examples to answer that are none or of another size, or a cell that cannot be
     trained.
@@ -141,7 +143,8 @@ def train_bank(
     cached = outcome is not None
     if outcome is None:
         outcome = _train(groups, Register(shape, groups, evaluate, watch))
-        if path is not None and not outcome.stopped:
+        diverged = 0 if outcome.stopped else _count_diverged(outcome, groups)
+        if path is not None and not (outcome.stopped or diverged):
             store_bank(path, outcome)
     return Bank(
         axes=axes,
@@ -157,6 +160,20 @@ def train_bank(
         cached=cached,
         objective=groups[0].objective if _one_objective(groups) else None,
     )
+
+
+def _count_diverged(outcome: Outcome, groups: list[Group]) -> int:
+    """How many students ended with a loss that is no number; a warning says so."""
+    last = [outcome.losses[group.places, group.settings.epochs - 1] for group in groups]
+    diverged = int((~torch.cat(last).isfinite()).sum())
+    if diverged:
+        warnings.warn(
+            f"{diverged} of {len(outcome.losses)} students diverged: bank.losses says which and "
+            "when, and their answers are no numbers; take smaller rates, or clip=1, for these "
+            "cells, or leave them out",
+            stacklevel=5,
+        )
+    return diverged
 
 
 def _one_objective(groups: list[Group]) -> bool:

@@ -1,7 +1,7 @@
 """A batch on its way through the networks, and the orders in which examples come."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -30,6 +30,13 @@ class Batch:
     def changed(self, x: Tensor) -> "Batch":
         """The same labels with other images, which no table of teacher outputs knows."""
         return Batch(x, self.y, self.domain, original=self.x)
+
+    def part(self, places: slice) -> "Batch":
+        """The examples at these places."""
+        if places == slice(None):
+            return self
+        held = {name: t[places] for name, t in vars(self).items() if t is not None}
+        return replace(self, **held)
 
     def rewritten(self, tokens: Tensor) -> "Batch":
         """Other sequences (B, L) in the place of these; -1 where there is no token."""

@@ -100,12 +100,15 @@ def tabled_answers(
     taps: Mapping[Teacher, tuple[str, ...]],
     examples: Examples,
     tables: dict[nn.Module, TeacherTable] | None = None,
+    *,
+    size: int = 500,
 ) -> Answers:
     """What can be known of all these examples before training: N rows for each teacher.
 
     A table is searched once. A network that is asked for its logits alone answers now, in a table
     that is kept in `tables`; of one that is asked for layers nothing is known: it is asked live.
-    taps: for each teacher the layers that it is asked for.
+    taps: for each teacher the layers that it is asked for · size: how many are asked at a time.
+    Raises ValueError for answers of nan, or of +inf.
     """
     tables = {} if tables is None else tables
     tabled: Answers = {}
@@ -118,11 +121,24 @@ def tabled_answers(
             table = tables.get(teacher)
             seen = None if table is None else table.observation(examples.ids)
             if seen is None:
-                tables[teacher] = tabulate(teacher, examples)
+                tables[teacher] = tabulate(teacher, examples, size=size)
                 seen = Observation(tables[teacher].logits)
         if seen is not None:
+            _check_finite(teacher, seen.logits)
             tabled[teacher] = seen
     return tabled
+
+
+def _check_finite(teacher: Teacher, logits: Tensor) -> None:
+    """Raises ValueError for an answer that holds nan or +inf, or nothing but -inf."""
+    best = logits.amax(-1)
+    wrong = int((~best.isfinite()).sum())
+    if wrong:
+        what = repr(teacher.name) if isinstance(teacher, TeacherTable) else type(teacher).__name__
+        raise ValueError(
+            f"the teacher {what} answers {wrong} of {best.numel()} times with nan or inf, which "
+            "nobody can learn; train it again with a smaller lr, or leave these examples out"
+        )
 
 
 def ask(teacher: Teacher, batch: Batch, taps: Iterable[str] = ()) -> Observation:

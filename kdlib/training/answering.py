@@ -1,6 +1,7 @@
 """What student and teachers answer two examples with, before anything is trained or changed."""
 
 import copy
+import warnings
 from typing import Any
 
 import torch
@@ -107,6 +108,7 @@ def check_taught(student: nn.Module, examples: Examples, objective: Objective) -
         z_t = _said(inner.teacher, few, term)
         if z_t is None or isinstance(term, Member):
             continue
+        _notice_probabilities(term, z_t)
         logits = predict(student, few) if logits is None else logits
         what = "tokens" if sequences else "classes"
         if z_t.shape[-1] != logits.shape[-1] or z_t.dim() != logits.dim():
@@ -169,6 +171,18 @@ def _said(teacher: Any, few: Examples, term: Term) -> Tensor | None:
             f"the teacher {type(teacher).__name__} of {term.name} cannot take {few!r} ({why}); "
             "give one that was built for these examples"
         ) from error
+
+
+def _notice_probabilities(term: Term, z_t: Tensor) -> None:
+    """Warns of a teacher whose answers are shares already: it ends in a softmax."""
+    sums = z_t.double().sum(-1) if z_t.device.type != "mps" else z_t.cpu().double().sum(-1)
+    if bool((z_t >= 0).all()) and bool((sums - 1).abs().max() < 1e-4) and z_t.shape[-1] > 1:
+        warnings.warn(
+            f"the teacher of {term.name} answers with shares that sum to 1: it seems to end in a "
+            "softmax, which the term takes once more, and its doubt is flattened; give the part "
+            "before the softmax, or tabulate it and use table.answering(table.logits.log(), …)",
+            stacklevel=5,
+        )
 
 
 def _inner(term: Term) -> Term:

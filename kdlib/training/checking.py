@@ -13,12 +13,14 @@ from kdlib.device import pick, resolve_precision
 from kdlib.models import convolves, normalises
 from kdlib.objectives import Objective, TeacherTable
 from kdlib.objectives.members import Member
+from kdlib.training.accumulating import check_parts_of_batch
 from kdlib.training.answering import (
     check_answers,
     check_readable,
     check_taught,
     runs_channels_last,
 )
+from kdlib.training.best import check_waiting
 from kdlib.training.optimisers import made
 from kdlib.training.settings import Settings, check_seed
 
@@ -52,18 +54,24 @@ def check_run(
     balanced: bool | None = None,
     device: str | torch.device | None = None,
     optimizer: Any = None,
+    patience: Any = None,
+    keep: Any = "last",
+    accumulate: Any = 1,
+    after_epoch: Any = None,
 ) -> Place:
     """All that `fit` asks of its arguments, before anything is changed; ValueError says what."""
     settings.check()
     if seed is not None:
         check_seed("seed", seed)
-    if until is not None and (
-        settings.schedule == "one-cycle" or not (finite(until) and until > 0)
-    ):
+    if until is not None and (settings.schedule != "constant" or not (finite(until) and until > 0)):
         raise ValueError(
             f"until={until!r} with schedule={settings.schedule!r}: expected a share above 0, and "
             "schedule='constant' (a one-cycle run that stops early never comes down)"
         )
+    check_waiting(keep, patience, settings.schedule, validates=validate is not None)
+    check_parts_of_batch(accumulate, settings.batch)
+    if after_epoch is not None and not callable(after_epoch):
+        raise ValueError(f"after_epoch={after_epoch!r}; expected a function of the run so far")
     check_parts(student, examples, objective)
     objective.check(examples)
     check_answers(student, examples, objective)

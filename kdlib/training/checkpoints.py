@@ -36,14 +36,27 @@ def read_checkpoint(
     written = content.get("settings") if isinstance(content, dict) else None
     if not isinstance(written, dict) or not {*state, "history"} <= content.keys():
         raise ValueError(f"{path} is no checkpoint of a run; choose another checkpoint file")
-    differing = [name for name in settings if written.get(name) != settings[name]]
-    if differing:
-        name = differing[0]
-        raise ValueError(
-            f"{path} was written with {name}={written.get(name)!r}, this run has "
-            f"{settings[name]!r}; use the same settings, or another checkpoint file"
-        )
+    for name, mine in settings.items():
+        if written.get(name) != mine:
+            raise ValueError(
+                f"{path} was written with {_difference(name, written.get(name), mine)}"
+            )
     for name, part in state.items():
         part.load_state_dict(content[name])
     rates_for_recording(state["optimizer"])
     return content["history"]
+
+
+def _difference(name: str, theirs: Any, mine: Any) -> str:
+    """How the run that wrote a file differs, and what to do; hashes are not shown."""
+    if name == "start":
+        return (
+            "other starting weights; give a fresh copy of those that the run began from (training "
+            "has moved the ones in memory), or the seed= that drew them, or another checkpoint file"
+        )
+    if name in ("examples", "objective"):
+        return f"other {name}; use the same {name}, or another checkpoint file"
+    return (
+        f"{name}={theirs!r}, this run has {mine!r}; use the same settings, or another checkpoint "
+        "file"
+    )

@@ -2,60 +2,42 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from kdlib import metrics
 from kdlib.data import Batch, Examples
 from kdlib.data.transforms import changed
 from kdlib.device import autocast, keep_freed_memory, within_quota
-from kdlib.models import evaluating, fingerprint, initialise, predict
+from kdlib.models import evaluating, fingerprint, initialise
 from kdlib.objectives import HardLabels, Learner, Number, Objective
 from kdlib.objectives.teachers import Answers, tabled_answers
+from kdlib.source import described
+from kdlib.training.accumulating import WHOLE, parts_of, together
+from kdlib.training.best import Best
 from kdlib.training.capture import record, repeats, stream_of
 from kdlib.training.checking import Place, check_run
 from kdlib.training.checkpoints import read_checkpoint, write_checkpoint
 from kdlib.training.epochs import Epochs, draws_of
-from kdlib.training.optimisers import Maker, made, one_cycle, parameter_groups, plain_groups
+from kdlib.training.optimisers import (
+    Maker,
+    Schedule,
+    made,
+    parameter_groups,
+    plain_groups,
+    schedule_of,
+)
 from kdlib.training.progress import progress_bar
-from kdlib.training.settings import Settings, as_python
+from kdlib.training.run import VALIDATION, Run, row_of
+from kdlib.training.settings import Settings, as_python, most_at_once
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
-
-
-@dataclass(repr=False)
-class Run:
-    """What training left behind: the network (in eval mode) and one row of history per epoch."""
-
-    network: nn.Module
-    history: list[dict[str, float]] = field(default_factory=list)
-    interrupted: bool = False
-    seconds: float = 0.0
-    precision: str = "fp32"
-
-    def __repr__(self) -> str:
-        kind = type(self.network).__name__
-        return f"Run({kind} after {len(self.history)} epochs{', interrupted' * self.interrupted})"
-
-    def to_frame(self) -> pd.DataFrame:
-        """The history: epoch, loss, each named term (unweighted), validation error %."""
-        return pd.DataFrame(self.history)
-
-    def logits(self, examples: Examples) -> Tensor:
-        """(N, classes) in eval mode."""
-        return predict(self.network, examples)
-
-    def error(self, examples: Examples) -> float:
-        """Wrong answers in percent; ValueError for examples without labels, answers of nan.
-
-        Of sequences, the mean over them of each one's share of wrong tokens.
-        """
-        return float(metrics.error_percent(self.logits(examples), examples.y))
+AfterEpoch = Callable[[Run], bool | None]
+Terms = dict[str, Tensor]
+Part = tuple[float, Batch, Answers, Tensor | None]  # share of the batch, what is in it and known
 
 
 @within_quota()
@@ -71,30 +53,42 @@ def fit(
     order_seed: int = 0,
     validate: Examples | None = None,
     augment: Augment | None = None,
-    schedule: str = "one-cycle",
+    schedule: Schedule = "one-cycle",
     until: float | None = None,
+    patience: int | None = None,
+    keep: str = "last",
     weight_decay: float = 0.0,
     clip: float | None = None,
+    accumulate: int = 1,
     optimizer: Maker | None = None,
     forward: str | None = None,
     balanced: bool | None = None,
     precision: str = "auto",
     device: str | torch.device | None = None,
     checkpoint: str | Path | None = None,
+    after_epoch: AfterEpoch | None = None,
 ) -> Run:
     """Trains the student on the examples and returns the run; the student is trained in place.
 
     seed: draws fresh initial weights; None goes on from those the network has. order_seed: the
     order of batches, dropout and augmentation; shared between students that are compared.
-    objective: HardLabels() unless given. lr: AdamW's, the top of the one-cycle schedule
-    ("one-cycle" or "constant"); or one for each group, by how names of weights begin:
-    {"head": 1e-2, "": 1e-3} ("" = all others). With the constant schedule a rate may be an
-    expression of progress: {"helper": 1e-2 * 0.1**progress, "": 1e-2}.
+    objective: HardLabels() unless given. lr: AdamW's, the top of the schedule; or one for each
+    group, by how names of weights begin: {"head": 1e-2, "": 1e-3} ("" = all others). With the
+    constant schedule a rate may be an expression of progress:
+    {"helper": 1e-2 * 0.1**progress, "": 1e-2}.
+    schedule: "one-cycle", "cosine", "constant", or a function of progress that gives a factor, such
+    as steps: `lambda progress: 0.1 ** sum(progress >= at for at in (0.6, 0.8))`.
     until: stops once an epoch's loss differs from the one before by less than this share of it;
-    needs the constant schedule.
+    needs the constant schedule. patience: stops after so many epochs without a smaller validation
+    error. keep: the weights of the "last" epoch, or of the "best" by validation error (`run.kept`).
     clip: the largest norm of the gradient of all weights together; a longer one is scaled down.
+    accumulate: each batch passes in so many parts, whose gradients add up to its own: memory for a
+    part alone. (BatchNorm sees parts, and terms on pairs of examples pair within one.)
     optimizer: groups of weights with their rates -> another optimiser than AdamW, such as
-    `lambda groups: torch.optim.SGD(groups, momentum=0.9, weight_decay=5e-4)`.
+    `lambda groups: torch.optim.SGD(groups, momentum=0.9, weight_decay=5e-4)`; `decay_groups` leaves
+    biases and normalisation out of the decay.
+    after_epoch(run): called after each with the run so far, for a metric, a log, a picture; what it
+    adds to `run.history[-1]` is kept, False ends the training.
     forward: with several domains in a batch, "per_domain" (default where the student has
     BatchNorm: each domain in a forward of its own) or "joint". balanced: as many examples of each
     domain in every batch; by default wherever there are several.
@@ -108,7 +102,7 @@ def fit(
     bit-equal to an uninterrupted run.
     Interrupting (Ctrl-C, or the stop button) keeps what was reached: `run.interrupted`.
     Raises ValueError for a student, examples or settings that cannot be trained on or with, before
-    training; during it, where the student's answers to `validate` are no numbers any more.
+    training; during it `Diverged`, a ValueError, once the loss is no finite number.
     """
     keep_freed_memory()
     objective = HardLabels() if objective is None else objective
@@ -117,48 +111,60 @@ def fit(
     place = check_run(
         student, examples, objective, settings, seed=seed, until=until, validate=validate,
         augment=augment, forward=forward, balanced=balanced, device=device, optimizer=optimizer,
+        patience=patience, keep=keep, accumulate=accumulate, after_epoch=after_epoch,
     )  # fmt: skip
     settings = replace(settings, precision=place.precision)
 
+    examples, most = examples.to(place.device), most_at_once(batch)
+    validate = None if validate is None else validate.to(place.device)
+    tabled = {} if augment else tabled_answers(objective.teacher_taps(), examples, size=most)
     _prepare(student, seed, place)
-    examples = examples.to(place.device)
     first = examples.batch(slice(0, 2))
     learner = Learner.of(student, objective, first, seed=seed or 0, per_domain=place.per_domain)
-    tabled = {} if augment else tabled_answers(objective.teacher_taps(), examples)
     passes = Epochs(examples, settings, balanced=place.balanced)
     draw = draws_of(learner, examples, passes)
     groups = parameter_groups(learner, settings.lr)
     weights = [weight for group in groups for weight in group["params"]]
     steps = made(optimizer, plain_groups(groups), settings.weight_decay)
     rates = [group["lr"] for group in groups]
-    scheduler = one_cycle(steps, passes.total_steps, settings.schedule, rates)
+    scheduler = schedule_of(steps, passes.total_steps, settings.schedule, rates)
     exact = autocast(settings.precision, place.device)
-    run = Run(student, precision=settings.precision)
-    state = {"learner": learner, "optimizer": steps, "scheduler": scheduler}
+    run, best = Run(student, precision=settings.precision), Best()
+    state = {"learner": learner, "optimizer": steps, "scheduler": scheduler, "best": best}
     if checkpoint is not None:
-        deciding = _deciding(student, examples, objective, settings, place, augment)
-        deciding |= {"optimizer": type(steps).__name__}
+        deciding = _deciding(student, examples, objective, settings, place)
+        deciding |= {"optimizer": type(steps).__name__, "accumulate": accumulate}
+        deciding |= {"augment": augment and described(augment)}
         run.history = read_checkpoint(checkpoint, state, deciding)
 
-    def descend(
-        batch: Batch, answers: Answers, done: float, draws: Tensor | None = None
-    ) -> dict[str, Tensor]:
-        with exact:
-            loss, terms = learner(batch, done, answers=answers, draws=draws)
+    def descend(parts: list[Part], done: float) -> Terms:
         steps.zero_grad()
-        loss.backward()
+        rows: list[Terms] = []
+        for share, batch, answers, draws in parts:
+            with exact:
+                loss, terms = learner(batch, done, answers=answers, draws=draws)
+            (loss if share == 1 else share * loss).backward()
+            terms = {name: term.detach() for name, term in terms.items()}
+            rows.append({"loss": loss.detach()} | terms)
         if settings.clip is not None:
             nn.utils.clip_grad_norm_(weights, settings.clip)
         steps.step()
         learner.after_step()
-        return {"loss": loss.detach()} | {name: term.detach() for name, term in terms.items()}
+        return rows[0] if len(rows) == 1 else together(rows, [part[0] for part in parts])
 
-    def step(index: Tensor, done: float, *draws: Tensor) -> dict[str, Tensor]:
-        answers = {teacher: seen[index] for teacher, seen in tabled.items()}
-        return descend(examples.batch(index), answers, done, *draws)
+    def step(index: Tensor, done: float, draws: Tensor | None = None) -> Terms:
+        parts: list[Part] = []
+        for where, share in WHOLE if accumulate == 1 else parts_of(len(index), accumulate):
+            places = index[where]
+            answers = {teacher: seen[places] for teacher, seen in tabled.items()}
+            drawn = draws if draws is None else draws[:, where]
+            parts.append((share, examples.batch(places), answers, drawn))
+        return descend(parts, done)
 
-    def augmented(x: Tensor, original: Batch, done: float) -> dict[str, Tensor]:
-        return descend(original.changed(x), {}, done)
+    def augmented(x: Tensor, original: Batch, done: float) -> Terms:
+        batch = original.changed(x)
+        parts = WHOLE if accumulate == 1 else parts_of(len(batch), accumulate)
+        return descend([(share, batch.part(where), {}, None) for where, share in parts], done)
 
     allowed = optimizer is None and repeats(objective, examples)
     take = record(augmented if augment else step, place.device, allowed=allowed)
@@ -169,7 +175,9 @@ def fit(
         for number in bar:
             if until is not None and _settled(run.history, until):
                 break
-            epoch, rows = passes[number], list[dict[str, Tensor]]()
+            if patience is not None and best.epoch and number - best.epoch >= patience:
+                break
+            epoch, rows = passes[number], list[Terms]()
             with epoch.seeded(), stream_of(take):
                 for index, done in epoch.batches():
                     if augment is None:
@@ -180,32 +188,32 @@ def fit(
                         x = changed("augment", augment, original.x, epoch.generator)
                         rows.append(take(x, original, done))
                     scheduler.step()
-            run.history.append(_row(number + 1, rows, student, validate))
+            run.history.append(row_of(run, rows, validate, most))
             bar.set_postfix(loss=f"{run.history[-1]['loss']:.3f}")
+            if validate is not None:
+                best.look(number + 1, run.history[-1][VALIDATION], student, keep == "best")
+            going = after_epoch is None or _asked(after_epoch, run)
             if checkpoint is not None:
                 write_checkpoint(checkpoint, state, deciding, run.history)
+            if not going:
+                break
     except KeyboardInterrupt:
         run.interrupted = True
-    run.seconds = time.perf_counter() - started
-    student.eval()
-    if place.channels_last:
-        student.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    finally:
+        run.seconds = time.perf_counter() - started
+        if best.weights:
+            student.load_state_dict(best.weights)
+            run.kept = best.epoch
+        student.eval()
+        if place.channels_last:
+            student.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return run
 
 
-def _row(
-    epoch: int, rows: list[dict[str, Tensor]], student: nn.Module, validate: Examples | None
-) -> dict[str, float]:
-    """One row of history; the only place where numbers are read off the device."""
-    row = {"epoch": epoch} | {
-        name: float(torch.stack([row[name].float() for row in rows]).mean()) for name in rows[0]
-    }
-    if validate is not None:
-        with evaluating(student):  # back in train() afterwards
-            validate = validate.to(next(student.parameters()).device)
-            errors = metrics.error_percent(predict(student, validate), validate.y)
-        row["validation error %"] = float(errors)
-    return row
+def _asked(after_epoch: AfterEpoch, run: Run) -> bool:
+    """Whether training is to go on, as `after_epoch` says of the run so far."""
+    with evaluating(run.network):
+        return after_epoch(run) is not False
 
 
 def _prepare(student: nn.Module, seed: int | None, place: Place) -> None:
@@ -225,12 +233,12 @@ def _settled(history: list[dict[str, float]], until: float) -> bool:
 
 
 def _deciding(
-    student: nn.Module, examples: Examples, objective: Objective, settings: Settings, place: Place,
-    augment: Augment | None,
-) -> dict[str, Any]:  # fmt: skip
+    student: nn.Module, examples: Examples, objective: Objective, settings: Settings, place: Place
+) -> dict[str, Any]:
     """What a checkpoint must agree in with the run that goes on from it."""
+    schedule = settings.schedule
     return {
         "objective": objective.key(), "examples": examples.fingerprint, **asdict(settings),
-        "per domain": place.per_domain, "balanced": place.balanced,
-        "augmented": augment is not None, "start": fingerprint(student),
+        "schedule": described(schedule) if callable(schedule) else schedule,
+        "per domain": place.per_domain, "balanced": place.balanced, "start": fingerprint(student),
     }  # fmt: skip

@@ -1,10 +1,12 @@
 """The course's optimiser and schedule; `fit` and every bank engine use these."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 
+from kdlib.arguments import finite
 from kdlib.objectives import Learner, Number, Scalar
 from kdlib.objectives.symbols import value
 from kdlib.training.capture import graph_maker
@@ -69,6 +71,24 @@ def made(maker: Maker | None, groups: list[dict[str, Any]], decay: float) -> tor
     return optimizer
 
 
+def decay_groups(groups: list[dict[str, Any]], weight_decay: float) -> list[dict[str, Any]]:
+    """Each group in two: matrices and kernels, which decay, and vectors (biases, scales and shifts
+    of normalisation), which do not.
+
+    For an optimiser of one's own:
+    `fit(…, optimizer=lambda groups: torch.optim.AdamW(decay_groups(groups, 0.05)))`.
+    """
+    if not (finite(weight_decay) and weight_decay >= 0):
+        raise ValueError(f"weight_decay={weight_decay!r}: expected a finite number of at least 0")
+    parts = []
+    for group in groups:
+        for decay, kept in ((weight_decay, True), (0.0, False)):
+            weights = [weight for weight in group["params"] if (weight.dim() > 1) == kept]
+            if weights:
+                parts.append({**group, "params": weights, "weight_decay": decay})
+    return parts
+
+
 def adamw(groups: Any, weight_decay: float, lr: float = 1e-2) -> torch.optim.Optimizer:
     """AdamW in one fused pass; its rates are tensors where steps are recorded."""
     optimizer = torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay, fused=True)
@@ -88,24 +108,40 @@ def rates_for_recording(optimizer: torch.optim.Optimizer) -> None:
         group["lr"] = torch.tensor(rate, device=device) if group["capturable"] else rate
 
 
-def one_cycle(
+Schedule = str | Callable[[float], float]
+"""A name, or progress (0 to 1) -> the factor on every rate that is taken there."""
+
+
+def schedule_of(
     optimizer: torch.optim.Optimizer,
     steps: int,
-    schedule: str = "one-cycle",
+    schedule: Schedule = "one-cycle",
     rates: Sequence[Number] = (),
 ) -> torch.optim.lr_scheduler.LRScheduler:
-    """Up to each group's rate over the first 30 % of the steps, down to nearly 0; or constant.
+    """How rates go over these steps.
 
-    rates: those of the groups, where some are expressions of progress; then they decide.
+    "one-cycle": up to each group's rate over the first 30 % of the steps, down to nearly 0;
+    "cosine": down to 0 along half a cosine (Loshchilov & Hutter 2017, without restarts);
+    "constant"; or a function of progress. rates: those of the groups, where some are expressions of
+    progress; then they decide.
     """
+    lr_scheduler = torch.optim.lr_scheduler
     if any(isinstance(rate, Scalar) for rate in rates):
-        return torch.optim.lr_scheduler.LambdaLR(optimizer, [_course(r, steps) for r in rates])
+        return lr_scheduler.LambdaLR(optimizer, [_course(r, steps) for r in rates])
     if schedule == "constant":
-        return torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)
+        return lr_scheduler.ConstantLR(optimizer, 1.0)
+    if schedule == "cosine":
+        schedule = half_cosine
+    if callable(schedule):
+        factor = schedule
+        return lr_scheduler.LambdaLR(optimizer, lambda step: float(factor(min(step / steps, 1.0))))
     tops = [float(group["lr"]) for group in optimizer.param_groups]
-    return torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, tops, total_steps=steps + 1, cycle_momentum=False
-    )
+    return lr_scheduler.OneCycleLR(optimizer, tops, total_steps=steps + 1, cycle_momentum=False)
+
+
+def half_cosine(progress: float) -> float:
+    """1 at the beginning, 0 at the end."""
+    return (1 + math.cos(math.pi * progress)) / 2
 
 
 def _course(rate: Number, steps: int) -> Callable[[int], float]:

@@ -1,6 +1,6 @@
 """What a run may be asked for: the one list of settings, each checked."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
@@ -9,6 +9,7 @@ from kdlib.arguments import finite, whole
 from kdlib.objectives import Scalar, symbols
 from kdlib.objectives.fields import moments
 
+SCHEDULES = ("one-cycle", "cosine", "constant")
 LARGEST_SEED = 2**40  # times a million, it still fits into a generator's seed
 
 
@@ -24,7 +25,7 @@ class Settings:
     batch: int
     order_seed: int
     weight_decay: float
-    schedule: str
+    schedule: Any  # its name; in `fit` also a function of progress
     precision: str
     clip: float | None = None
 
@@ -51,8 +52,13 @@ class Settings:
                 f"clip={self.clip!r}: expected the largest norm of a gradient, above 0, or None"
             )
         check_seed("order_seed", self.order_seed)
-        if self.schedule not in ("one-cycle", "constant"):
-            raise ValueError(f"schedule={self.schedule!r}: expected 'one-cycle' or 'constant'")
+        if callable(self.schedule):
+            _check_factors(self.schedule)
+        elif self.schedule not in SCHEDULES:
+            raise ValueError(
+                f"schedule={self.schedule!r}: expected {', '.join(map(repr, SCHEDULES))}, or a "
+                "function of progress from 0 to 1: lambda progress: 0.1 ** (progress >= 0.5)"
+            )
 
     def _sound(self, rate: Any) -> bool:
         """Whether it is above 0; one that changes with progress may be 0 at either end.
@@ -78,6 +84,17 @@ class Settings:
                     "above 0 (or 0 at an end of training)"
                 )
         return True
+
+
+def _check_factors(schedule: Callable[[float], Any]) -> None:
+    """Raises ValueError unless it gives finite factors of at least 0, above 0 at the beginning."""
+    for moment in (0.0, 0.25, 0.5, 0.75, 1.0):
+        factor = as_python(schedule(moment))
+        if not (finite(factor) and factor >= 0 and (factor > 0 or moment)):
+            raise ValueError(
+                f"schedule gives {factor!r} at progress {moment:g}; expected a factor on the "
+                "rates, a finite number of at least 0 (above 0 at the beginning)"
+            )
 
 
 def rates_of(lr: Any) -> list[Any]:
@@ -112,6 +129,15 @@ def as_python(setting: Any) -> Any:
     if isinstance(setting, Integral):
         return int(setting)
     return float(setting) if isinstance(setting, Real) else setting
+
+
+def most_at_once(batch: int) -> int:
+    """How many examples are asked at a time, without gradients: 500, or what 8 batches hold.
+
+    A network that is asked keeps nothing for a backward pass, so these need no more memory than
+    a batch that is trained on, as a rule.
+    """
+    return min(500, 8 * batch)
 
 
 def check_seed(name: str, seed: Any) -> None:
