@@ -49,20 +49,26 @@ def check_shape(x: Tensor) -> None:
     if x.dim() != 4:
         raise ValueError(
             f"images have shape {tuple(x.shape)}; expected (N, C, H, W): "
-            "add a channel axis with x[:, None] for grey images"
+            "add a channel axis with x[:, None] for grey images; signals (N, C, L) and volumes "
+            "are Examples.of_features(x, y)"
         )
 
 
 def check_images(x: Any) -> None:
     """(N, C, H, W), uint8 or finite floats from 0 to 1."""
-    _check_tensor("images", x)
+    check_tensor("images", x)
     check_shape(x)
     if x.dtype == torch.uint8 or not x.numel():
         return
     if not x.is_floating_point():
+        low, high = (int(end) for end in x.long().aminmax())
+        advice = "as x.to(torch.uint8) makes them"
+        if low < 0 or high > 255:  # which it would wrap
+            advice = f"and these hold {low} to {high}"
         raise ValueError(
-            f"images are {x.dtype}; expected torch.uint8 from 0 to 255, as x.to(torch.uint8) makes "
-            "them, or floats from 0 to 1"
+            f"images are {x.dtype}; expected torch.uint8 from 0 to 255, {advice}, or floats from "
+            "0 to 1: x / largest makes those of pixels, largest = 65535 of 16 bits. Tokens are "
+            "Sequences(tokens), or Examples.of_features(tokens, y)"
         )
     low, high = x.detach().aminmax()  # one pass, and nan stays nan
     if not (low >= 0 and high <= 1):
@@ -81,7 +87,7 @@ def check_sequences(tokens: Any) -> None:
             "rows of one length: torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in "
             "rows], batch_first=True, padding_value=-1) makes them so"
         )
-    _check_tensor("tokens", tokens)
+    check_tensor("tokens", tokens)
     if tokens.dim() != 2 or tokens.dtype != torch.int64:
         raise ValueError(
             f"tokens are {tokens.dtype} of shape {tuple(tokens.shape)}; expected torch.int64 "
@@ -102,14 +108,21 @@ def check_sequences(tokens: Any) -> None:
 
 def check_labels(y: Any, count: int) -> None:
     """(count,), int64, at least -1."""
-    _check_tensor("labels", y)
+    check_tensor("labels", y)
     if y.shape != (count,):
+        several = y.dim() == 2 and len(y) == count
         raise ValueError(
             f"labels have shape {tuple(y.shape)} for {count} images; "
             f"expected ({count},): one class index each, -1 where there is no label"
+            + (". Several numbers for each are Targets(x, y)" if several else "")
         )
     if y.dtype != torch.int64:
-        raise ValueError(f"labels are {y.dtype}; expected torch.int64: y.long() makes them so")
+        whole_ones = not y.is_floating_point() or bool((y == y.round()).all())
+        advice = ": y.long() makes them so" * whole_ones  # others it would cut
+        raise ValueError(
+            f"labels are {y.dtype}; expected class indices, torch.int64{advice}. Numbers to be met "
+            "are Targets(x, y[:, None])"
+        )
     if count and int(y.min()) < -1:
         raise ValueError(
             f"a label is {int(y.min())}; expected class indices 0, 1, …, and -1 for no label"
@@ -131,7 +144,7 @@ def check_domain(domain: Any, count: int) -> None:
         )
 
 
-def _check_tensor(what: str, given: Any) -> None:
+def check_tensor(what: str, given: Any) -> None:
     if not isinstance(given, Tensor):
         raise ValueError(
             f"{what} are a {type(given).__name__}; expected a tensor: torch.as_tensor(…) makes one"

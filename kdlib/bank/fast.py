@@ -30,6 +30,7 @@ def matches(objective: Objective, network: Any, examples: Examples) -> bool:
     """Whether these students can take the fast path."""
     plain_terms = all(
         type(term) in (HardLabels, SoftTargets)
+        and not (isinstance(term, HardLabels) and term.weights and term.smoothing != 0)
         and not any(Symbol("progress") in leaves(number) for _, number in term.hyperparameters())
         for _, term in objective.terms
     )
@@ -104,8 +105,8 @@ class Stack:
 class _Target:
     """One term: its weight, T (S,), and targets: tables (distinct, classes, N), row per student.
 
-    `mask` (N,): which examples it concerns, None: all. Entropies (distinct, N) make the loss a KL
-    instead of a CE.
+    `mask` (N,): how much it concerns each example, None: all alike. Entropies (distinct, N) make
+    the loss a KL instead of a CE.
     """
 
     weight: Any
@@ -178,6 +179,8 @@ def _target(
         entropy = tables.new_zeros(len(distinct), len(whole))
         labelled = whole.y >= 0
         mask = None if bool(labelled.all()) else labelled.to(dtype)
+        if term.weights:  # without smoothing: each example by its label's
+            mask = labelled * torch.tensor(term.weights).to(tables)[whole.y.clamp(min=0)]
         return _Target(weight, torch.ones_like(numbers), tables, row, mask, entropy)
     teacher = term.teacher
     z_t = (tabled[teacher] if teacher in tabled else ask(teacher, whole)).logits.to(dtype)
@@ -198,8 +201,8 @@ def _logit_gradient(
         if target.mask is None:
             share = z.new_full((1,), 1 / len(index))
         else:
-            mask = target.mask[index]
-            share = mask / mask.sum().clamp(min=1)
+            mask, least = target.mask[index], torch.finfo(z.dtype).tiny
+            share = mask / mask.sum().clamp(min=least)
         p = target.tables.index_select(2, index)  # (distinct, classes, B)
         p = p[0] if len(p) == 1 else p.index_select(0, target.row)  # each student's
         u = z / target.T[:, None, None]

@@ -10,6 +10,7 @@ from torch import Tensor
 from kdlib.bank.group import Answer, Group, Outcome, Trained, Weights
 from kdlib.bank.result import missed
 from kdlib.data import Examples
+from kdlib.data.numeric import is_binary
 from kdlib.training import progress_bar
 
 Watch = Callable[[float, dict[str, Tensor]], Any]
@@ -78,7 +79,8 @@ class Register:
     def _errors(self, split: str) -> Tensor:
         """Error % (*axes, seeds), nan for students that have not answered, and without labels."""
         y = self._evaluate[split].y
-        if bool((y < 0).any()):
+        numbers = y.is_floating_point() and not is_binary(y)  # no errors to be counted
+        if numbers or bool((y < 0).any()):
             return torch.full(self._shape, torch.nan, dtype=torch.float64)
         return (100 * missed(self._logits[split], y).mean(-1)).view(self._shape)
 

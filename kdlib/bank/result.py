@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from kdlib import metrics
-from kdlib.arguments import check_labelled
 from kdlib.bank.axes import arguments
 from kdlib.data.errors import share_wrong
+from kdlib.data.numeric import check_scored
 from kdlib.objectives import Objective
 
 
@@ -146,8 +146,8 @@ def missed(logits: Tensor, y: Tensor) -> Tensor:
     nan for a student without answers, or with one that is no number: it was not begun when
     training was stopped, or its training diverged.
     """
-    answered = logits.amax(-1).isfinite().flatten(-y.dim()).all(-1)
-    check_labelled(logits, y)
+    answered = logits.amax(-1).isfinite().flatten(-1 if y.is_floating_point() else -y.dim()).all(-1)
+    check_scored(logits, y)
     return share_wrong(logits, y).double().where(answered[..., None], torch.nan)
 
 

@@ -13,8 +13,10 @@ class Batch:
 
     x: float (B, C, H, W) in [0, 1] · y: (B,), -1 = no label · domain: (B,), 0 = source ·
     ids: (B,) content hashes, None once the images were changed (augmented) · original: the images
-    before that. Of sequences: x: int64 (B, L), 0 in place of what is no token · y: (B, L) ·
-    where: (B, L), the places that hold a token; None for images.
+    before that · other, share: where they were mixed, the labels (B,) of those mixed in, and the
+    share (B,) of the own ones. Of sequences: x: int64 (B, L), 0 in place of what is no token · y:
+    (B, L) · where: (B, L), the places that hold a token; None for images. Of `Targets`: y: floats
+    (B, K), nan = no target.
     """
 
     x: Tensor
@@ -23,13 +25,26 @@ class Batch:
     ids: Tensor | None = None
     original: Tensor | None = None
     where: Tensor | None = None
+    other: Tensor | None = None
+    share: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.y)
 
     def changed(self, x: Tensor) -> "Batch":
         """The same labels with other images, which no table of teacher outputs knows."""
-        return Batch(x, self.y, self.domain, original=self.x)
+        mixed = {"other": self.other, "share": self.share}
+        return Batch(x, self.y, self.domain, original=self.x, **mixed)
+
+    def mixed(self, partners: Tensor, shares: Tensor) -> "Batch":
+        """The same images with the labels of others (places in the batch) beside their own.
+
+        Of labels that are numbers there is the mean: every loss that is linear in them has it so.
+        """
+        if self.y.is_floating_point():
+            means = torch.lerp(self.y[partners], self.y, shares.to(self.y)[:, None])
+            return replace(self, y=means)
+        return replace(self, other=self.y[partners], share=shares)
 
     def part(self, places: slice) -> "Batch":
         """The examples at these places."""
@@ -41,6 +56,11 @@ class Batch:
     def rewritten(self, tokens: Tensor) -> "Batch":
         """Other sequences (B, L) in the place of these; -1 where there is no token."""
         return Batch(tokens.clamp(min=0), tokens, self.domain, where=tokens >= 0)
+
+
+def source(y: Tensor) -> Tensor:
+    """The domain (N,) of as many examples of the source: 0."""
+    return torch.zeros(len(y), dtype=torch.int64, device=y.device)
 
 
 def orders(

@@ -3,26 +3,29 @@
 import torch
 from torch import Tensor
 
-from kdlib.arguments import check_labelled, check_numbers
+from kdlib.arguments import check_numbers
+from kdlib.data.numeric import check_scored
 
 
 def wrong(logits: Tensor, y: Tensor) -> Tensor:
     """Which answers are wrong: bool (…, N); of sequences, the share of wrong tokens in each.
 
-    Raises ValueError for examples without a label, and where the largest logit is no finite number
-    (a class that shall not be chosen may have -inf).
+    Of 0/1 labels (N, K), floats, the share of wrong ones in each: an output above 0 says 1.
+    Raises ValueError for examples without a label, targets that are other numbers, and where the
+    largest logit is no finite number (a class that shall not be chosen may have -inf).
     """
-    check_labelled(logits, y)
+    check_scored(logits, y)
     check_numbers(logits)
     return share_wrong(logits, y)
 
 
 def share_wrong(logits: Tensor, y: Tensor) -> Tensor:
     """As `wrong`, of answers that were looked at already."""
-    missed = logits.argmax(-1) != y
+    numbers = y.is_floating_point()
+    missed = (logits > 0) != (y > 0.5) if numbers else logits.argmax(-1) != y
     if y.dim() == 1:
         return missed
-    there = y >= 0
+    there = ~y.isnan() if numbers else y >= 0
     return torch.where(there, missed, 0.0).sum(-1) / there.sum(-1)
 
 

@@ -13,15 +13,15 @@ from kdlib.arguments import (
     check_domain,
     check_images,
     check_labels,
-    check_shape,
     one_place,
     whole,
 )
 from kdlib.data import strata
-from kdlib.data.batches import Batch, orders
+from kdlib.data.batches import Batch, orders, source
 from kdlib.data.hashes import content_hash, image_ids
+from kdlib.data.numeric import check_features, check_rank
 from kdlib.data.sealed import SealedLabels
-from kdlib.data.transforms import changed
+from kdlib.data.transforms import changed_once
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,29 +40,28 @@ class Examples:
 
     def __post_init__(self) -> None:
         check_images(self.x)
-        check_labels(self.y, len(self.x))
+        self._check_labels(self.y, len(self.x))
         if cast(Any, self.domain) is None:
-            object.__setattr__(self, "domain", torch.zeros_like(self.y))
+            object.__setattr__(self, "domain", source(self.y))
         check_domain(self.domain, len(self.x))
 
     @classmethod
-    def of_features(cls, f: Tensor, y: Tensor, *, name: str = "") -> "Examples":
-        """Features (N, width) of any size in place of images, as (N, width, 1, 1).
+    def of_features(cls, f: Tensor, y: Tensor, *, name: str = "") -> Self:
+        """Numbers of any size in place of images: features (N, width), as (N, width, 1, 1).
 
-        For `fit` on what a frozen network says; its first module is then `nn.Flatten()`.
+        For what a frozen network says, or a table; the student begins with `nn.Flatten()`. Signals
+        or tokens (N, C, L) and volumes (N, C, D, H, W) stay so. Whole numbers become floats.
         """
-        if f.dim() != 2 or not bool(f.isfinite().all()):
-            raise ValueError(
-                f"features have shape {tuple(f.shape)}; expected (N, width), all of them finite"
-            )
-        check_labels(y, len(f))
-        return cls._made(f[:, :, None, None], y, torch.zeros_like(y), name)
+        check_features(f)
+        cls._check_labels(y, len(f))
+        f = f.float() if f.dtype == torch.uint8 else f  # no pixels, which are divided by 255
+        return cls._made(f[:, :, None, None] if f.dim() == 2 else f, y, source(y), name)
 
     def __len__(self) -> int:
         return len(self.y)
 
     def __repr__(self) -> str:
-        labelled = int((self.y >= 0).sum())
+        labelled = int(self.labelled.sum())
         unlabelled = f", {len(self) - labelled:,} without label" if labelled < len(self) else ""
         return f"Examples({self.name}: {len(self):,} × {tuple(self.x.shape[1:])}{unlabelled})"
 
@@ -81,6 +80,11 @@ class Examples:
         return content_hash(self.x, self.ids, self.y, self.domain)
 
     @property
+    def labelled(self) -> Tensor:
+        """(N,) bool: which examples have a label."""
+        return self.y >= 0
+
+    @property
     def classes(self) -> int:
         """How many classes the labels speak of."""
         return int(self.y.max()) + 1 if len(self) else 0
@@ -95,7 +99,7 @@ class Examples:
         if isinstance(index, Integral):
             index = one_place(int(index), len(self))
         x = self.x[index]
-        self._check_rows(x)  # an index may take an axis away
+        self._check_rows(x)
         ids = None if self._known_ids is None else self._known_ids[index]
         return self._made(x, self.y[index], self.domain[index], self.name, ids)
 
@@ -138,15 +142,9 @@ class Examples:
     ) -> "Examples":
         """Each image changed once and for all by `transform(x, generator) -> x` (`data.shifts`).
 
-        x is float in [0, 1], a thousand at a time; dtype (uint8 rounded), labels and domains stay.
+        x is float in [0, 1], a thousand at a time; dtype (uint8 rounded), labels, domains stay.
         """
-        generator = torch.Generator().manual_seed(seed)
-        pixels = self.x.dtype == torch.uint8
-        parts = [x.float() / 255 if pixels else x.clone() for x in self.x.split(1000)]
-        x = torch.cat([changed("the transform", transform, part, generator) for part in parts])
-        x = x.clamp(0, 1) if pixels else x
-        check_images(x)
-        x = (x * 255).round().to(torch.uint8) if pixels else x
+        x = changed_once(self.x, transform, seed)
         how = getattr(transform, "__name__", "changed").replace("<lambda>", "changed")
         return self._with(x=x, name=f"{self.name}, {how}")
 
@@ -198,11 +196,13 @@ class Examples:
 
     # what a kind of examples says for itself
 
-    _check_rows = staticmethod(check_shape)
+    _check_labels = staticmethod(check_labels)
+
+    def _check_rows(self, x: Tensor) -> None:
+        check_rank(x, self.x.dim())  # an index may take an axis away
 
     @property
-    def _strata(self) -> Tensor:
-        """What is to be spread evenly over parts, (N,): the labels."""
+    def _strata(self) -> Tensor:  # what is to be spread evenly over parts, (N,)
         return self.y
 
     # ---- reading -----------------------------------------------------------------------------

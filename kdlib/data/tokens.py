@@ -33,13 +33,17 @@ class Sequences(Examples):
         """(N, L), int64; -1 where a sequence is over."""
         return self.x
 
+    @property
+    def labelled(self) -> Tensor:
+        """(N,) bool: which sequences have tokens to be learned."""
+        return (self.y >= 0).any(1)
+
     def batch(self, index: Any = slice(None)) -> Batch:
         """These sequences, with 0 in the place of what is no token, and where there is one."""
         x, y, domain = self.x[index], self.y[index], self.domain[index]
         return Batch(x.clamp(min=0), y, domain, self.ids[index], where=x >= 0)
 
-    @staticmethod
-    def _check_rows(x: Tensor) -> None:
+    def _check_rows(self, x: Tensor) -> None:
         check_sequences(x)
 
     @property

@@ -32,6 +32,13 @@ from kdlib.losses.features import (
     variational,
 )
 from kdlib.losses.gradients import reverse_gradient
+from kdlib.losses.labels import (
+    binary_labels,
+    mean_squares,
+    sigmoid_targets,
+    teacher_mean_squares,
+    weighted_labels,
+)
 from kdlib.losses.parameters import parameter_kl, parameter_l2, regularizer, shrink
 from kdlib.losses.spaces import class_centres, kernel_similarity
 from kdlib.losses.unlabelled import (

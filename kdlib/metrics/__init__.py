@@ -10,6 +10,7 @@ from kdlib.metrics.intervals import (
     one_standard_error,
     rank_correlation,
 )
+from kdlib.metrics.regression import root_mean_square, score
 from kdlib.metrics.scores import (
     accuracy,
     agreement,

@@ -4,7 +4,6 @@ from kdlib.objectives.algebra import Objective, Term
 from kdlib.objectives.answer_terms import (
     Decoupled,
     Dist,
-    HardLabels,
     JensenShannon,
     LogitMSE,
     ProbabilityMSE,
@@ -25,6 +24,7 @@ from kdlib.objectives.feature_terms import (
     Similarity,
     Variational,
 )
+from kdlib.objectives.label_terms import HardLabels
 from kdlib.objectives.learner import Learner, Owned
 from kdlib.objectives.members import member
 from kdlib.objectives.merging import merge
@@ -33,5 +33,11 @@ from kdlib.objectives.parts import outputs
 from kdlib.objectives.prefixes import prefixes
 from kdlib.objectives.step import Step
 from kdlib.objectives.symbols import LearnedTemperature, Number, Scalar, Symbol, after, progress
+from kdlib.objectives.target_terms import (
+    BinaryLabels,
+    MeanSquares,
+    SigmoidTargets,
+    TeacherMeanSquares,
+)
 from kdlib.objectives.teachers import TeacherTable, tabulate
 from kdlib.objectives.weight_terms import ParameterKL, ParameterL2, Regularizer

@@ -177,6 +177,8 @@ class Term(Objective):
     # random numbers): students are then trained one by one, and no step is recorded.
     looks_at_values = False
     of_sequences = False  # True where it is for logits of each token, too
+    reads_classes = False  # True where labels or answers are classes to it: no `Targets` then
+    reads_labels = mixes = False  # True where it asks for labels; for both of mixed images
     notation = ""  # for pages, "{T}² · KL(p_T ‖ q_T)" with fields in braces; empty: as in code
 
     @property

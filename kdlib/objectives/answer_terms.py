@@ -1,4 +1,4 @@
-"""Terms on labels and answers: each a loss of `kdlib.losses` with its teacher and numbers."""
+"""Terms on answers: each a loss of `kdlib.losses` with its teacher and numbers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,47 +9,11 @@ from torch import Tensor, nn
 from kdlib import losses
 from kdlib.arguments import check_fraction, check_temperature
 from kdlib.data import Examples
-from kdlib.objectives import symbols
 from kdlib.objectives.algebra import Term
+from kdlib.objectives.label_terms import check_has_labels
 from kdlib.objectives.step import Step
 from kdlib.objectives.symbols import Number
 from kdlib.objectives.teachers import Teacher
-
-
-def _check_labelled(term: str, examples: Examples) -> None:
-    """Raises ValueError where the term would be 0 in every step."""
-    if not bool((examples.y >= 0).any()):
-        raise ValueError(
-            f"{examples!r} has no labels, which {term} needs; "
-            "use soft targets alone, or add labelled examples"
-        )
-
-
-@dataclass(frozen=True, repr=False)
-class HardLabels(Term):
-    """Cross-entropy with the labels of those examples that have one."""
-
-    of_sequences = True
-
-    smoothing: Number = 0.0
-
-    def __str__(self) -> str:
-        plain = self.smoothing == 0
-        return "HardLabels()" if plain else f"HardLabels(smoothing={symbols.show(self.smoothing)})"
-
-    __repr__ = __str__
-
-    @property
-    def notation(self) -> str:  # type: ignore[override]
-        return "CE" if self.smoothing == 0 else "CE(smoothing {smoothing})"
-
-    def validate(self, examples: Examples, values: Mapping[str, Any]) -> None:
-        check_fraction("smoothing", values["smoothing"])
-        _check_labelled(self.name, examples)
-
-    def loss(self, step: Step, owned: nn.Module | None) -> Tensor:
-        smoothing = step.value(self.smoothing)
-        return losses.hard_labels(step.z_s, step.batch.y, smoothing=smoothing)
 
 
 class Taught(Term):
@@ -58,6 +22,8 @@ class Taught(Term):
     teacher: a network, a table, or the name of a module of the network that is trained, whose
     answers then pass no gradient on (see `members.member`).
     """
+
+    reads_classes = True  # what they compare are shares of classes
 
     teacher: Teacher | str
 
@@ -146,7 +112,11 @@ class TeacherLabels(Taught):
 
 @dataclass(frozen=True, repr=False)
 class LogitMSE(Taught):
-    """Logit matching (Ba & Caruana 2014)."""
+    """Logit matching (Ba & Caruana 2014): of answers less their mean, which no softmax sees.
+
+    What all outputs have in common goes unlearned, so it is no loss for regression: that is
+    `TeacherMeanSquares`.
+    """
 
     of_sequences = True
 
@@ -180,6 +150,7 @@ class Decoupled(Taught):
     """DKD (Zhao et al. 2022), on labelled examples."""
 
     of_sequences = True
+    reads_labels = True
 
     teacher: Teacher | str
     T: Number
@@ -190,10 +161,12 @@ class Decoupled(Taught):
 
     def validate(self, examples: Examples, values: Mapping[str, Any]) -> None:
         super().validate(examples, values)
-        _check_labelled(self.name, examples)
+        check_has_labels(self.name, examples)
 
     def loss(self, step: Step, owned: nn.Module | None) -> Tensor:
         z_s, z_t = self.answers(step)
+        if step.batch.other is not None:
+            raise ValueError(f"{self.name} knows one label an image; leave out what mixes them")
         return losses.decoupled(
             z_s,
             z_t,

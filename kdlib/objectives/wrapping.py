@@ -47,6 +47,18 @@ class Wrapped(Term):
         return self.term.of_sequences
 
     @property
+    def reads_classes(self) -> bool:  # type: ignore[override]
+        return self.term.reads_classes
+
+    @property
+    def reads_labels(self) -> bool:  # type: ignore[override]
+        return self.term.reads_labels
+
+    @property
+    def mixes(self) -> bool:  # type: ignore[override]
+        return self.term.mixes
+
+    @property
     def follows(self) -> bool:
         return self.term.follows
 

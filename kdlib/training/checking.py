@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from kdlib.arguments import finite
-from kdlib.data import Examples, Sequences
+from kdlib.data import Examples, Sequences, Targets
 from kdlib.device import pick, resolve_precision
 from kdlib.models import convolves, normalises
 from kdlib.objectives import Objective, TeacherTable
@@ -16,6 +16,7 @@ from kdlib.objectives.members import Member
 from kdlib.training.accumulating import check_parts_of_batch
 from kdlib.training.answering import (
     check_answers,
+    check_augment,
     check_readable,
     check_taught,
     runs_channels_last,
@@ -82,6 +83,8 @@ def check_run(
         raise ValueError("augment= changes images, and these are sequences; leave it out")
     if augment is not None and not callable(augment):
         raise ValueError(f"augment={augment!r}; expected a function (x, generator) -> x")
+    if augment is not None:
+        check_augment(augment, examples, objective)
     place = next(student.parameters()).device if device is None else pick(device)
     per_domain, balanced = domain_rules(student, examples, forward, balanced)
     check_teachers(objective, place)
@@ -141,6 +144,12 @@ def check_parts(student: Any, examples: Any, objective: Any) -> None:
                 f"{term.name} is for images, and {examples!r} are sequences; terms on answers, "
                 "such as SoftTargets(teacher, T=1), are for these, too"
             )
+        if isinstance(examples, Targets) and term.reads_classes:
+            raise ValueError(
+                f"{term.name} is for classes, and {examples!r} has numbers; BinaryLabels() and "
+                "SigmoidTargets(teacher) are for 0/1 labels, MeanSquares() and "
+                "TeacherMeanSquares(teacher) for other numbers"
+            )
         if term.writings() and not isinstance(examples, Sequences):
             raise ValueError(
                 f"{term.name} is for sequences, and {examples!r} holds images, which nobody "
@@ -173,6 +182,12 @@ def check_unseen(name: str, unseen: Any, examples: Examples) -> None:
         raise ValueError(f"{name} holds no examples; give at least one")
     if isinstance(unseen, Sequences) != isinstance(examples, Sequences):
         raise ValueError(f"{name} is {unseen!r} and training has {examples!r}; give one kind")
+    numbers = isinstance(unseen, Targets), isinstance(examples, Targets)
+    if numbers[0] != numbers[1] or (all(numbers) and unseen.classes != examples.classes):
+        raise ValueError(
+            f"{name} is {unseen!r} and training has {examples!r}; give classes to both, or as many "
+            "numbers"
+        )
     if unseen.x.shape[1:] != examples.x.shape[1:] and not isinstance(unseen, Sequences):
         raise ValueError(
             f"{name} has images of {tuple(unseen.x.shape[1:])} and training has "
@@ -183,7 +198,7 @@ def check_unseen(name: str, unseen: Any, examples: Examples) -> None:
 def check_validation(validate: Any, examples: Examples) -> None:
     """Raises ValueError unless errors can be counted on these while the examples are trained on."""
     check_unseen("validate", validate, examples)
-    if bool((validate.y if validate.y.dim() == 1 else validate.y.amax(1)).lt(0).any()):
+    if not bool(validate.labelled.all()):
         raise ValueError(
             f"validate={validate!r}: errors are counted with labels; give labelled examples"
         )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kdlib.data import Batch, Examples
-from kdlib.data.transforms import changed
+from kdlib.data.transforms import Transform, augmented
 from kdlib.device import autocast, keep_freed_memory, within_quota
 from kdlib.models import evaluating, fingerprint, initialise
 from kdlib.objectives import HardLabels, Learner, Number, Objective
@@ -31,10 +31,10 @@ from kdlib.training.optimisers import (
     schedule_of,
 )
 from kdlib.training.progress import progress_bar
-from kdlib.training.run import VALIDATION, Run, row_of
+from kdlib.training.run import Run, row_of, validated
 from kdlib.training.settings import Settings, as_python, most_at_once
 
-Augment = Callable[[Tensor, torch.Generator], Tensor]
+Augment = Transform
 AfterEpoch = Callable[[Run], bool | None]
 Terms = dict[str, Tensor]
 Part = tuple[float, Batch, Answers, Tensor | None]  # share of the batch, what is in it and known
@@ -161,13 +161,13 @@ def fit(
             parts.append((share, examples.batch(places), answers, drawn))
         return descend(parts, done)
 
-    def augmented(x: Tensor, original: Batch, done: float) -> Terms:
+    def changed(x: Tensor, original: Batch, done: float) -> Terms:
         batch = original.changed(x)
         parts = WHOLE if accumulate == 1 else parts_of(len(batch), accumulate)
         return descend([(share, batch.part(where), {}, None) for where, share in parts], done)
 
     allowed = optimizer is None and repeats(objective, examples)
-    take = record(augmented if augment else step, place.device, allowed=allowed)
+    take = record(changed if augment else step, place.device, allowed=allowed)
     started = time.perf_counter()
     bar = progress_bar(range(len(run.history), passes.count))
     learner.train()
@@ -184,14 +184,13 @@ def fit(
                         draws = () if draw is None else (draw(seed or 0, index, done),)
                         rows.append(take(index, done, *draws))
                     else:
-                        original = examples.batch(index)
-                        x = changed("augment", augment, original.x, epoch.generator)
-                        rows.append(take(x, original, done))
+                        mixed, x = augmented(augment, examples.batch(index), epoch.generator)
+                        rows.append(take(x, mixed, done))
                     scheduler.step()
             run.history.append(row_of(run, rows, validate, most))
             bar.set_postfix(loss=f"{run.history[-1]['loss']:.3f}")
             if validate is not None:
-                best.look(number + 1, run.history[-1][VALIDATION], student, keep == "best")
+                best.look(number + 1, validated(run.history[-1]), student, keep == "best")
             going = after_epoch is None or _asked(after_epoch, run)
             if checkpoint is not None:
                 write_checkpoint(checkpoint, state, deciding, run.history)

@@ -12,7 +12,7 @@ from kdlib import metrics
 from kdlib.data import Examples
 from kdlib.models import evaluating, predict
 
-VALIDATION = "validation error %"
+VALIDATION = "validation"
 
 
 @dataclass(repr=False)
@@ -34,7 +34,7 @@ class Run:
         return f"Run({kind} after {len(self.history)} epochs{', interrupted' * self.interrupted})"
 
     def to_frame(self) -> pd.DataFrame:
-        """The history: epoch, loss, each named term (unweighted), validation error %."""
+        """The history: epoch, loss, each named term (unweighted), and the validation's number."""
         return pd.DataFrame(self.history)
 
     def logits(self, examples: Examples) -> Tensor:
@@ -72,9 +72,14 @@ def row_of(
         raise Diverged(_what_diverged(epoch, columns), run)
     if validate is not None:
         with evaluating(run.network):  # back in train() afterwards
-            logits = predict(run.network, validate, size=size)
-            row[VALIDATION] = float(metrics.error_percent(logits, validate.y))
+            name, number = metrics.score(predict(run.network, validate, size=size), validate)
+        row[f"{VALIDATION} {name}"] = float(number)
     return row
+
+
+def validated(row: dict[str, float]) -> float:
+    """The number by which this epoch was validated; less is better."""
+    return next(number for name, number in row.items() if name.startswith(VALIDATION))
 
 
 def _what_diverged(epoch: int, columns: dict[str, Tensor]) -> str:

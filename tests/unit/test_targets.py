@@ -1,0 +1,439 @@
+"""Answers that are no single class: weighted and mixed labels, 0/1 labels, regression."""
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from blobs import blobs
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kdlib import losses, metrics
+from kdlib.bank import train_bank
+from kdlib.data import Examples, Targets, cutmix, each_image, jitter, mixup
+from kdlib.models import initialise, mlp
+from kdlib.objectives import (
+    BinaryLabels,
+    Decoupled,
+    HardLabels,
+    LogitMSE,
+    MeanSquares,
+    Objective,
+    SigmoidTargets,
+    SoftTargets,
+    TeacherMeanSquares,
+    member,
+    outputs,
+    tabulate,
+)
+from kdlib.training import fit
+
+NAN = float("nan")
+Z = torch.tensor([[2.0, -1.0, 0.5], [0.0, 3.0, -2.0], [1.0, 1.0, 1.0], [-1.0, 0.0, 4.0]])
+Y, WEIGHTS = torch.tensor([0, 2, 1, -1]), (1.0, 5.0, 0.25)
+
+
+def binary(count: int = 96, *, seed: int = 0) -> Targets:
+    """Two labels an image: is it of class 0 or 1, is it of an even class."""
+    x, y = (lambda e: (e.x, e.y))(blobs(count, seed=seed))
+    return Targets(x, torch.stack([y < 2, y % 2 == 0], 1), name="binary")
+
+
+def regression(count: int = 96, *, seed: int = 0) -> Targets:
+    """The brightness of an image, once and times ten less 8."""
+    x = blobs(count, seed=seed).x
+    mean = x.float().mean((1, 2, 3)) / 255
+    return Targets(x, torch.stack([mean, 10 * mean - 8], 1), name="brightness")
+
+
+def learned(student: nn.Module, objective: Objective, examples: Examples) -> list[float]:
+    run = fit(student, examples, objective, epochs=8, seed=0, batch=32)
+    return run.to_frame()["loss"].tolist()
+
+
+# ---- weights of classes --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_weighted_labels_are_torchs(smoothing: float) -> None:
+    z = Z.clone().requires_grad_()
+    ours = losses.weighted_labels(z, Y, torch.tensor(WEIGHTS), smoothing=smoothing)
+    theirs = F.cross_entropy(
+        z, Y, torch.tensor(WEIGHTS), ignore_index=-1, label_smoothing=smoothing
+    )
+    torch.testing.assert_close(ours, theirs)
+    for loss, other in itertools.pairwise([ours, theirs]):
+        slope, slope_other = (torch.autograd.grad(part, z)[0] for part in (loss, other))
+        torch.testing.assert_close(slope, slope_other)
+    alike = losses.weighted_labels(Z, Y, torch.full((3,), 7.0), smoothing=smoothing)
+    torch.testing.assert_close(alike, losses.hard_labels(Z, Y, smoothing=smoothing))
+    none = losses.weighted_labels(z, torch.full_like(Y, -1), torch.tensor(WEIGHTS))
+    assert none == 0 and bool((torch.autograd.grad(none, z)[0] == 0).all())
+
+
+def test_weights_are_part_of_the_formula() -> None:
+    one = HardLabels(weights=[1, 5])  # type: ignore[arg-type]
+    assert one == HardLabels(weights=(1.0, 5.0)) != HardLabels() and {one: 1}[one] == 1
+    assert str(one) == "HardLabels(weights=(1.0, 5.0))" and one.key() != HardLabels().key()
+    assert HardLabels(weights=torch.tensor([1.0, 5.0])) == one  # type: ignore[arg-type]
+    assert str(HardLabels(0.1, (1, 5))) == "HardLabels(smoothing=0.1, weights=(1.0, 5.0))"
+
+
+@pytest.mark.parametrize("engine", ["fast", "reference", "sequential"])
+@pytest.mark.parametrize("labels", ["all", "some"])
+def test_weights_train_alike_in_every_engine(engine: str, labels: str) -> None:
+    examples = blobs(96)
+    if labels == "some":
+        examples = examples.labelled_as(torch.where(torch.arange(96) % 3 == 0, -1, examples.y))
+    objective = HardLabels(weights=(1.0, 0.01, 3.0, 0.5))
+    how: dict[str, Any] = {"epochs": 3, "batch": 32, "precision": "fp32"}
+    student = mlp(16, 8, 4)
+    bank = train_bank(
+        objective, student=mlp(16, 8, 4), examples=examples, seeds=[3], cache=False,
+        evaluate={"test": examples}, engine=engine, **how,
+    )  # fmt: skip
+    run = fit(student, examples, objective, seed=3, **how)
+    torch.testing.assert_close(bank.logits["test"][0], run.logits(examples), rtol=1e-3, atol=1e-3)
+    plain = fit(mlp(16, 8, 4), examples, HardLabels(), seed=3, **how)
+    assert (plain.logits(examples) - run.logits(examples)).abs().max() > 0.1
+
+
+def test_weights_and_smoothing_are_trained_together_elsewhere() -> None:
+    objective = HardLabels(0.1, (1.0, 2.0, 3.0, 0.5))
+    bank = train_bank(
+        objective, student=mlp(16, 8, 4), examples=blobs(64), seeds=1, cache=False, epochs=1,
+        evaluate={}, batch=32,
+    )  # fmt: skip
+    assert bank.engine == "reference"
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: HardLabels(weights=3.0), "weights=3.0; expected a number for each class"),  # type: ignore
+        (lambda: HardLabels(weights=(1.0, -1.0)), "at least 0"),
+        (lambda: HardLabels(weights=(0.0, 0.0)), "not all of them 0"),
+        (lambda: HardLabels(weights=(1.0, NAN)), "finite"),
+        (lambda: run(HardLabels(weights=(1.0, 2.0))), "2 weights and the student answers with 4"),
+        (lambda: run(member("head", HardLabels(weights=(1.0, 2.0)))), "2 weights and .* with 4"),
+        (lambda: run(outputs(range(4), HardLabels(weights=(1.0,) * 5))), "5 weights and .* with 4"),
+    ],
+)
+def test_weights_that_are_none(make: Callable[[], Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        make()
+
+
+def run(objective: Objective, examples: Examples | None = None, **settings: Any) -> Any:
+    """`fit` that must not change the student before it refuses."""
+    examples = blobs(32) if examples is None else examples
+    student = settings.pop("student", mlp(16, 8, 4))
+    before = {name: w.clone() for name, w in student.state_dict().items()}
+    try:
+        return fit(student, examples, objective, epochs=1, seed=0, **settings)
+    except ValueError:
+        assert all(torch.equal(w, before[name]) for name, w in student.state_dict().items())
+        raise
+
+
+# ---- targets that are numbers --------------------------------------------------------------------
+
+
+def test_losses_on_numbers_are_torchs_and_skip_what_is_not_there() -> None:
+    y = torch.tensor([[0.0, 1.0, 1.0], [1.0, 0.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    pairs = {
+        losses.binary_labels: F.binary_cross_entropy_with_logits,
+        losses.mean_squares: F.mse_loss,
+    }
+    for ours, theirs in pairs.items():
+        torch.testing.assert_close(ours(Z, y), theirs(Z, y))
+        holes = y.masked_fill(torch.eye(4, 3).bool(), NAN)
+        there = ~holes.isnan()
+        z = Z.clone().requires_grad_()
+        torch.testing.assert_close(ours(z, holes), theirs(z[there], y[there]))
+        assert torch.autograd.grad(ours(z, holes), z)[0].isfinite().all()
+        assert ours(z, torch.full_like(y, NAN)) == 0
+    torch.testing.assert_close(losses.teacher_mean_squares(Z, y), F.mse_loss(Z, y))
+    assert losses.teacher_mean_squares(Z + 3, Z) == 9 and losses.logit_mse(Z + 3, Z) < 1e-9
+
+
+@pytest.mark.parametrize("T", [1.0, 3.0])
+def test_sigmoid_targets_are_the_kl_of_each_output(T: float) -> None:
+    """Yang et al.'s: the KL of yes and of no, summed over outputs, averaged over images."""
+    z_t = Z.flip(0) * 1.5
+    p, q = (z_t / T).sigmoid(), (Z / T).sigmoid()
+    yes = F.kl_div(q.log(), p, reduction="none")
+    no = F.kl_div((1 - q).log(), 1 - p, reduction="none")
+    expected = T**2 * (yes + no).sum() / len(Z)
+    torch.testing.assert_close(losses.sigmoid_targets(Z, z_t, T), expected)
+    two = [torch.stack([z[:, :1], 0 * z[:, :1]], -1)[:, 0] for z in (Z, z_t)]  # a logit z: 0 and z
+    one = losses.sigmoid_targets(Z[:, :1], z_t[:, :1], T)
+    torch.testing.assert_close(one, losses.soft_targets(*two, T))
+    assert losses.sigmoid_targets(Z, Z, T) == 0
+    sure = torch.tensor([[torch.inf, -torch.inf, 0.0]])
+    assert losses.sigmoid_targets(Z[:1], sure.clamp(-1e4, 1e4), T).isfinite()
+
+
+def test_targets_are_kept_like_labels() -> None:
+    targets = regression(20)
+    assert targets.classes == 2 and targets[3].y.shape == (1, 2) and targets[2:5].y.shape == (3, 2)
+    assert torch.equal(targets[[4, 1]].y, targets.y[[4, 1]]) and type(targets[:2]) is Targets
+    assert targets.domain.dtype == torch.int64 and targets.as_domain(1).domains == [1]
+    both = targets + targets.unlabelled()
+    assert len(both) == 40 and int(both.labelled.sum()) == 20 and "20 without target" in repr(both)
+    assert targets.fingerprint != targets.labelled_as(targets.y + 1).fingerprint
+    parts = targets.split(12, 8)
+    assert sorted(torch.cat([part.y for part in parts])[:, 0].tolist()) == sorted(
+        targets.y[:, 0].tolist()
+    )
+    assert targets.batch(torch.tensor([5])).y.tolist() == targets.y[5:6].tolist()
+    assert targets.transformed(lambda x, g: 1 - x).y is targets.y
+    assert binary().y.dtype == torch.float32 and binary().binary and not targets.binary
+    features = Targets.of_features(torch.randn(5, 3), torch.ones(5, 1) > 0)
+    assert features.y.dtype == torch.float32 and features.batch().x.shape == (5, 3, 1, 1)
+
+
+X = blobs(4).x
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Targets(X, torch.ones(4)), r"y\[:, None\]"),
+        (lambda: Targets(X, torch.ones(3, 2)), r"shape \(3, 2\) for 4 images"),
+        (lambda: Targets(X, torch.ones(4, 2).long()), r"y.float\(\) makes them"),
+        (lambda: Targets(X, torch.full((4, 1), torch.inf)), "a target is inf"),
+        (lambda: Examples(X, torch.ones(4) / 3), r"are Targets\(x, y\[:, None\]\)"),
+        (lambda: Examples(X, torch.ones(4, 2)), r"are Targets\(x, y\)"),
+        (lambda: regression().only([1]), "has numbers, no classes"),
+        (lambda: regression() + blobs(8), "no targets of one width"),
+        (lambda: run(HardLabels(), binary(), student=mlp(16, 8, 2)), "HardLabels is for classes"),
+        (lambda: run(LogitMSE(mlp(16, 2)), regression(), student=mlp(16, 8, 2)), "TeacherMean"),
+        (lambda: run(BinaryLabels(), regression(), student=mlp(16, 8, 2)), r"MeanSquares\(\)"),
+        (lambda: run(BinaryLabels()), r"BinaryLabels is for numbers.*HardLabels\(\)"),
+        (lambda: run(MeanSquares(), regression()), "4 outputs for Targets.*build it with 2"),
+        (lambda: run(MeanSquares(), regression().unlabelled(), student=mlp(16, 2)), "no targets"),
+        (
+            lambda: run(MeanSquares(), regression(), student=mlp(16, 2), validate=blobs(8)),
+            "validate is Examples.*as many numbers",
+        ),
+        (lambda: metrics.error_percent(Z[:, :2], regression(4).y), "root_mean_square"),
+        (lambda: metrics.error_percent(Z[:, :2], binary(4).unlabelled().y), "no target"),
+        (lambda: metrics.root_mean_square(Z, regression(4).y), "one output for each target"),
+        (lambda: metrics.root_mean_square(Z / 0, torch.ones(4, 3)), "did the training diverge"),
+    ],
+)
+def test_targets_that_cannot_be_trained_on(make: Callable[[], Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        make()
+
+
+def test_several_labels_are_learned_and_distilled() -> None:
+    train, test = binary(320), binary(160, seed=1)
+    teacher = mlp(16, 32, 2)
+    first = fit(teacher, train, BinaryLabels(), epochs=10, seed=0, batch=32, validate=test)
+    assert first.error(test) < 15 and first.history[-1]["validation error %"] == first.error(test)
+    for given in (teacher, tabulate(teacher, train)):
+        student = mlp(16, 8, 2)
+        objective = SigmoidTargets(given, T=2)
+        run = fit(student, train.unlabelled(), objective, epochs=15, seed=0, batch=32)
+        assert run.error(test) < 18
+
+
+def test_a_regressor_is_learned_and_distilled() -> None:
+    """Its outputs share an offset of about -1.5, which a centred loss would leave out."""
+    train, test = regression(320), regression(160, seed=1)
+    teacher = nn.Sequential(mlp(16, 32, 2), nn.Linear(2, 2))
+    run = fit(teacher, train, MeanSquares(), epochs=40, seed=0, batch=32, lr=0.05, validate=test)
+    score = run.history[-1]["validation root mean square error"]
+    assert score < 0.4 and score == float(metrics.root_mean_square(run.logits(test), test.y))
+    student = nn.Sequential(mlp(16, 16, 2), nn.Linear(2, 2))
+    images = Examples(train.x, torch.full((320,), -1))
+    fit(student, images, TeacherMeanSquares(teacher), epochs=40, seed=1, batch=32, lr=0.05)
+    assert metrics.root_mean_square(student(test.batch().x), test.y) < 0.5
+
+
+def test_one_output_learns() -> None:
+    images, teacher = blobs(96).unlabelled(), initialise(mlp(16, 16, 1), 5)
+    for objective in (SigmoidTargets(teacher, T=2), TeacherMeanSquares(teacher)):
+        history = learned(mlp(16, 8, 1), objective, images)
+        assert history[-1] < 0.5 * history[0]
+    with pytest.raises(ValueError, match="at least 2"):
+        learned(mlp(16, 8, 1), SoftTargets(teacher, 2), images)
+
+
+@pytest.mark.parametrize("engine", ["reference", "sequential"])
+@pytest.mark.parametrize("kind", ["binary", "regression"])
+def test_a_bank_of_numbers_is_fit(engine: str, kind: str) -> None:
+    train = binary() if kind == "binary" else regression()
+    teacher = initialise(mlp(16, 8, 2), 9)
+    objective = (
+        BinaryLabels() + SigmoidTargets(teacher, 2)
+        if kind == "binary"
+        else MeanSquares() + TeacherMeanSquares(teacher)
+    )
+    how: dict[str, Any] = {"epochs": 2, "batch": 32, "precision": "fp32"}
+    seen: list[Any] = []
+    bank = train_bank(
+        objective, student=mlp(16, 8, 2), examples=train, seeds=[3, 4], cache=False,
+        evaluate={"test": train}, engine=engine, watch=lambda d, e: seen.append(e["test"]), **how,
+    )  # fmt: skip
+    assert bank.engine == engine
+    run = fit(mlp(16, 8, 2), train, objective, seed=4, **how)
+    torch.testing.assert_close(bank.logits["test"][1], run.logits(train), rtol=1e-3, atol=1e-3)
+    if kind == "binary":
+        assert float(bank.errors()[1]) == pytest.approx(run.error(train), abs=2)
+        assert len(bank.frame()) == 1 and float(seen[-1][1]) == float(bank.errors()[1])
+    else:
+        assert bool(seen[-1].isnan().all())
+        with pytest.raises(ValueError, match="root_mean_square"):
+            bank.errors()
+        assert metrics.root_mean_square(bank.logits["test"], train.y).shape == (2,)
+
+
+def test_wrong_labels_are_counted_one_by_one() -> None:
+    y = torch.tensor([[1.0, 0.0, NAN], [1.0, 1.0, 1.0]])
+    z = torch.tensor([[3.0, 2.0, 5.0], [0.1, -0.1, 7.0]])
+    torch.testing.assert_close(metrics.wrong(z, y), torch.tensor([1 / 2, 1 / 3]))
+    squares = torch.tensor([4.0, 4.0, 0.81, 1.21, 36.0])
+    torch.testing.assert_close(metrics.root_mean_square(z, y), squares.double().mean().sqrt())
+
+
+# ---- images and labels mixed ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [mixup, cutmix])
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_mixed_is_as_large_as_its_share(make: Any, seed: int) -> None:
+    """Every image is of one value, so that the mean of what is made tells the shares."""
+    values = torch.rand(6, generator=torch.Generator().manual_seed(seed + 10))
+    x = values.view(-1, 1, 1, 1).expand(6, 3, 8, 10).contiguous()
+    kept = x.clone()
+    made, partners, share = make(1.0)(x, torch.Generator().manual_seed(seed))
+    assert torch.equal(x, kept) and sorted(partners.tolist()) == list(range(6))
+    expected = share * values + (1 - share) * values[partners]
+    torch.testing.assert_close(made.mean((1, 2, 3)), expected)
+    again, _, _ = make(1.0)(x, torch.Generator().manual_seed(seed))
+    assert torch.equal(made, again) and len(share.unique()) == 1 and 0 <= float(share[0]) <= 1
+    if make is cutmix:
+        assert all(len(image.unique()) <= 2 for image in made)
+
+
+def test_shares_are_drawn_from_beta() -> None:
+    x, generator = torch.zeros(2, 1, 4, 4), torch.Generator().manual_seed(0)
+    shares = torch.tensor([float(mixup(0.4)(x, generator)[2][0]) for _ in range(3000)])
+    assert shares.mean() == pytest.approx(0.5, abs=0.03)
+    assert shares.var() == pytest.approx(0.25 / (2 * 0.4 + 1), rel=0.08)
+
+
+def test_the_loss_of_both_labels() -> None:
+    """Zhang et al.'s: λ · CE(y) + (1 - λ) · CE(other)."""
+    other, share = torch.tensor([1, 1, 0, 2]), torch.full((4,), 0.3)
+    y = Y.clamp(min=0)
+    expected = 0.3 * F.cross_entropy(Z, y) + 0.7 * F.cross_entropy(Z, other)
+    torch.testing.assert_close(losses.weighted_labels(Z, y, other=other, share=share), expected)
+    batch = blobs(8).batch()
+    batch.other, batch.share = batch.y.flip(0), torch.full((8,), 0.3)
+    student = initialise(mlp(16, 8, 4), 0)
+    loss, _ = HardLabels()(student, batch)
+    z = student(batch.x)
+    expected = 0.3 * F.cross_entropy(z, batch.y) + 0.7 * F.cross_entropy(z, batch.other)
+    torch.testing.assert_close(loss, expected)
+
+
+class Asked(nn.Module):
+    """A teacher that keeps what it was shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network, self.seen = initialise(mlp(16, 8, 4), 3), list[Tensor]()
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen.append(x.clone())
+        return self.network(x)
+
+
+def test_fit_mixes_labels_and_shows_the_teacher_what_it_mixed() -> None:
+    """Where an image's own share is 1 the partners' labels do not count."""
+    train = blobs(160)
+
+    def own(x: Tensor, generator: torch.Generator) -> Any:
+        return x, torch.arange(len(x)).roll(1), torch.ones(len(x))
+
+    mixed, plain = mlp(16, 8, 4), mlp(16, 8, 4)
+    fit(mixed, train, epochs=2, seed=0, batch=32, augment=own)
+    fit(plain, train, epochs=2, seed=0, batch=32, augment=lambda x, g: x)
+    for weight, same in zip(mixed.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(weight, same)
+    teacher = Asked()
+    objective = HardLabels() + 0.001 * SoftTargets(teacher, 2)
+    teacher.seen.clear()
+    run = fit(mlp(16, 8, 4), train, objective, epochs=25, seed=0, batch=32, augment=mixup(1.0))
+    shown = torch.cat(teacher.seen[-5:])
+    known = train.batch().x.flatten(1)
+    assert torch.cdist(shown.flatten(1), known).amin(1).median() > 0.01
+    assert run.error(blobs(80, seed=3)) < 30
+    for targets, term in ((binary(), BinaryLabels()), (regression(), MeanSquares())):
+        assert len(learned_mixed(targets, term)) == 2
+
+
+def learned_mixed(targets: Targets, term: Objective) -> list[dict[str, float]]:
+    student = mlp(16, 8, 2)
+    return fit(student, targets, term, epochs=2, seed=0, batch=32, augment=cutmix(1.0)).history
+
+
+def test_targets_that_are_mixed_are_their_mean() -> None:
+    batch = regression(4).batch()
+    share = torch.full((4,), 0.25)
+    mixed = batch.mixed(torch.tensor([1, 0, 3, 2]), share)
+    torch.testing.assert_close(mixed.y, 0.25 * batch.y + 0.75 * batch.y[[1, 0, 3, 2]])
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: mixup(0.0), "alpha=0.0: expected a finite number above 0"),
+        (lambda: cutmix("1"), "alpha='1'"),  # type: ignore
+        (lambda: each_image(3), "expected a function image -> image"),  # type: ignore
+        (lambda: run(Decoupled(mlp(16, 4), 4), augment=mixup()), "Decoupled.*another augment"),
+        (lambda: run(HardLabels(), two_domains(), augment=mixup()), "one domain an image"),
+        (lambda: fit(mlp(16, 4), blobs(8), augment=lambda x, g: (x, x)), "made 2 things at once"),
+        (
+            lambda: fit(mlp(16, 4), blobs(8), augment=lambda x, g: (x, x, x)),
+            r"partners torch.float32 .* of 8 images; expected int64",
+        ),
+        (
+            lambda: fit(mlp(16, 4), blobs(8), Decoupled(mlp(16, 4), 4), augment=own_mix),
+            "leave out what mixes them",
+        ),
+    ],
+)
+def test_mixing_that_cannot_be(make: Callable[[], Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        make()
+
+
+def two_domains() -> Examples:
+    return blobs(16) + blobs(16).unlabelled().as_domain(1)
+
+
+def own_mix(x: Tensor, generator: torch.Generator) -> Any:
+    return x, torch.arange(len(x)).flip(0), torch.ones(len(x))
+
+
+def test_each_image_draws_for_itself_and_is_reproducible() -> None:
+    def flip(image: Tensor) -> Tensor:  # as torchvision's RandomHorizontalFlip does it
+        return image.flip(-1) if torch.rand(1) < 0.5 else image
+
+    x = torch.rand(64, 1, 4, 4)
+    state = torch.get_rng_state()
+    made = each_image(flip)(x, torch.Generator().manual_seed(0))
+    flipped = (made != x).flatten(1).any(1)
+    assert 15 < int(flipped.sum()) < 49
+    torch.testing.assert_close(made[flipped], x[flipped].flip(-1))
+    assert torch.equal(made, each_image(flip)(x, torch.Generator().manual_seed(0)))
+    assert torch.equal(state, torch.get_rng_state())
+    fit(mlp(16, 4), blobs(32), epochs=1, augment=each_image(flip))
+    assert jitter(1)(x, torch.Generator()).shape == x.shape
