@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from kdlib import distances, losses
 from kdlib.arguments import check_temperature
-from kdlib.data import Examples
+from kdlib.data import Examples, Targets
 from kdlib.objectives import Number, Step
 from kdlib.objectives.algebra import Term
 
@@ -26,16 +26,17 @@ def check_two_domains(name: str, examples: Examples) -> None:
             f"{examples!r} has the domains {examples.domains}, and {name} compares two; "
             "give source.as_domain(0) + target.unlabelled().as_domain(1)"
         )
+    numbers = isinstance(examples, Targets)
     source, target = (
         set(examples.y[(examples.domain == 0) == at_home].unique().tolist()) - {-1}
         for at_home in (True, False)
     )
-    if source and target - source:
+    if not numbers and source and target - source:
         raise ValueError(
             f"the target has labels of the classes {sorted(target - source)}, which the source "
             "does not have; choose the same classes for both with .only(…)"
         )
-    if bool((examples.y[examples.domain > 0] >= 0).all()):
+    if bool(examples.labelled[examples.domain > 0].all()):
         raise ValueError(
             f"every image of the target in {examples!r} has its label, from which HardLabels would "
             f"learn; {name} is to do without: give target.unlabelled().as_domain(1)"
@@ -92,6 +93,8 @@ class CORAL(_Alignment):
 
 class _OnTarget(Term):
     """A term on the student's answers to images of a target, and to those without a label."""
+
+    reads_classes = True
 
     def validate(self, examples: Examples, values: Mapping[str, Any]) -> None:
         if "T" in values:

@@ -16,7 +16,7 @@ from torch import Tensor
 from kdlib.arguments import check_same_classes
 from kdlib.bank.group import Group, Report, Trained
 from kdlib.bank.together import train_together
-from kdlib.data import Batch, Examples
+from kdlib.data import Batch, Examples, Stream
 from kdlib.models import MLP
 from kdlib.objectives import HardLabels, LearnedTemperature, Objective, SoftTargets, Symbol
 from kdlib.objectives.symbols import leaves, value
@@ -35,7 +35,8 @@ def matches(objective: Objective, network: Any, examples: Examples) -> bool:
         for _, term in objective.terms
     )
     learned = any(isinstance(symbol, LearnedTemperature) for symbol in objective.symbols())
-    return plain_terms and not learned and type(network) is MLP and _as_built(network)
+    kept = not isinstance(examples, Stream)  # it keeps all images as the first layer sees them
+    return kept and plain_terms and not learned and type(network) is MLP and _as_built(network)
 
 
 def _as_built(network: MLP) -> bool:

@@ -26,7 +26,7 @@ from kdlib.bank.reference import reference
 from kdlib.bank.register import Register, Watch
 from kdlib.bank.result import Bank
 from kdlib.bank.sequential import sequential
-from kdlib.data import Examples, cache_root
+from kdlib.data import Examples, Stream, cache_root
 from kdlib.device import keep_freed_memory, pick, within_quota
 from kdlib.objectives import HardLabels, Number, Objective, TeacherTable, formula
 from kdlib.training.answering import check_readable, check_taught
@@ -137,7 +137,8 @@ def train_bank(
         group.settings = replace(group.settings, precision=exact)
 
     outcome = path = None
-    if cache and hashable(groups):
+    data = [*evaluate.values(), *(group.examples for group in groups)]
+    if cache and hashable(groups) and not any(isinstance(part, Stream) for part in data):
         path = cache_root() / "banks" / f"{bank_key(axes, seeds, groups, evaluate)}.pt"
         outcome = find_bank(path)
     cached = outcome is not None

@@ -5,6 +5,7 @@ from kdlib.data.languages import Language, as_words, words
 from kdlib.data.sealed import SealedLabels
 from kdlib.data.shifts import SHIFTS, severity
 from kdlib.data.sources import Splits, cache_root, data_root, load, names, verify
+from kdlib.data.streams import Stream
 from kdlib.data.targets import Targets
 from kdlib.data.tokens import Sequences
 from kdlib.data.transfer import transfer_set

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from kdlib.data import Batch, Examples
+from kdlib.data import Batch, Examples, Stream
 from kdlib.models import Observation, as_taps, evaluating, fingerprint, observe, predict
 
 
@@ -108,8 +108,10 @@ def tabled_answers(
     A table is searched once. A network that is asked for its logits alone answers now, in a table
     that is kept in `tables`; of one that is asked for layers nothing is known: it is asked live.
     taps: for each teacher the layers that it is asked for · size: how many are asked at a time.
-    Raises ValueError for answers of nan, or of +inf.
+    Of a `Stream` nothing is known. Raises ValueError for answers of nan, or of +inf.
     """
+    if isinstance(examples, Stream):
+        return {}
     tables = {} if tables is None else tables
     tabled: Answers = {}
     for teacher, layers in taps.items():

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from kdlib.arguments import check_same_classes
-from kdlib.data import Examples, Sequences, Targets
-from kdlib.data.transforms import mixes_labels
+from kdlib.data import Examples, Sequences
 from kdlib.models import Observation, evaluating, observe, predict
 from kdlib.objectives import (
     Decoupled,
@@ -25,6 +24,7 @@ from kdlib.objectives.answer_terms import Taught
 from kdlib.objectives.members import Member
 from kdlib.objectives.parts import Outputs
 from kdlib.objectives.wrapping import Wrapped
+from kdlib.training.matching import check_class_weights, check_outputs_of
 from kdlib.training.next_tokens import check_blind, check_vocabulary, check_writers
 
 
@@ -62,11 +62,8 @@ def check_answers(
         check_vocabulary(f"the student {name}", examples, logits)
     parted = [term for _, term in objective.terms if _part(term)] if objective else []
     _check_logits(f"the student {name}", logits, 0 if parted else examples.classes, few)
-    if isinstance(examples, Targets) and not parted and logits.shape[-1] != examples.classes:
-        raise ValueError(
-            f"the student {name} has {logits.shape[-1]} outputs for {examples!r}; build it with "
-            f"{examples.classes}, one for each number"
-        )
+    if not parted:
+        check_outputs_of(f"the student {name}", logits, examples)
     if sequences:
         check_blind(f"the student {name}", student, shape[0], logits.shape[-1])
     if objective is not None:
@@ -81,29 +78,10 @@ def check_answers(
             check_same_classes(taught, seen.features[peer])
     for _, term in objective.terms if objective is not None else ():
         answered = seen.features[term.member] if isinstance(term, Member) else logits
-        _check_weights(term, len(_part(term)) or answered.shape[-1])
+        check_class_weights(term, len(_part(term)) or answered.shape[-1])
     for term in parted:
         _check_part(term, f"the student {name}", logits, examples)
     return logits.shape[-1]
-
-
-def check_augment(augment: Any, examples: Examples, objective: Objective) -> None:
-    """Raises ValueError for `mixup` and its like where labels cannot be taken in pairs."""
-    for _, term in objective.terms if mixes_labels(augment) else ():
-        if (term.reads_labels and not term.mixes) or len(examples.domains) > 1:
-            raise ValueError(
-                f"augment={augment.__name__} mixes images and labels, and {term.name} of "
-                f"{examples!r} needs one label and one domain an image; use another augment"
-            )
-
-
-def _check_weights(term: Term, classes: int) -> None:
-    weights = getattr(_inner(term), "weights", ())
-    if isinstance(_inner(term), HardLabels) and weights and len(weights) != classes:
-        raise ValueError(
-            f"{term} has {len(weights)} weights and the student answers with {classes} classes; "
-            "give one weight for each class"
-        )
 
 
 def check_readable(name: str, student: nn.Module, unseen: Examples) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from kdlib.arguments import finite
-from kdlib.data import Examples, Sequences, Targets
+from kdlib.data import Examples, Sequences
 from kdlib.device import pick, resolve_precision
 from kdlib.models import convolves, normalises
 from kdlib.objectives import Objective, TeacherTable
@@ -16,12 +16,12 @@ from kdlib.objectives.members import Member
 from kdlib.training.accumulating import check_parts_of_batch
 from kdlib.training.answering import (
     check_answers,
-    check_augment,
     check_readable,
     check_taught,
     runs_channels_last,
 )
 from kdlib.training.best import check_waiting
+from kdlib.training.matching import check_augment, check_kind_of_answers, check_same_kind
 from kdlib.training.optimisers import made
 from kdlib.training.settings import Settings, check_seed
 
@@ -130,7 +130,8 @@ def check_parts(student: Any, examples: Any, objective: Any) -> None:
     if not isinstance(examples, Examples):
         raise ValueError(
             f"examples is {_what(examples)}; expected Examples: Examples(x, y), or one part of "
-            "load(…), such as load(…).train"
+            "load(…), such as load(…).train; of a Dataset (a loader's loader.dataset) "
+            "data.Stream(dataset)"
         )
     if not isinstance(objective, Objective):
         raise ValueError(
@@ -144,12 +145,7 @@ def check_parts(student: Any, examples: Any, objective: Any) -> None:
                 f"{term.name} is for images, and {examples!r} are sequences; terms on answers, "
                 "such as SoftTargets(teacher, T=1), are for these, too"
             )
-        if isinstance(examples, Targets) and term.reads_classes:
-            raise ValueError(
-                f"{term.name} is for classes, and {examples!r} has numbers; BinaryLabels() and "
-                "SigmoidTargets(teacher) are for 0/1 labels, MeanSquares() and "
-                "TeacherMeanSquares(teacher) for other numbers"
-            )
+        check_kind_of_answers(term, examples)
         if term.writings() and not isinstance(examples, Sequences):
             raise ValueError(
                 f"{term.name} is for sequences, and {examples!r} holds images, which nobody "
@@ -182,12 +178,7 @@ def check_unseen(name: str, unseen: Any, examples: Examples) -> None:
         raise ValueError(f"{name} holds no examples; give at least one")
     if isinstance(unseen, Sequences) != isinstance(examples, Sequences):
         raise ValueError(f"{name} is {unseen!r} and training has {examples!r}; give one kind")
-    numbers = isinstance(unseen, Targets), isinstance(examples, Targets)
-    if numbers[0] != numbers[1] or (all(numbers) and unseen.classes != examples.classes):
-        raise ValueError(
-            f"{name} is {unseen!r} and training has {examples!r}; give classes to both, or as many "
-            "numbers"
-        )
+    check_same_kind(name, unseen, examples)
     if unseen.x.shape[1:] != examples.x.shape[1:] and not isinstance(unseen, Sequences):
         raise ValueError(
             f"{name} has images of {tuple(unseen.x.shape[1:])} and training has "

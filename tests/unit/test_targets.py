@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from kdlib import losses, metrics
 from kdlib.bank import train_bank
-from kdlib.data import Examples, Targets, cutmix, each_image, jitter, mixup
+from kdlib.data import Examples, Stream, Targets, cutmix, each_image, jitter, mixup
 from kdlib.models import initialise, mlp
 from kdlib.objectives import (
     BinaryLabels,
@@ -437,3 +437,93 @@ def test_each_image_draws_for_itself_and_is_reproducible() -> None:
     assert torch.equal(state, torch.get_rng_state())
     fit(mlp(16, 4), blobs(32), epochs=1, augment=each_image(flip))
     assert jitter(1)(x, torch.Generator()).shape == x.shape
+
+
+# ---- data larger than memory ---------------------------------------------------------------------
+
+
+class Pictures(torch.utils.data.Dataset):
+    """Blobs that count how many are read; `targets` as torchvision's data sets have them."""
+
+    def __init__(self, examples: Examples, *, named: bool = True) -> None:
+        self.examples, self.read = examples, 0
+        if named:
+            self.targets = examples.y.tolist()
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, place: int) -> tuple[Tensor, int]:
+        self.read += 1
+        return self.examples.x[place], int(self.examples.y[place])
+
+
+@pytest.mark.parametrize("kind", ["network", "labels"])
+def test_a_stream_trains_as_the_examples_it_reads(kind: str) -> None:
+    examples, teacher = blobs(96), initialise(mlp(16, 8, 4), 3)
+    objective = HardLabels() + (SoftTargets(teacher, 2) if kind == "network" else HardLabels(0.1))
+    stream = Stream(Pictures(examples), name="pictures")
+    how: dict[str, Any] = {"epochs": 2, "batch": 32, "seed": 1}
+    kept, read = mlp(16, 8, 4), mlp(16, 8, 4)
+    first = fit(kept, examples, objective, **how, validate=examples)
+    second = fit(read, stream, objective, **how, validate=stream)
+    for a, b in zip(kept.parameters(), read.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+    assert first.error(examples) == second.error(stream)
+    bank = train_bank(
+        objective, student=mlp(16, 8, 4), examples=stream, seeds=[1], epochs=2, batch=32,
+        evaluate={"test": stream}, cache=True,
+    )  # fmt: skip
+    assert bank.engine == "reference" and not bank.cached
+    torch.testing.assert_close(bank.logits["test"][0], first.logits(examples), rtol=1e-3, atol=1e-3)
+
+
+def test_a_stream_is_sliced_without_being_read() -> None:
+    data = Pictures(blobs(40))
+    stream = Stream(data, name="pictures")
+    part = stream[torch.arange(40) % 2 == 1][3:6].as_domain(1)
+    assert data.read == 1 and repr(part) == "Stream(pictures: 3 × (1, 4, 4))"
+    assert torch.equal(part.batch().x, data.examples[[7, 9, 11]].batch().x) and data.read == 4
+    assert part.y.tolist() == data.examples.y[[7, 9, 11]].tolist() and part.domains == [1]
+    assert torch.equal(part.batch(torch.tensor([2])).x, data.examples[[11]].batch().x)
+    assert [len(piece) for piece in stream.split(10, 30)] == [10, 30]
+    assert len(stream.only([2])) == 10 and int(stream.unlabelled().labelled.sum()) == 0
+    assert stream[:4].fingerprint != stream[1:5].fingerprint
+    assert stream.x.untyped_storage().nbytes() == 16  # one picture
+    assert torch.equal(Stream(Pictures(blobs(8), named=False)).y, blobs(8).y)
+
+
+class Items(list):
+    """A data set of whatever items."""
+
+
+IMAGE = torch.rand(1, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Stream(torch.utils.data.DataLoader(Pictures(blobs(8)))), "give loader.dataset"),
+        (lambda: Stream(Items([(3, 0)])), "begins with a int; .*PILToTensor"),
+        (lambda: Stream(Items([(IMAGE * 9, 0)])), "images hold values from"),
+        (lambda: Stream(Items([(IMAGE, "cat")])), "no numbers .* give y="),
+        (lambda: Stream(Items([(IMAGE, 0), (IMAGE[:, :2], 1)])).batch(), "item 1 of .*resize"),
+        (lambda: Stream(Pictures(blobs(8))).transformed(lambda x, g: x), "ConcatDataset"),
+        (lambda: Stream(Pictures(blobs(8))) + blobs(8), "ConcatDataset"),
+        (lambda: tabulate(mlp(16, 4), Stream(Pictures(blobs(8)))), "asked live"),
+        (lambda: run(HardLabels(), Pictures(blobs(8))), r"data.Stream\(dataset\)"),  # type: ignore
+        (
+            lambda: run(SoftTargets(tabulate(mlp(16, 4), blobs(8)), 2), Stream(Pictures(blobs(8)))),
+            "give the teacher's network itself",
+        ),
+        (
+            lambda: train_bank(
+                student=mlp(16, 4), examples=Stream(Pictures(blobs(8))), evaluate={}, engine="fast"
+            ),
+            "the fast engine trains",
+        ),
+    ],
+)
+def test_streams_that_cannot_be(make: Callable[[], Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        make()

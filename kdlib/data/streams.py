@@ -1,0 +1,131 @@
+"""Examples that are read when they are needed: data larger than memory."""
+
+import copy
+from collections.abc import Sequence
+from functools import cached_property
+from numbers import Integral
+from typing import Any, NoReturn, Self
+
+import torch
+from torch import Tensor
+
+from kdlib.arguments import check_images, check_labels, one_place
+from kdlib.data.batches import Batch, source
+from kdlib.data.examples import Examples
+from kdlib.data.hashes import content_hash
+
+
+class Stream(Examples):
+    """Examples out of a PyTorch `Dataset`: `dataset[i]` -> (image, label), read batch by batch.
+
+    Images (C, H, W), uint8 or floats from 0 to 1, all of one size. y: the labels (N,); None takes
+    those in `dataset.targets`, or reads the whole data set once. The data set may change its images
+    at random (transforms draw from PyTorch's generator, which `fit` seeds), so teachers are asked
+    live, no table of answers is made, and no bank is kept; a checkpoint knows the labels and the
+    first image alone. Raises ValueError for a data set whose items are no such pairs.
+    """
+
+    _dataset: Any
+    _places: Tensor
+
+    def __init__(self, dataset: Any, y: Tensor | None = None, *, name: str = "") -> None:
+        if not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__") and len(dataset)):
+            inside = hasattr(dataset, "dataset")
+            raise ValueError(
+                f"the data set is a {type(dataset).__name__} without items by number; expected one "
+                f"with len() and [i]{': give loader.dataset' if inside else ''}"
+            )
+        first = _image(dataset, 0)[None].clone()
+        check_images(first)
+        y = _labels(dataset) if y is None else y
+        check_labels(y, len(dataset))
+        # one image in memory: `x` tells the shape and dtype of all
+        self.__dict__.update(x=first.expand(len(y), *first.shape[1:]), y=y, name=name)
+        self.__dict__.update(domain=source(y), _dataset=dataset, _places=torch.arange(len(y)))
+
+    def __repr__(self) -> str:
+        return super().__repr__().replace("Examples(", "Stream(", 1)
+
+    @property
+    def ids(self) -> NoReturn:
+        raise ValueError(
+            f"{self!r} is read anew each time, so no table can know its images; give the teacher's "
+            "network itself, which is then asked live"
+        )
+
+    @property
+    def _known_ids(self) -> None:
+        return None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of labels, domains, their order, and the first image."""
+        return content_hash(self.x, self.x[:1], self._places, self.y, self.domain)
+
+    def __getitem__(self, index: Any) -> Self:
+        if isinstance(index, Integral):
+            index = one_place(int(index), len(self))
+        places = self._places[index.cpu() if isinstance(index, Tensor) else index]
+        return self._changed(y=self.y[index], domain=self.domain[index], _places=places)
+
+    def to(self, device: str | torch.device) -> Self:
+        y, domain = self.y.to(device), self.domain.to(device)
+        return self._changed(x=self.x[:1].to(device), y=y, domain=domain)
+
+    def batch(self, index: Any = slice(None)) -> Batch:
+        """These examples, read now, as `Examples.batch` gives them; nobody knows their ids."""
+        places = self._places[index.cpu() if isinstance(index, Tensor) else index].tolist()
+        images = [_image(self._dataset, place) for place in places]
+        for place, image in zip(places, images, strict=True):
+            if image.shape != self.x.shape[1:] or image.dtype != self.x.dtype:
+                raise ValueError(
+                    f"item {place} of {self!r} is {image.dtype} {tuple(image.shape)}, the first "
+                    f"{self.x.dtype} {tuple(self.x.shape[1:])}; let the data set resize them"
+                )
+        x = torch.stack(images)
+        check_images(x)
+        kind = torch.float64 if x.dtype == torch.float64 else torch.float32
+        x = x.to(kind) / 255 if x.dtype == torch.uint8 else x.to(kind)
+        return Batch(x.to(self.y.device), self.y[index], self.domain[index])
+
+    def _with(self, **changes: Any) -> Self:
+        return self._changed(**changes)
+
+    def _changed(self, **parts: Any) -> Self:
+        made = copy.copy(self)
+        made.__dict__.pop("fingerprint", None)
+        made.__dict__.update(parts)
+        made.__dict__["x"] = made.x[:1].expand(len(made.y), *made.x.shape[1:])
+        return made
+
+    def _refuse(self, *given: Any, **named: Any) -> NoReturn:
+        raise ValueError(
+            f"{self!r} is read from a data set; change or join data sets (ConcatDataset), and make "
+            "one Stream of the result"
+        )
+
+    transformed = __add__ = _refuse
+
+
+def _image(dataset: Any, place: int) -> Tensor:
+    """The image of one item; raises ValueError for what is no pair that begins with a tensor."""
+    item = dataset[place]
+    if not (isinstance(item, Sequence) and len(item) == 2 and isinstance(item[0], Tensor)):
+        what = f"a {type(item).__name__}"
+        if isinstance(item, Sequence) and len(item):
+            what = f"a {type(item).__name__} that begins with a {type(item[0]).__name__}"
+        raise ValueError(
+            f"item {place} of the data set is {what}; expected (image, label) with a tensor, as "
+            "the transform torchvision.transforms.PILToTensor() makes of pictures"
+        )
+    return item[0]
+
+
+def _labels(dataset: Any) -> Tensor:
+    """The labels it names, or those of every item."""
+    named = getattr(dataset, "targets", None)
+    given = [dataset[i][1] for i in range(len(dataset))] if named is None else named
+    try:
+        return torch.as_tensor(given)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"the data set's labels are no numbers ({error}); give y=…") from error

@@ -1,0 +1,59 @@
+"""What terms, examples and augments must agree in where answers are numbers, or labels mixed."""
+
+from typing import Any
+
+from torch import Tensor
+
+from kdlib.data import Examples, Targets
+from kdlib.data.transforms import mixes_labels
+from kdlib.objectives import HardLabels, Objective, Term
+from kdlib.objectives.wrapping import Wrapped
+
+
+def check_kind_of_answers(term: Term, examples: Examples) -> None:
+    """Raises ValueError for a term on classes where examples have numbers."""
+    if isinstance(examples, Targets) and term.reads_classes:
+        raise ValueError(
+            f"{term.name} is for classes, and {examples!r} has numbers; BinaryLabels() and "
+            "SigmoidTargets(teacher) are for 0/1 labels, MeanSquares() and "
+            "TeacherMeanSquares(teacher) for other numbers"
+        )
+
+
+def check_same_kind(name: str, unseen: Examples, examples: Examples) -> None:
+    """Raises ValueError unless both have classes, or both as many numbers."""
+    numbers = isinstance(unseen, Targets), isinstance(examples, Targets)
+    if numbers[0] != numbers[1] or (all(numbers) and unseen.classes != examples.classes):
+        raise ValueError(
+            f"{name} is {unseen!r} and training has {examples!r}; give classes to both, or as many "
+            "numbers"
+        )
+
+
+def check_outputs_of(who: str, logits: Tensor, examples: Examples) -> None:
+    """Raises ValueError unless there is an output for each number."""
+    if isinstance(examples, Targets) and logits.shape[-1] != examples.classes:
+        raise ValueError(
+            f"{who} has {logits.shape[-1]} outputs for {examples!r}; build it with "
+            f"{examples.classes}, one for each number"
+        )
+
+
+def check_class_weights(term: Term, classes: int) -> None:
+    """Raises ValueError unless a term has as many weights as it sees classes, or none."""
+    inner = term.inmost if isinstance(term, Wrapped) else term
+    if isinstance(inner, HardLabels) and inner.weights and len(inner.weights) != classes:
+        raise ValueError(
+            f"{term} has {len(inner.weights)} weights and the student answers with {classes} "
+            "classes; give one weight for each class"
+        )
+
+
+def check_augment(augment: Any, examples: Examples, objective: Objective) -> None:
+    """Raises ValueError for `mixup` and its like where labels cannot be taken in pairs."""
+    for _, term in objective.terms if mixes_labels(augment) else ():
+        if (term.reads_labels and not term.mixes) or len(examples.domains) > 1:
+            raise ValueError(
+                f"augment={augment.__name__} mixes images and labels, and {term.name} of "
+                f"{examples!r} needs one label and one domain an image; use another augment"
+            )
