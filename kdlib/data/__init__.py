@@ -1,5 +1,6 @@
 """Images or sequences, labels and domains as tensors on one device."""
 
+from kdlib.data.cifar import channel_statistics
 from kdlib.data.examples import Batch, Examples
 from kdlib.data.languages import Language, as_words, words
 from kdlib.data.sealed import SealedLabels

