@@ -2,14 +2,12 @@
 
 from kdlib.objectives.algebra import Objective, Term
 from kdlib.objectives.answer_terms import (
-    Decoupled,
-    Dist,
+    HardLabels,
     JensenShannon,
     LogitMSE,
     ProbabilityMSE,
     ReverseKL,
     SoftTargets,
-    Standardized,
     TeacherLabels,
 )
 from kdlib.objectives.feature_terms import (
@@ -24,13 +22,13 @@ from kdlib.objectives.feature_terms import (
     Similarity,
     Variational,
 )
-from kdlib.objectives.label_terms import HardLabels
 from kdlib.objectives.learner import Learner, Owned
 from kdlib.objectives.members import member
 from kdlib.objectives.merging import merge
 from kdlib.objectives.notation import formula, formula_parts
 from kdlib.objectives.parts import outputs
 from kdlib.objectives.prefixes import prefixes
+from kdlib.objectives.refined_terms import Decoupled, Dist, Standardized
 from kdlib.objectives.step import Step
 from kdlib.objectives.symbols import LearnedTemperature, Number, Scalar, Symbol, after, progress
 from kdlib.objectives.target_terms import (

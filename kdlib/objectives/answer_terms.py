@@ -1,4 +1,4 @@
-"""Terms on answers: each a loss of `kdlib.losses` with its teacher and numbers."""
+"""Terms on labels and answers: each a loss of `kdlib.losses` with its teacher and numbers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,11 +9,58 @@ from torch import Tensor, nn
 from kdlib import losses
 from kdlib.arguments import check_fraction, check_temperature
 from kdlib.data import Examples
+from kdlib.objectives import symbols
 from kdlib.objectives.algebra import Term
-from kdlib.objectives.label_terms import check_has_labels
+from kdlib.objectives.class_weights import (
+    check_has_labels,
+    class_weights,
+    on_device,
+)
 from kdlib.objectives.step import Step
 from kdlib.objectives.symbols import Number
 from kdlib.objectives.teachers import Teacher
+
+
+@dataclass(frozen=True, repr=False)
+class HardLabels(Term):
+    """Cross-entropy with the labels of those examples that have one.
+
+    weights: one for each class, as (1.0, 5.0), as in torch's `cross_entropy(weight=…)`. Where an
+    augment mixed images, the loss of both labels, each by its share.
+    """
+
+    of_sequences = True
+    reads_classes = reads_labels = mixes = True
+
+    smoothing: Number = 0.0
+    weights: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "weights", class_weights(self.weights))
+
+    def __str__(self) -> str:
+        parts = [] if self.smoothing == 0 else [f"smoothing={symbols.show(self.smoothing)}"]
+        parts += [f"weights={self.weights}"] if self.weights else []
+        return f"HardLabels({', '.join(parts)})"
+
+    __repr__ = __str__
+
+    @property
+    def notation(self) -> str:  # type: ignore[override]
+        plain = "CE" if self.smoothing == 0 else "CE(smoothing {smoothing})"
+        return f"weighted {plain}" if self.weights else plain
+
+    def validate(self, examples: Examples, values: Mapping[str, Any]) -> None:
+        check_fraction("smoothing", values["smoothing"])
+        check_has_labels(self.name, examples)
+
+    def loss(self, step: Step, owned: nn.Module | None) -> Tensor:
+        smoothing, batch = step.value(self.smoothing), step.batch
+        if not self.weights and batch.other is None:
+            return losses.hard_labels(step.z_s, batch.y, smoothing=smoothing)
+        how = {"smoothing": smoothing, "other": batch.other, "share": batch.share}
+        return losses.weighted_labels(step.z_s, batch.y, on_device(self.weights, batch.x), **how)
 
 
 class Taught(Term):
@@ -112,10 +159,8 @@ class TeacherLabels(Taught):
 
 @dataclass(frozen=True, repr=False)
 class LogitMSE(Taught):
-    """Logit matching (Ba & Caruana 2014): of answers less their mean, which no softmax sees.
-
-    What all outputs have in common goes unlearned, so it is no loss for regression: that is
-    `TeacherMeanSquares`.
+    """Logit matching (Ba & Caruana 2014), less each answer's mean; for regression it leaves that
+    unlearned, so use `TeacherMeanSquares`.
     """
 
     of_sequences = True
@@ -143,70 +188,3 @@ class ProbabilityMSE(Taught):
         return losses.probability_mse(
             *self.answers(step), step.value(self.T), where=step.batch.where
         )
-
-
-@dataclass(frozen=True, repr=False)
-class Decoupled(Taught):
-    """DKD (Zhao et al. 2022), on labelled examples."""
-
-    of_sequences = True
-    reads_labels = True
-
-    teacher: Teacher | str
-    T: Number
-    tckd_weight: Number = 1.0
-    nckd_weight: Number = 8.0
-
-    notation = "{T}² · ({tckd_weight} · TCKD + {nckd_weight} · NCKD)"
-
-    def validate(self, examples: Examples, values: Mapping[str, Any]) -> None:
-        super().validate(examples, values)
-        check_has_labels(self.name, examples)
-
-    def loss(self, step: Step, owned: nn.Module | None) -> Tensor:
-        z_s, z_t = self.answers(step)
-        if step.batch.other is not None:
-            raise ValueError(f"{self.name} knows one label an image; leave out what mixes them")
-        return losses.decoupled(
-            z_s,
-            z_t,
-            step.batch.y,
-            step.value(self.T),
-            tckd_weight=step.value(self.tckd_weight),
-            nckd_weight=step.value(self.nckd_weight),
-        )
-
-
-@dataclass(frozen=True, repr=False)
-class Dist(Taught):
-    """DIST (Huang et al. 2022): correlation within images and within classes."""
-
-    teacher: Teacher | str
-    T: Number = 1.0
-    within: Number = 1.0
-    between: Number = 1.0
-
-    notation = "{T}² · ({between} · (1 − ρ of an image) + {within} · (1 − ρ of a class))"
-
-    def loss(self, step: Step, owned: nn.Module | None) -> Tensor:
-        return losses.dist(
-            *self.answers(step),
-            step.value(self.T),
-            within=step.value(self.within),
-            between=step.value(self.between),
-        )
-
-
-@dataclass(frozen=True, repr=False)
-class Standardized(Taught):
-    """Soft targets of standardised logits (Sun et al. 2024)."""
-
-    of_sequences = True
-
-    teacher: Teacher | str
-    T: Number
-
-    notation = "{T}² · KL(p_T ‖ q_T of standardised logits)"
-
-    def loss(self, step: Step, owned: nn.Module | None) -> Tensor:
-        return losses.standardized(*self.answers(step), step.value(self.T), where=step.batch.where)

@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import pickle
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from blobs import blobs
+from test_capture import on_the_tape
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -699,3 +701,23 @@ def test_advice_is_followed_to_the_letter() -> None:
     logits = torch.tensor([[2.0], [2.0]])
     assert "targets[targets.labelled]" in said(lambda: metrics.wrong(logits, holes.y))
     assert metrics.wrong(logits[:1], holes[holes.labelled].y).tolist() == [0.0]
+
+
+@pytest.mark.parametrize("kind", ["weights", "mixed", "mixed numbers", "numbers"])
+def test_what_is_new_is_recorded_like_the_rest(kind: str) -> None:
+    """A recorded step trains as one that is not; a weight copied at each step would not pass."""
+    numbers = "numbers" in kind
+    teacher, count = initialise(mlp(16, 8, 2), 1), 2 if numbers else 4
+    examples: Examples = binary() if numbers else blobs(96)
+    objective = HardLabels(weights=(1.0, 2.0, 0.5, 3.0)) if kind == "weights" else HardLabels()
+    objective = BinaryLabels() + SigmoidTargets(teacher, 2) if numbers else objective
+    how: dict[str, Any] = {"epochs": 4, "batch": 16, "seed": 0, "precision": "fp32"}
+    how["augment"] = mixup(1.0) if "mixed" in kind else None
+    plain, taped = mlp(16, 8, count), mlp(16, 8, count)
+    fit(plain, examples, objective, **how)
+    with on_the_tape() as replays, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit(taped, examples, objective, **how)
+    assert sum(replays) > 10
+    for a, b in zip(plain.parameters(), taped.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
