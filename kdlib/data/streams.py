@@ -26,6 +26,7 @@ class Stream(Examples):
     """
 
     _dataset: Any
+    _first: Tensor
     _places: Tensor
 
     def __init__(self, dataset: Any, y: Tensor | None = None, *, name: str = "") -> None:
@@ -39,9 +40,10 @@ class Stream(Examples):
         check_images(first)
         y = _labels(dataset) if y is None else y
         check_labels(y, len(dataset))
-        # one image in memory: `x` tells the shape and dtype of all
-        self.__dict__.update(x=first.expand(len(y), *first.shape[1:]), y=y, name=name)
-        self.__dict__.update(domain=source(y), _dataset=dataset, _places=torch.arange(len(y)))
+        # `x` tells the shape and dtype of all, and holds no image: who reads it is stopped
+        x = torch.empty(len(y), *first.shape[1:], dtype=first.dtype, device="meta")
+        self.__dict__.update(x=x, y=y, domain=source(y), name=name)
+        self.__dict__.update(_dataset=dataset, _first=first, _places=torch.arange(len(y)))
 
     def __repr__(self) -> str:
         return super().__repr__().replace("Examples(", "Stream(", 1)
@@ -60,7 +62,11 @@ class Stream(Examples):
     @cached_property
     def fingerprint(self) -> str:
         """A hash of labels, domains, their order, and the first image."""
-        return content_hash(self.x, self.x[:1], self._places, self.y, self.domain)
+        return content_hash(self.x, self._first, self._places, self.y, self.domain)
+
+    @property
+    def device(self) -> torch.device:
+        return self.y.device
 
     def __getitem__(self, index: Any) -> Self:
         if isinstance(index, Integral):
@@ -69,8 +75,7 @@ class Stream(Examples):
         return self._changed(y=self.y[index], domain=self.domain[index], _places=places)
 
     def to(self, device: str | torch.device) -> Self:
-        y, domain = self.y.to(device), self.domain.to(device)
-        return self._changed(x=self.x[:1].to(device), y=y, domain=domain)
+        return self._changed(y=self.y.to(device), domain=self.domain.to(device))
 
     def batch(self, index: Any = slice(None)) -> Batch:
         """These examples, read now, as `Examples.batch` gives them; nobody knows their ids."""
@@ -95,7 +100,7 @@ class Stream(Examples):
         made = copy.copy(self)
         made.__dict__.pop("fingerprint", None)
         made.__dict__.update(parts)
-        made.__dict__["x"] = made.x[:1].expand(len(made.y), *made.x.shape[1:])
+        made.__dict__["x"] = self.x.new_empty(len(made.y), *self.x.shape[1:])
         return made
 
     def _refuse(self, *given: Any, **named: Any) -> NoReturn:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from kdlib.arguments import whole
 from kdlib.data.examples import Examples
+from kdlib.data.streams import Stream
 
 PATCH = 7  # pixels
 
@@ -27,6 +28,11 @@ def transfer_set(
         raise ValueError(f"kind={kind!r}: expected {', '.join(map(repr, KINDS))}")
     if not isinstance(examples, Examples):
         raise ValueError(f"examples is a {type(examples).__name__}; expected Examples")
+    if isinstance(examples, Stream):
+        raise ValueError(
+            f"a transfer set is made of images in memory, and {examples!r} is read as it goes; "
+            "make Examples of some: Examples(examples[:1000].batch().x, examples.y[:1000])"
+        )
     if not whole(seed, 0):
         raise ValueError(f"seed={seed!r}: expected a whole number of at least 0")
     count = len(examples) if count is None else count
