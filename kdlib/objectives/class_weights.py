@@ -1,5 +1,6 @@
 """What a term on labels asks of them, and the weights of their classes."""
 
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from kdlib.arguments import finite
 from kdlib.data import Batch, Examples
+from kdlib.objectives.fields import check_no_symbol
 
 
 def check_has_labels(term: str, examples: Examples) -> None:
@@ -21,9 +23,11 @@ def check_has_labels(term: str, examples: Examples) -> None:
 
 def class_weights(weights: Any) -> tuple[float, ...]:
     """As a tuple of floats; ValueError for what are none, negative ones, and nothing but 0."""
+    for weight in weights if isinstance(weights, Iterable) else ():
+        check_no_symbol("HardLabels", "weights", weight)
     try:
         given = tuple(float(weight) for weight in weights)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(
             f"HardLabels was given weights={weights!r}; expected a number for each class, such as "
             "(1.0, 5.0)"

@@ -24,7 +24,7 @@ from kdlib.objectives.answer_terms import Taught
 from kdlib.objectives.members import Member
 from kdlib.objectives.parts import Outputs
 from kdlib.objectives.wrapping import Wrapped
-from kdlib.training.matching import check_class_weights, check_outputs_of
+from kdlib.training.matching import check_labels_for, check_outputs_of
 from kdlib.training.next_tokens import check_blind, check_vocabulary, check_writers
 
 
@@ -78,7 +78,7 @@ def check_answers(
             check_same_classes(taught, seen.features[peer])
     for _, term in objective.terms if objective is not None else ():
         answered = seen.features[term.member] if isinstance(term, Member) else logits
-        check_class_weights(term, len(_part(term)) or answered.shape[-1])
+        check_labels_for(term, len(_part(term)) or answered.shape[-1], examples)
     for term in parted:
         _check_part(term, f"the student {name}", logits, examples)
     return logits.shape[-1]

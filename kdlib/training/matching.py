@@ -39,9 +39,14 @@ def check_outputs_of(who: str, logits: Tensor, examples: Examples) -> None:
         )
 
 
-def check_class_weights(term: Term, classes: int) -> None:
-    """Raises ValueError unless a term has as many weights as it sees classes, or none."""
+def check_labels_for(term: Term, classes: int, examples: Examples) -> None:
+    """Raises ValueError unless a term's weights, or numbers, are as many as the outputs it sees."""
     inner = term.inmost if isinstance(term, Wrapped) else term
+    if isinstance(examples, Targets) and inner.reads_labels and classes != examples.classes:
+        raise ValueError(
+            f"{term} sees {classes} outputs for {examples!r}; give it {examples.classes}, one for "
+            "each number"
+        )
     if isinstance(inner, HardLabels) and inner.weights and len(inner.weights) != classes:
         raise ValueError(
             f"{term} has {len(inner.weights)} weights and the student answers with {classes} "

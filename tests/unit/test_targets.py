@@ -45,6 +45,7 @@ from kdlib.objectives import (
     Objective,
     SigmoidTargets,
     SoftTargets,
+    Symbol,
     TeacherMeanSquares,
     member,
     outputs,
@@ -135,6 +136,8 @@ def test_weights_and_smoothing_are_trained_together_elsewhere() -> None:
     ("make", "said"),
     [
         (lambda: HardLabels(weights=3.0), "weights=3.0; expected a number for each class"),  # type: ignore
+        (lambda: HardLabels(weights="ab"), "weights='ab'; expected a number for each"),  # type: ignore
+        (lambda: HardLabels(weights=(Symbol("w"), 1.0)), "weights=w, a symbol"),  # type: ignore
         (lambda: HardLabels(weights=(1.0, -1.0)), "at least 0"),
         (lambda: HardLabels(weights=(0.0, 0.0)), "not all of them 0"),
         (lambda: HardLabels(weights=(1.0, NAN)), "finite"),
@@ -236,6 +239,16 @@ X = blobs(4).x
         (lambda: run(BinaryLabels(), regression(), student=mlp(16, 8, 2)), r"MeanSquares\(\)"),
         (lambda: run(BinaryLabels()), r"BinaryLabels is for numbers.*HardLabels\(\)"),
         (lambda: run(MeanSquares(), regression()), "4 outputs for Targets.*build it with 2"),
+        (
+            lambda: run(outputs(range(3), BinaryLabels()), binary()),
+            "outputs 0 to 2: BinaryLabels.* sees 3 outputs for Targets.*give it 2",
+        ),
+        (
+            lambda: run(
+                MeanSquares() + member("stage1", MeanSquares()), regression(), student=mlp(16, 8, 2)
+            ),
+            "stage1: MeanSquares.* sees 8 outputs",
+        ),
         (lambda: run(MeanSquares(), regression().unlabelled(), student=mlp(16, 2)), "no targets"),
         (
             lambda: run(MeanSquares(), regression(), student=mlp(16, 2), validate=blobs(8)),
