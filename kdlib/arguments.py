@@ -62,19 +62,22 @@ def check_images(x: Any) -> None:
         return
     if not x.is_floating_point():
         low, high = (int(end) for end in x.long().aminmax())
-        advice = "as x.to(torch.uint8) makes them"
-        if low < 0 or high > 255:  # which it would wrap
-            advice = f"and these hold {low} to {high}"
+        advice = "x.to(torch.uint8) makes them"
+        if low < 0 or high > 255:  # which that would wrap
+            advice = "divide pixels by the largest there can be, x / 65535 of 16 bits"
+        elif high <= 1:  # which that would make all but black
+            advice = "x.float() makes them"
         raise ValueError(
-            f"images are {x.dtype}; expected torch.uint8 from 0 to 255, {advice}, or floats from "
-            "0 to 1: x / largest makes those of pixels, largest = 65535 of 16 bits. Tokens are "
-            "Sequences(tokens), or Examples.of_features(tokens, y)"
+            f"images are {x.dtype}; expected torch.uint8 from 0 to 255, or floats from 0 to 1. "
+            f"These hold {low} to {high}: {advice}. Tokens are Sequences(tokens), or "
+            "Examples.of_features(tokens, y)"
         )
     low, high = x.detach().aminmax()  # one pass, and nan stays nan
     if not (low >= 0 and high <= 1):
         raise ValueError(
             f"images hold values from {low:g} to {high:g}; expected finite floats from 0 to 1: "
-            "divide pixels by 255 first, and leave normalising to the network"
+            "divide pixels by 255 first (those of 16 bits by 65535), and leave normalising to the "
+            "network, nn.Sequential(Normalise(mean, std), network)"
         )
 
 

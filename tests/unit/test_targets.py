@@ -35,7 +35,7 @@ from kdlib.data import (
     transfer_set,
     verify,
 )
-from kdlib.models import cnn, initialise, mlp
+from kdlib.models import Normalise, cnn, initialise, mlp
 from kdlib.objectives import (
     BinaryLabels,
     Decoupled,
@@ -695,7 +695,18 @@ def test_advice_is_followed_to_the_letter() -> None:
     assert torch.equal(Examples(pixels.to(torch.uint8), y).x.long(), pixels)
     deep = torch.tensor([0, 65535]).view(2, 1, 1, 1)
     message = said(lambda: Examples(deep, y))
-    assert "to(torch.uint8)" not in message and "x / largest" in message
+    assert "to(torch.uint8)" not in message and "x / 65535" in message
+    for marks in (grey[:, None] > 0.5, (grey[:, None] > 0.5).long()):
+        message = said(lambda marks=marks: Examples(marks, y))
+        assert "to(torch.uint8)" not in message and "x.float()" in message
+        assert torch.equal(Examples(marks.float(), y).batch().x, marks.float())
+    message = said(lambda: Examples((grey[:, None] - 0.5) / 0.25, y))
+    assert "nn.Sequential(Normalise(mean, std), network)" in message
+    network = mlp(16, 2, mean=0.0, std=1.0)
+    taught = nn.Sequential(Normalise(0.5, 0.25), network)
+    x = Examples(grey[:, None], y).batch().x
+    torch.testing.assert_close(taught(x), network((grey[:, None] - 0.5) / 0.25))
+    message = said(lambda: Examples(deep, y))
     assert Examples(deep / 65535, y).x.flatten().tolist() == [0, 1]
     assert "Sequences(tokens)" in message and len(Sequences(torch.tensor([[0, 300]]))) == 1
     assert "y.long()" in said(lambda: Examples(grey[:, None], torch.tensor([0.0, 1.0])))
