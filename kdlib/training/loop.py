@@ -83,7 +83,8 @@ def fit(
     error. keep: the weights of the "last" epoch, or of the "best" by validation error (`run.kept`).
     clip: the largest norm of the gradient of all weights together; a longer one is scaled down.
     accumulate: each batch passes in so many parts, whose gradients add up to its own: memory for a
-    part alone. (BatchNorm sees parts, and terms on pairs of examples pair within one.)
+    part alone. (BatchNorm sees parts; pairs of examples, class weights and missing labels count
+    within one.)
     optimizer: groups of weights with their rates -> another optimiser than AdamW, such as
     `lambda groups: torch.optim.SGD(groups, momentum=0.9, weight_decay=5e-4)`; `decay_groups` leaves
     biases and normalisation out of the decay.
@@ -92,8 +93,9 @@ def fit(
     forward: with several domains in a batch, "per_domain" (default where the student has
     BatchNorm: each domain in a forward of its own) or "joint". balanced: as many examples of each
     domain in every batch; by default wherever there are several.
-    augment(x, generator): new images, floats (B, C, H, W), for each batch. validate: labelled
-    examples whose error % each row of the history has.
+    augment(x, generator): new images, floats (B, C, H, W), for each batch. (What draws once a call
+    changes all alike, `data.each_image(transform)` each by itself; `data.mixup` and `data.cutmix`
+    mix labels, too.) validate: labelled examples whose error % each row of the history has.
     precision: "fp32", "bf16", or "auto" (bf16 for convolutions where the hardware has it).
     device: None stays where the student is; on CUDA a step is recorded and replayed
     (`training.capture`), unless a term looks at values (`Term.looks_at_values`). A student that was
