@@ -29,7 +29,8 @@ def hashable(groups: list[Group]) -> bool:
         teachers = [t for t in group.objective.teachers() if isinstance(t, nn.Module)]
         held += [part for network in (group.build(), *teachers) for part in network.modules()]
         held += [term for _, term in group.objective.terms]
-        held += [group.settings.schedule] if callable(group.settings.schedule) else []
+        own = (group.settings.schedule, group.optimizer)
+        held += [part for part in own if callable(part)]
     return all(
         str(code.__module__).split(".")[0] in HASHED for part in held for code in _code(part)
     )

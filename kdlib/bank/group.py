@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from kdlib.data import Examples
 from kdlib.models import initialise, predict
 from kdlib.objectives import Objective, TeacherTable
+from kdlib.training.optimisers import Maker
 from kdlib.training.settings import Settings
 
 Weights = dict[str, Tensor]
@@ -24,8 +25,8 @@ class Group:
     state: axis -> the value that made this structure · places: (S,), where each student stands
     among all of the bank · bindings: symbol -> (S,) · engine: the name of the one that trains them
     · start: seed -> the network whose weights it begins from, None: drawn · tables: what teachers
-    answered in tables so far, shared by the groups of a bank · classes: how many a student answers
-    for.
+    answered in tables so far, shared by the groups of a bank · optimizer: makes another than AdamW ·
+    classes: how many a student answers for.
     """
 
     objective: Objective
@@ -39,6 +40,7 @@ class Group:
     engine: str = ""
     start: Callable[[int], nn.Module] | None = None
     tables: dict[nn.Module, TeacherTable] = field(default_factory=dict)
+    optimizer: Maker | None = None
     classes: int = 0
 
     def fresh(self) -> list[nn.Module]:

@@ -125,6 +125,8 @@ def _rates(lr: Any, state: dict[str, Any]) -> Any:
 def choose_engine(group: Group) -> str:
     """The engine for "auto": the fast one where it can, fits one by one where vmap cannot."""
     network = group.build()
+    if group.optimizer is not None:
+        return "sequential"
     if _fast_enough(group, network):
         return "fast"
     on_cpu = group.examples.device.type == "cpu"
@@ -134,6 +136,11 @@ def choose_engine(group: Group) -> str:
 
 def check_engine(group: Group) -> None:
     """Raises ValueError where the group's engine cannot train it."""
+    if group.optimizer is not None and group.engine != "sequential":
+        raise ValueError(
+            f"the {group.engine} engine trains with AdamW; for another optimizer= use "
+            "engine='auto' or 'sequential'"
+        )
     if group.engine == "fast" and not _fast_enough(group, group.build()):
         raise ValueError(
             f"the fast engine trains mlp(…) students without dropout under HardLabels and "

@@ -29,6 +29,7 @@ def sequential(group: Group, report: Report) -> Trained:
                 group.objective.substitute(numbers),
                 seed=group.seeds[i] if drawn else None,
                 device=group.examples.device,
+                optimizer=group.optimizer,
                 **{**vars(settings), "lr": rates_at(settings.lr, numbers)},
             )
         except Diverged as told:  # one cell of many, whose answers are nan, as in other engines

@@ -30,7 +30,8 @@ from kdlib.data import Examples, Stream, cache_root
 from kdlib.device import keep_freed_memory, pick, within_quota
 from kdlib.objectives import HardLabels, Number, Objective, TeacherTable, formula
 from kdlib.training.answering import check_readable, check_taught
-from kdlib.training.checking import check_teachers, check_unseen
+from kdlib.training.checking import check_maker, check_teachers, check_unseen
+from kdlib.training.optimisers import Maker, Schedule
 from kdlib.training.settings import Settings
 
 ENGINES: dict[str, Engine] = {"fast": fast, "reference": reference, "sequential": sequential}
@@ -51,7 +52,8 @@ def train_bank(
     order_seed: int = 0,
     weight_decay: float = 0.0,
     clip: float | None = None,
-    schedule: str = "one-cycle",
+    optimizer: Maker | None = None,
+    schedule: Schedule = "one-cycle",
     precision: str = "fp32",
     engine: str = "auto",
     device: str | torch.device | None = None,
@@ -75,6 +77,7 @@ def train_bank(
     students then make a group.
     lr: one rate, or one for each group of weights as in `fit`, or a function of axes that gives
     either: `lr=lambda scale: {"head": 1e-2, "": 1e-2 * scale}`.
+    optimizer: as in `fit`; such students are trained one by one ("sequential").
     start: seed -> a network of the student's build, whose weights the student of that seed begins
     from in place of drawn ones; it stays as it is, and a cell equals `fit(copy, …, seed=None)`.
     evaluate: split -> examples to answer; those without labels have answers, but no errors.
@@ -121,8 +124,9 @@ def train_bank(
         group = group if device is None else group.to(pick(device))
         check_teachers(group.objective, group.examples.device)
         check_taught(group.build(), group.examples, group.objective)
+        check_maker(optimizer, group.build(), group.settings)
         group.places = places[(*(where.get(name, slice(None)) for name in axes), some)].flatten()
-        group.tables = tables
+        group.tables, group.optimizer = tables, optimizer
         groups.append(group)
     if len(counts := {group.classes for group in groups}) > 1:
         raise ValueError(

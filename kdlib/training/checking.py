@@ -91,14 +91,15 @@ def check_run(
     check_taught(student, examples, objective)
     check_apart(student, objective, augmented=augment is not None)
     precision = resolve_precision(settings.precision, student, place)
-    if optimizer is not None:
-        _check_maker(optimizer, student, settings)
+    check_maker(optimizer, student, settings)
     as_last = convolves(student) and runs_channels_last(student, examples)
     return Place(place, precision, per_domain, balanced, as_last)
 
 
-def _check_maker(maker: Any, student: nn.Module, settings: Settings) -> None:
+def check_maker(maker: Any, student: nn.Module, settings: Settings) -> None:
     """Raises ValueError for what makes no optimiser, or one whose decay is asked for twice."""
+    if maker is None:
+        return
     if not callable(maker) or isinstance(maker, type | torch.optim.Optimizer):
         raise ValueError(
             f"optimizer is {_what(maker)}; expected a function of groups of weights: "

@@ -343,6 +343,23 @@ def test_banks_take_schedules(train: Examples, engine: str) -> None:
         torch.testing.assert_close(bank.logits["test"][0], run.logits(train), rtol=1e-4, atol=1e-5)
 
 
+def test_a_bank_takes_another_optimiser(train: Examples) -> None:
+    def sgd(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        return torch.optim.SGD(groups, momentum=0.9)
+
+    common: dict[str, Any] = dict(epochs=2, lr=0.05, optimizer=sgd)
+    given: dict[str, Any] = dict(student=mlp(16, 8, 4), examples=train, evaluate={"test": train})
+    bank = train_bank(seeds=2, **common, **given)
+    assert bank.engine == "sequential" and not bank.cached
+    run = fit(mlp(16, 8, 4), train, seed=1, **common)
+    assert torch.equal(bank.logits["test"][1], run.logits(train))
+    for engine in ("fast", "reference"):
+        with pytest.raises(ValueError, match=f"the {engine} engine trains with AdamW; for another"):
+            train_bank(seeds=1, engine=engine, **common, **given)
+    with pytest.raises(ValueError, match="optimizer is the class SGD"):
+        train_bank(seeds=1, **(common | {"optimizer": torch.optim.SGD}), **given)
+
+
 def test_a_teacher_that_ends_in_a_softmax_is_noticed(train: Examples) -> None:
     teacher = fit(mlp(16, 16, 4), train, epochs=2, seed=5).network
     ending = nn.Sequential(teacher, nn.Softmax(-1))
