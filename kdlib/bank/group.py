@@ -25,7 +25,7 @@ class Group:
     state: axis -> the value that made this structure · places: (S,), where each student stands
     among all of the bank · bindings: symbol -> (S,) · engine: the name of the one that trains them
     · start: seed -> the network whose weights it begins from, None: drawn · tables: what teachers
-    answered in tables so far, shared by the groups of a bank · optimizer: makes another than AdamW ·
+    answered in tables so far, shared by the groups of a bank · optimizer: another than AdamW ·
     classes: how many a student answers for.
     """
 

@@ -121,7 +121,8 @@ def check_taught(student: nn.Module, examples: Examples, objective: Objective) -
             raise ValueError(
                 f"the student answers with {logits.shape[-1]} {what} and the teacher with "
                 f"{z_t.shape[-1]}, shapes {tuple(logits.shape)} and {tuple(z_t.shape)} for two "
-                f"examples; give both heads the same {what}"
+                f"examples; give both heads the same {what}, or teach those that both have: "
+                f"tabulate the teacher, and table.answering(table.logits[:, columns], 'fewer')"
             )
         if sequences and isinstance(network, nn.Module):
             check_blind("the teacher", network, examples.x.shape[1], z_t.shape[-1])

@@ -84,7 +84,7 @@ def check_run(
     if augment is not None and not callable(augment):
         raise ValueError(f"augment={augment!r}; expected a function (x, generator) -> x")
     if augment is not None:
-        check_augment(augment, examples, objective)
+        check_augment(augment, student, examples, objective)
     place = next(student.parameters()).device if device is None else pick(device)
     per_domain, balanced = domain_rules(student, examples, forward, balanced)
     check_teachers(objective, place)

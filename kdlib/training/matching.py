@@ -1,11 +1,15 @@
 """What terms, examples and augments must agree in where answers are numbers, or labels mixed."""
 
+import copy
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from kdlib.data import Examples, Targets
-from kdlib.data.transforms import mixes_labels
+from kdlib.data.transforms import augmented, mixes_labels
+from kdlib.device import seeded
+from kdlib.models import predict
 from kdlib.objectives import HardLabels, Objective, Term
 from kdlib.objectives.wrapping import Wrapped
 
@@ -54,8 +58,37 @@ def check_labels_for(term: Term, classes: int, examples: Examples) -> None:
         )
 
 
-def check_augment(augment: Any, examples: Examples, objective: Objective) -> None:
-    """Raises ValueError for `mixup` and its like where labels cannot be taken in pairs."""
+def check_augment(
+    augment: Any, student: nn.Module, examples: Examples, objective: Objective
+) -> None:
+    """Raises ValueError for one that makes what the student cannot take, asked of two images.
+
+    And for `mixup` and its like where labels cannot be taken in pairs.
+    """
+    try:
+        tried = copy.deepcopy(augment)  # one that counts its calls is not to count this
+    except Exception:
+        tried = augment
+    few = examples.batch(slice(0, 2))
+    try:
+        with seeded(0, few.x.device):
+            _, made = augmented(tried, few, torch.Generator().manual_seed(0))
+    except ValueError:
+        raise
+    except Exception as error:
+        raise ValueError(
+            f"augment fails on two images {tuple(few.x.shape)} ({error}); expected a function "
+            "(x, generator) -> x, as lambda x, generator: transform(x) makes one of a transform"
+        ) from error
+    if made.shape != few.x.shape:
+        try:
+            predict(student, made)
+        except Exception as error:
+            why = str(error).splitlines()[0]
+            raise ValueError(
+                f"augment makes {tuple(made.shape)} of images {tuple(few.x.shape)}, which the "
+                f"student cannot take ({why}); let it make images of the size that it is given"
+            ) from error
     for _, term in objective.terms if mixes_labels(augment) else ():
         if (term.reads_labels and not term.mixes) or len(examples.domains) > 1:
             raise ValueError(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from kdlib.bank import train_bank
 from kdlib.data import Examples, jitter
-from kdlib.models import initialise, mlp
+from kdlib.models import fingerprint, initialise, mlp
 from kdlib.objectives import HardLabels, SoftTargets, tabulate
 from kdlib.source import described
 from kdlib.training import Diverged, Run, decay_groups, fit
@@ -204,6 +204,34 @@ def test_after_each_epoch_a_function_is_asked(train: Examples) -> None:
     with pytest.raises(RuntimeError, match="mine"):
         fit(net := copy.deepcopy(student), train, after_epoch=broken, **common)
     assert not net.training
+
+
+@pytest.mark.parametrize(
+    ("augment", "message"),
+    [
+        (
+            lambda x, g: x[..., 1:, 1:],
+            r"augment makes \(2, 1, 3, 3\) of images \(2, 1, 4, 4\), which",
+        ),
+        (
+            lambda x: x,
+            r"augment fails on two images .*positional.*lambda x, generator: tr",
+        ),
+        (nn.Identity(), r"augment fails on two images .*lambda x, generator: transform\(x"),
+        (lambda x, g: x / 0 if x.sum() < 0 else None, "augment made None of images"),
+    ],
+)
+def test_an_augmentation_is_tried_before_anything_changes(
+    train: Examples, augment: Any, message: str
+) -> None:
+    student = initialise(mlp(16, 8, 4), 1)
+    kept = fingerprint(student)
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    with pytest.raises(ValueError, match=message):
+        fit(student, train, epochs=1, seed=0, augment=augment)
+    assert fingerprint(student) == kept and torch.equal(torch.rand(2), expected)
 
 
 # ---- divergence ----------------------------------------------------------------------------------

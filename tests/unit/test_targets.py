@@ -437,7 +437,7 @@ def test_targets_that_are_mixed_are_their_mean() -> None:
         (lambda: fit(mlp(16, 4), blobs(8), augment=lambda x, g: (x, x)), "made 2 things at once"),
         (
             lambda: fit(mlp(16, 4), blobs(8), augment=lambda x, g: (x, x, x)),
-            r"partners torch.float32 .* of 8 images; expected int64",
+            r"partners torch.float32 .* of 2 images; expected int64",
         ),
         (
             lambda: fit(mlp(16, 4), blobs(8), Decoupled(mlp(16, 4), 4), augment=own_mix),
