@@ -20,7 +20,7 @@ class _Average(nn.Module):
     """A copy of the student that only `follow` moves.
 
     In training it answers without dropout, with the BatchNorm statistics of the images it is asked
-    about, as the student does; so its running statistics play no part until they are copied.
+    about, where the student does; its running statistics then play no part until they are copied.
     """
 
     def __init__(self, student: nn.Module) -> None:
@@ -30,10 +30,13 @@ class _Average(nn.Module):
     def train(self, mode: bool = True) -> "_Average":
         self.training = mode
         self.network.eval()
-        for module in self.network.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.training = mode
         return self
+
+    def normalise_as(self, student: nn.Module) -> None:
+        """BatchNorm layers are in the student's modes, of which some may be frozen."""
+        for mine, now in zip(self.network.modules(), student.modules(), strict=True):
+            if isinstance(mine, nn.modules.batchnorm._BatchNorm):
+                mine.training = now.training
 
     @torch.no_grad()
     def follow(self, student: nn.Module, decay: float) -> None:
@@ -69,7 +72,7 @@ class MeanTeacher(_OnTarget):
         return _Average(step.student)
 
     def loss(self, step: Step, owned: nn.Module | None) -> Tensor:
-        assert owned is not None
+        cast(_Average, owned).normalise_as(step.student)
         batch, where = step.batch, self.where(step)
         x = batch.x if batch.original is None else batch.original
         z_s = step.observation.logits
@@ -77,7 +80,7 @@ class MeanTeacher(_OnTarget):
         with torch.autocast(x.device.type, enabled=False):
             for domain in batch.domain[where].unique():  # each domain with statistics of its own
                 asked = where & (batch.domain == domain)
-                z_t[asked] = owned(x[asked]).float()
+                z_t[asked] = cast(_Average, owned)(x[asked]).float()
         sure = z_t.softmax(-1).amax(-1) >= self.confidence
         return probability_mse(z_s, z_t, where=where & sure)
 

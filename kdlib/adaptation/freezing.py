@@ -10,8 +10,8 @@ def freeze(network: nn.Module, *prefixes: str) -> nn.Module:
 
     In place; returns the network. A prefix is the dotted name of a module (or of one weight) and
     stands for everything beneath it; without any, nothing changes. Frozen weights take no
-    gradient, in copies too. `fit` keeps BatchNorm layers whose weights are frozen in eval mode, so
-    that their running statistics do not move either. Dropout is no weight and goes on.
+    gradient, in copies too. `fit` keeps normalisations in frozen parts in eval mode, so that their
+    running statistics do not move either. Dropout is no weight and goes on.
     Raises ValueError for an unknown name, naming the nearest.
     """
     return _set(network, prefixes, moves=False)
@@ -44,7 +44,10 @@ def _unknown(network: nn.Module, prefix: str) -> str:
     ]
     names = [*holding, *(name for name, _ in network.named_parameters())]
     if prefix in dict(network.named_modules()):
-        return f"{prefix!r} of {kind} has no weights; there are {', '.join(holding)}"
+        return (
+            f"{prefix!r} of {kind} has no weights; there are {', '.join(holding)} (statistics are "
+            f"held still by network.train(), then network.get_submodule({prefix!r}).eval())"
+        )
     near = difflib.get_close_matches(prefix, names, 1, 0.3)
     hint = f"the nearest name is {near[0]!r}" if near else f"it has {', '.join(holding)}"
     return f"{prefix!r} is no module or weight of {kind}; {hint}"

@@ -16,3 +16,22 @@ def fused(network: nn.Module) -> bool:
 def normalises(network: nn.Module) -> bool:
     """Whether a layer of it is a BatchNorm: answers then depend on the other images of a batch."""
     return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules())
+
+
+def resting(network: nn.Module) -> list[nn.Module]:
+    """The parts of a network in train mode that somebody put into eval mode; else none."""
+    return [part for part in network.modules() if not part.training] if network.training else []
+
+
+def frozen_with_buffers(network: nn.Module) -> list[nn.Module]:
+    """Modules with buffers of their own in parts whose weights are all frozen.
+
+    Such as normalisations, whatever their kind, whose statistics would move in train mode. One
+    without weights belongs to the nearest module around it that has some.
+    """
+    found = []
+    for part in network.modules():
+        weights = list(part.parameters())
+        if weights and not any(weight.requires_grad for weight in weights):
+            found += [module for module in part.modules() if module._buffers]
+    return found

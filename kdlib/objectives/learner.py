@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from kdlib.data import Batch, Examples
 from kdlib.device import seeded
-from kdlib.models import Observation, Together, evaluating, normalises, observe
+from kdlib.models import Observation, Together, evaluating, frozen_with_buffers, observe, resting
 from kdlib.objectives.seeds import salted
 from kdlib.objectives.step import Formula, Part, Step
 from kdlib.objectives.symbols import LearnedTemperature, Number, Scalar, value
@@ -83,6 +83,9 @@ class Learner(nn.Module):
         self.student = student
         self.owned = Owned([None] * len(terms)) if owned is None else owned
         self.per_domain = per_domain
+        self._resting = [
+            part for network in self._members() or [student] for part in resting(network)
+        ]
         self._student_taps, self._teacher_taps = objective.student_taps(), objective.teacher_taps()
         self._learned = list(zip(self.owned.symbols, self.owned.temperatures, strict=True))
         self._parts: list[tuple[str, Number, Part, nn.Module | None]] = []
@@ -117,22 +120,26 @@ class Learner(nn.Module):
         return cls(student, objective, owned, per_domain=per_domain)
 
     def train(self, mode: bool = True) -> Self:
-        """As nn.Module's; but BatchNorm layers whose weights are all frozen stay in eval mode.
+        """As nn.Module's; but what is frozen, or was at rest before, stays in eval mode.
 
-        Otherwise their running statistics would go on moving, and "frozen" would mean half of it.
-        So do members of a `Together` whose weights all are.
+        Frozen: modules with buffers, such as normalisations, in parts whose weights all are; their
+        statistics would go on moving. At rest: parts that were in eval mode, in a student that was
+        in train mode, when this learner was made. (A student that was in eval mode itself, as
+        `fit` leaves it, is trained whole.) Each member of a `Together` is looked at by itself, and
+        rests whole where all its weights are frozen.
         """
         super().train(mode)
-        if isinstance(self.student, Together):
-            for network in self.student.children():
-                if not any(weight.requires_grad for weight in network.parameters()):
-                    network.eval()
-        for module in self.student.modules():
-            weights = list(module.parameters(recurse=False))
-            frozen = weights and not any(weight.requires_grad for weight in weights)
-            if frozen and normalises(module):
-                module.eval()
+        for module in self._resting:
+            module.training = False
+        for module in frozen_with_buffers(self.student):
+            module.training = False
+        for network in self._members():
+            if not any(weight.requires_grad for weight in network.parameters()):
+                network.eval()
         return self
+
+    def _members(self) -> list[nn.Module]:
+        return list(self.student.children()) if isinstance(self.student, Together) else []
 
     def forward(
         self,
