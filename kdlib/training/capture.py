@@ -5,12 +5,15 @@ whatever changes from step to step is an input or lives in a tensor that the ste
 """
 
 import contextlib
+import random
 import threading
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -78,6 +81,31 @@ def waits(device: torch.device) -> Iterator[list[str]]:
             )
 
 
+@contextlib.contextmanager
+def draws_on_host(device: torch.device) -> Iterator[list[str]]:
+    """Which of the host's generators of random numbers move in what is inside.
+
+    A recording would repeat one draw of theirs for ever. PyTorch's on the CPU counts where steps
+    are recorded elsewhere; generators that a network made for itself are not seen.
+    """
+    moved: list[str] = []
+    before = _generators(device)
+    yield moved
+    after = _generators(device)
+    moved += [f"it draws numbers from {name}" for name in after if after[name] != before[name]]
+
+
+def _generators(device: torch.device) -> dict[str, Any]:
+    _, keys, *place = np.random.get_state(legacy=True)
+    states: dict[str, Any] = {
+        "Python's random": random.getstate(),
+        "NumPy's random": (keys.tobytes(), *place),  # type: ignore[union-attr]
+    }
+    if device.type != "cpu":
+        states["PyTorch's generator on the CPU"] = torch.get_rng_state().numpy().tobytes()
+    return states
+
+
 def repeats(objective: Objective, examples: Examples) -> bool:
     """Whether every step of this training runs the same operators, whatever tensors hold."""
     return not objective.one_by_one and len(examples.domains) == 1
@@ -122,10 +150,10 @@ class RecordedStep:
         if self._seen[shapes] < WARM_UP:
             return self._step(*inputs)
         if self._seen[shapes] == WARM_UP:
-            with waits(self._device) as places:
+            with waits(self._device) as places, draws_on_host(self._device) as moved:
                 outputs = self._step(*inputs)
-            if places:
-                self._give_up(places[0])
+            if places + moved:
+                self._give_up((places + moved)[0])
             return outputs
         if shapes not in self._kept:
             try:

@@ -98,7 +98,9 @@ def fit(
     mix labels, too.) validate: labelled examples whose error % each row of the history has.
     precision: "fp32", "bf16", or "auto" (bf16 for convolutions where the hardware has it).
     device: None stays where the student is; on CUDA a step is recorded and replayed
-    (`training.capture`), unless a term looks at values (`Term.looks_at_values`). A student that was
+    (`training.capture`), unless a term looks at values (`Term.looks_at_values`) or a forward draws
+    from the host's generators; what a forward counts in Python stands still in replays, so let it
+    count in a buffer. A student that was
     compiled, `student.compile()`, is trained so; that takes a compiler, and seconds at first.
     checkpoint: a file written after each epoch; if it exists, training resumes from it and ends
     bit-equal to an uninterrupted run.

@@ -1,11 +1,13 @@
 """What is recorded on CUDA, held on a CPU to a tape with the rules of a CUDA graph."""
 
 import contextlib
+import random
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from blobs import blobs
@@ -111,6 +113,56 @@ def test_the_tape_replays_operators_and_not_python() -> None:
 def test_the_tape_refuses_what_a_cuda_graph_refuses(call: Callable[[Tensor], Any]) -> None:
     with pytest.raises(RuntimeError, match="not permitted"):
         tape(lambda: call(torch.ones(3)))
+
+
+# ---- what a host draws ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "draw"),
+    [
+        ("Python's random", random.random),
+        ("NumPy's random", np.random.rand),
+        ("PyTorch's generator on the CPU", lambda: float(torch.rand([]))),
+    ],
+)
+def test_a_step_that_draws_on_the_host_is_not_recorded(
+    monkeypatch: pytest.MonkeyPatch, name: str, draw: Callable[[], float]
+) -> None:
+    monkeypatch.setattr(capture, "graph_maker", lambda _: tape)
+    drawn: list[float] = []
+
+    def step(x: Tensor) -> dict[str, Tensor]:
+        drawn.append(draw())
+        return {"x": x * drawn[-1]}
+
+    take = capture.RecordedStep(step, torch.device("meta"))  # it holds nothing but shapes
+    with pytest.warns(UserWarning, match=f"cannot be recorded .it draws numbers from {name}"):
+        for _ in range(capture.WARM_UP + 4):
+            take(torch.ones(2, device="meta"))
+    assert len(set(drawn)) == capture.WARM_UP + 4
+
+
+class Dropped(nn.Module):
+    """A block that is left out by chance, as Python draws it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head = nn.Linear(16, 16), nn.Linear(16, 4)
+        self.taken: list[bool] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.flatten(1)
+        if self.training:
+            self.taken.append(random.random() < 0.5)
+        return self.head(self.first(x) if not self.training or self.taken[-1] else x)
+
+
+def test_a_student_that_drops_blocks_in_python_goes_on_doing_so(recording: Recording) -> None:
+    student = Dropped()
+    with recording() as replays, pytest.warns(UserWarning, match="Python's random"):
+        fit(student, blobs(160), epochs=2, batch=16)
+    assert not replays and len(student.taken) == 20 and set(student.taken) == {True, False}
 
 
 # ---- steps ---------------------------------------------------------------------------------------
