@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from kdlib.arguments import finite
 from kdlib.compression.choosing import check_plain, chosen_layers, multiplying
-from kdlib.models import MLP, evaluating
+from kdlib.models import MLP, evaluating, main_tensor
 
 
 def smaller(
@@ -99,12 +99,13 @@ def _answer_shape(network: nn.Module, x: Tensor) -> tuple[int, ...]:
             f"{type(network).__name__} cannot be asked about x of {tuple(x.shape)} ({why}); "
             "give images of its size"
         ) from error
-    if not isinstance(answer, Tensor):
+    logits = answer if isinstance(answer, Tensor) else main_tensor(answer)
+    if logits is None:
         raise ValueError(
             f"{type(network).__name__} answers with {type(answer).__name__}, not one tensor; wrap "
             "it in a module that returns its logits"
         )
-    return tuple(answer.shape)
+    return tuple(logits.shape)
 
 
 def _size(network: nn.Module) -> int:

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from kdlib import losses
 from kdlib.arguments import shares_of_teachers
+from kdlib.models.observing import observe
 
 
 class Together(nn.Module):
@@ -41,7 +42,7 @@ class Together(nn.Module):
             self.add_module(name, network)
 
     def forward(self, x: Tensor) -> Tensor:
-        answers = [network(x) for network in self.children()]
+        answers = [observe(network, x).logits for network in self.children()]
         return answers[-1]
 
 
@@ -67,7 +68,7 @@ class Ensemble(nn.Module):
         losses.merge_logits(torch.zeros(len(networks), 1, 2), how, weights=shares)  # to check them
 
     def forward(self, x: Tensor) -> Tensor:
-        logits = [network(x) for network in self.networks]
+        logits = [observe(network, x).logits for network in self.networks]
         shapes = {tuple(z.shape) for z in logits}
         if len(shapes) > 1:
             raise ValueError(

@@ -5,7 +5,7 @@ import difflib
 import itertools
 import math
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,11 +40,15 @@ def observe(network: nn.Module, x: Tensor, taps: str | Iterable[str] = ()) -> Ob
     nn.Module can be tapped as it is. Taps are cloned: an in-place ReLU behind one would overwrite
     it. With taps a compiled network runs uncompiled. Other floats than float32
     are cast to what the network's weights are. Raises ValueError for an unknown tap (naming the
-    nearest), a module that runs twice, never, or returns no tensor, and for a network that answers
-    with anything else than a tensor, or changes x in place.
+    nearest), a module that runs twice, never, or returns no tensor, and for a network whose answer
+    holds no logits that `main_tensor` can tell, or that changes x in place.
     """
     features: dict[str, Tensor] = {}
     taps = as_taps(taps)
+    if not isinstance(x, Tensor):
+        raise ValueError(
+            f"x is a {type(x).__name__}; expected a tensor (N, C, H, W), such as examples.batch().x"
+        )
     if not taps:
         return Observation(_answer(network, x))
     with contextlib.ExitStack() as hooks:
@@ -74,12 +78,38 @@ def _answer(network: nn.Module, x: Tensor) -> Tensor:
             "such as a teacher, would see other ones; let it make new ones: x.sub(…) in place of "
             "x.sub_(…), inplace=False"
         )
-    if not isinstance(answer, Tensor):
+    if isinstance(answer, Tensor):
+        return answer
+    logits = main_tensor(answer)
+    if logits is None:
         raise ValueError(
             f"{type(network).__name__} answers with {type(answer).__name__}, not one tensor of "
-            "logits; build it without auxiliary outputs, or wrap it in a module that returns them"
+            "logits; build it without auxiliary outputs, or have it return {'logits': logits}"
         )
-    return answer
+    return logits
+
+
+def main_tensor(answer: Any) -> Tensor | None:
+    """The one that counts in a dict, tuple or object of answers; None where that is in doubt.
+
+    What is called "logits", or "out"; or the only tensor; or the first of a tuple, where no other
+    of its kind is as narrow (auxiliary answers are, and logits behind their features).
+    """
+    if isinstance(answer, tuple | list):
+        parts = dict(enumerate(answer))
+    else:
+        parts = dict(answer if isinstance(answer, Mapping) else getattr(answer, "__dict__", {}))
+    tensors = {name: part for name, part in parts.items() if isinstance(part, Tensor)}
+    for name in ("logits", "out"):
+        if name in tensors:
+            return tensors[name]
+    if len(tensors) == 1:
+        return next(iter(tensors.values()))
+    first = tensors.pop(0, None)
+    if first is None:
+        return None
+    rivals = [t for t in tensors.values() if t.shape[:-1] == first.shape[:-1]]
+    return None if any(t.shape[-1] <= first.shape[-1] for t in rivals) else first
 
 
 def _version(x: Tensor) -> int:
@@ -99,9 +129,11 @@ def _listen(network: nn.Module, tap: str, features: dict[str, Tensor]) -> Any:
         )
 
     def keep(module: nn.Module, inputs: Any, output: Any) -> None:
-        if not isinstance(output, Tensor):
+        kind = type(output).__name__
+        output = output if isinstance(output, Tensor) else main_tensor(output)
+        if output is None:
             raise ValueError(
-                f"tap {tap!r} returns {type(output).__name__}, not one tensor; "
+                f"tap {tap!r} returns {kind}, not one tensor; "
                 "tap a module inside it that returns a tensor"
             )
         if tap in features:
@@ -131,8 +163,9 @@ def predict(network: nn.Module, examples: Examples | Batch | Tensor, *, size: in
     """Logits (N, classes) in eval mode, without gradient; the network is left as it was.
 
     Computed where the network is, given back where the images are; other floats than float32 are
-    cast as in `observe`. Raises ValueError for no examples, and for a network that changes images
-    in place or answers with anything else than a tensor.
+    cast, and logits taken out of a dict, tuple or object, as in `observe`. Raises ValueError for
+    what is no examples, or none of them, and for a network that changes images in place, or whose
+    answer holds no logits that can be told.
     """
     weights = itertools.chain(network.parameters(), network.buffers())
     there = next((weight.device for weight in weights), None)
@@ -145,6 +178,11 @@ def predict(network: nn.Module, examples: Examples | Batch | Tensor, *, size: in
             return answers(examples)
         if isinstance(examples, Batch):
             return answers(examples.x)
+        if not isinstance(examples, Examples):
+            raise ValueError(
+                f"there are no images in a {type(examples).__name__} to predict; expected "
+                "Examples(x, y), a Batch, or a tensor (N, C, H, W)"
+            )
         if not len(examples):
             raise ValueError(f"{examples!r} holds no examples to predict; give at least one")
         chunks = math.ceil(len(examples) / size)

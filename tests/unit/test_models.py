@@ -218,13 +218,15 @@ def test_a_tap_that_returns_a_tuple() -> None:
     class Recurrent(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.cell = nn.LSTM(4, 4)
+            self.cell, self.twice = nn.GRU(4, 4), TwoAnswers()
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.cell(x)[0]
+            return self.twice(self.cell(x)[0])[0]
 
-    with pytest.raises(ValueError, match=r"tap 'cell' returns tuple, not one tensor"):
-        observe(Recurrent(), torch.zeros(1, 1, 4), ["cell"])
+    seen = observe(Recurrent(), torch.rand(2, 3, 4), "cell")  # its states at all times
+    assert torch.equal(seen.features["cell"].flatten(1), seen.logits)
+    with pytest.raises(ValueError, match=r"tap 'twice' returns tuple, not one tensor"):
+        observe(Recurrent(), torch.zeros(1, 1, 4), ["twice"])
 
 
 @pytest.mark.parametrize("taps", [["unused"], iter(["unused"])], ids=["list", "iterator"])

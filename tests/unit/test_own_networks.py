@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -13,8 +18,8 @@ from torch.nn.utils import parametrizations
 from kdlib.adaptation import MeanTeacher, freeze
 from kdlib.bank import train_bank
 from kdlib.data import Examples
-from kdlib.models import CNN, Together, cnn
-from kdlib.objectives import HardLabels, Learner, member
+from kdlib.models import CNN, Ensemble, Together, cnn, observe, predict
+from kdlib.objectives import HardLabels, Hint, Learner, Objective, SoftTargets, member
 from kdlib.training import fit
 
 
@@ -160,3 +165,110 @@ def test_a_mean_teacher_normalises_as_its_student_does() -> None:
         learner(both)
         modes = [m.training for m in learner.owned.modules() if isinstance(m, nn.BatchNorm2d)]
         assert modes == [False, True, True]
+
+
+# ---- what networks answer with -------------------------------------------------------------------
+
+
+@dataclass
+class Output:
+    """As a language model's library answers."""
+
+    logits: Tensor
+    hidden: tuple[Tensor, ...] = ()
+    loss: Tensor | None = None
+
+
+class Logits(NamedTuple):
+    logits: Tensor
+    features: Tensor
+
+
+ANSWERS: dict[str, Callable[[Tensor, Tensor], Any]] = {
+    "a dict": lambda z, f: {"features": f, "logits": z},
+    "as torchvision's segmentation": lambda z, f: {"out": z, "aux": z},
+    "a dict of one": lambda z, f: {"anything": z, "steps": 3},
+    "a tuple": lambda z, f: (z, f),
+    "features in a list, then logits": lambda z, f: ([f, f], z),
+    "a tuple of one": lambda z, f: (z,),
+    "a recurrent network's": lambda z, f: (z, (f, f)),
+    "a list": lambda z, f: [z, f],
+    "an object": lambda z, f: Output(z, (f,)),
+    "an object that is a tuple": lambda z, f: Logits(z, f),
+    "an object without a class of its own": lambda z, f: SimpleNamespace(logits=z, features=f),
+}
+UNCLEAR: dict[str, Callable[[Tensor, Tensor], Any]] = {
+    "auxiliary logits": lambda z, f: (z, z),
+    "features first": lambda z, f: (f, z),
+    "a dict of others": lambda z, f: {"a": z, "b": f},
+    "nothing": lambda z, f: None,
+    "no tensor": lambda z, f: {"logits": z.tolist()},
+    "numbers": lambda z, f: (1, 2),
+}
+
+
+class Answering(nn.Module):
+    def __init__(self, how: Callable[[Tensor, Tensor], Any]) -> None:
+        super().__init__()
+        self.first, self.head, self.how = nn.Linear(16, 6), nn.Linear(6, 4), how
+
+    def forward(self, x: Tensor) -> Any:
+        f = self.first(x.flatten(1)).relu()
+        return self.how(self.head(f), f)
+
+
+@pytest.mark.parametrize("kind", ANSWERS)
+def test_logits_are_found_in_what_a_network_answers(kind: str) -> None:
+    torch.manual_seed(0)
+    examples, student = blobs(48), Answering(ANSWERS[kind])
+    plain = Answering(lambda z, f: z)
+    plain.load_state_dict(student.state_dict())
+    teacher = Answering(ANSWERS[kind])
+    wanted = predict(plain, examples)
+    assert torch.equal(predict(student, examples), wanted)
+    assert torch.equal(observe(student, examples.batch().x, "first").logits, wanted)
+    both = Together(a=copy.deepcopy(teacher), b=copy.deepcopy(student))
+    assert torch.equal(predict(both, examples), wanted)
+    assert torch.equal(observe(both, examples.batch().x, "b").features["b"], wanted)
+    assert torch.equal(predict(Ensemble(student), examples), wanted)
+
+    def term(of: nn.Module) -> Objective:
+        return HardLabels() + SoftTargets(of, T=2) + Hint(of, {"first": "first"})
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit(student, examples, term(teacher), epochs=1, batch=16, seed=0)
+        fit(plain, examples, term(teacher), epochs=1, batch=16, seed=0)
+    assert torch.equal(predict(student, examples), predict(plain, examples))
+    for engine in ("reference", "sequential"):
+        bank = train_bank(
+            term(teacher), student=student, examples=examples, seeds=2, epochs=1, batch=16,
+            engine=engine, evaluate={"test": examples}, cache=False,
+        )  # fmt: skip
+        torch.testing.assert_close(
+            bank.logits["test"][0], predict(plain, examples), rtol=1e-4, atol=1e-4
+        )
+
+
+@pytest.mark.parametrize("kind", UNCLEAR)
+def test_an_answer_in_doubt_is_refused(kind: str) -> None:
+    student, examples = Answering(UNCLEAR[kind]), blobs(16)
+    before = state(student)
+    said = r"Answering answers with \w+, not one tensor of logits; .*{'logits': logits}"
+    with pytest.raises(ValueError, match=said):
+        predict(student, examples)
+    with pytest.raises(ValueError, match=said):
+        fit(student, examples, seed=0)
+    with pytest.raises(ValueError, match=said):
+        fit(nn.Sequential(nn.Flatten(), nn.Linear(16, 4)), examples, SoftTargets(student, T=1))
+    assert not moved(student, before)
+
+
+def test_what_is_no_images_is_told() -> None:
+    student = nn.Sequential(nn.Flatten(), nn.Linear(16, 4))
+    loader = torch.utils.data.DataLoader([1, 2])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="no images in a DataLoader to predict; expected Examples"):
+        predict(student, loader)  # type: ignore[arg-type]
+    for given in (loader, blobs(4), blobs(4).batch()):
+        with pytest.raises(ValueError, match=f"x is a {type(given).__name__}; expected a tensor"):
+            observe(student, given)  # type: ignore[arg-type]
