@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from kdlib.data import Examples
-from kdlib.models import initialise, predict
+from kdlib.models import built, predict
 from kdlib.objectives import Objective, TeacherTable
 from kdlib.training.optimisers import Maker
 from kdlib.training.settings import Settings
@@ -53,7 +53,7 @@ class Group:
     def begun(self, seed: int) -> nn.Module:
         """The student of this seed before training: with drawn weights, or those of `start`."""
         if self.start is None:
-            return initialise(self.build(), seed)
+            return built(self.build, seed)
         network = self.build()
         network.load_state_dict(self.start(seed).state_dict())
         return network

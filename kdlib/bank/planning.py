@@ -1,6 +1,5 @@
 """Which students are trained together, by which engine, and in which precision."""
 
-import copy
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -14,13 +13,14 @@ from kdlib.bank.axes import arguments
 from kdlib.bank.fast import matches
 from kdlib.bank.group import Group
 from kdlib.device import check_precision, has_bf16
-from kdlib.models import convolves, fused
+from kdlib.models import built, convolves, fused
 from kdlib.objectives import Objective, Scalar, Symbol, progress
 from kdlib.objectives.symbols import leaves
 from kdlib.training.answering import check_answers
 from kdlib.training.checking import check_parts
 from kdlib.training.optimisers import named_groups
 from kdlib.training.settings import Settings, in_words, rates_at
+from kdlib.training.students import copied, materialised
 
 
 def make_group(
@@ -38,10 +38,10 @@ def make_group(
     settings = replace(settings, lr=_rates(settings.lr, state))
 
     def build() -> nn.Module:
-        if isinstance(student, nn.Module) or not callable(student):
-            return copy.deepcopy(student)
-        network = student(**{name: state[name] for name in arguments(student)})
-        return copy.deepcopy(network)  # it may be one network each time
+        network = student
+        if not isinstance(student, nn.Module) and callable(student):
+            network = student(**{name: state[name] for name in arguments(student)})
+        return copied(materialised(network, examples))  # it may be one network each time
 
     network = build()
     check_parts(network, examples, formula)
@@ -55,6 +55,8 @@ def make_group(
         formula.check(examples, numbers)
         replace(settings, lr=rates_at(settings.lr, numbers)).check()
     classes = check_answers(network, examples, formula)
+    if start is None:
+        built(build, seeds[0])  # raises where no seed can draw it
     dtype = next(network.parameters()).dtype
     bindings = {
         name: torch.tensor(

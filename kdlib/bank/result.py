@@ -15,6 +15,7 @@ from kdlib import metrics
 from kdlib.bank.axes import arguments
 from kdlib.data.errors import share_wrong
 from kdlib.data.numeric import check_scored
+from kdlib.models import lazy
 from kdlib.objectives import Objective
 
 
@@ -132,8 +133,8 @@ class Bank:
         if weights is None:
             raise ValueError(f"training was stopped before the student of {state} began; train on")
         built = _partial(self.student, state)
-        network = copy.deepcopy(built)
-        assert isinstance(network, nn.Module)
+        assert isinstance(built, nn.Module)
+        network = built if lazy(built) else copy.deepcopy(built)  # lazy layers cannot be copied
         network.load_state_dict(weights)
         return network.eval()
 

@@ -21,10 +21,9 @@ def sequential(group: Group, report: Report) -> Trained:
     @torch.random.fork_rng(devices=[])  # as if nothing had been drawn, in this process or another
     def train(i: int) -> tuple[Weights, Tensor]:
         drawn, numbers = group.start is None, {n: float(v[i]) for n, v in group.bindings.items()}
-        network = group.build() if drawn else group.begun(group.seeds[i])
         try:
             run = fit(
-                network,
+                group.build if drawn else group.begun(group.seeds[i]),
                 group.examples,
                 group.objective.substitute(numbers),
                 seed=group.seeds[i] if drawn else None,
@@ -34,11 +33,11 @@ def sequential(group: Group, report: Report) -> Trained:
             )
         except Diverged as told:  # one cell of many, whose answers are nan, as in other engines
             run = told.run
-            for weight in network.parameters():
+            for weight in run.network.parameters():
                 weight.data.fill_(torch.nan)
         if run.interrupted:
             raise KeyboardInterrupt
-        state = {name: t.cpu().clone() for name, t in network.state_dict().items()}
+        state = {name: t.cpu().clone() for name, t in run.network.state_dict().items()}
         done = [row["loss"] for row in run.history]
         return state, torch.tensor(done + [torch.nan] * (settings.epochs - len(done)))
 

@@ -30,9 +30,14 @@ from kdlib.data import Examples, Stream, cache_root
 from kdlib.device import keep_freed_memory, pick, within_quota
 from kdlib.objectives import HardLabels, Number, Objective, TeacherTable, formula
 from kdlib.training.answering import check_readable, check_taught
-from kdlib.training.checking import check_maker, check_teachers, check_unseen
-from kdlib.training.optimisers import Maker, Schedule
+from kdlib.training.checking import (
+    check_teachers,
+    check_unseen,
+    domain_rules,
+)
+from kdlib.training.optimisers import Maker, Schedule, check_maker
 from kdlib.training.settings import Settings
+from kdlib.training.students import check_layers
 
 ENGINES: dict[str, Engine] = {"fast": fast, "reference": reference, "sequential": sequential}
 
@@ -75,6 +80,8 @@ def train_bank(
     objective, student, examples and lr may be functions of `seed`, too, for a teacher or a draw of
     labels of its own for each seed: `lambda seed: SoftTargets(tables[seed], T=4)`. Each seed's
     students then make a group.
+    A student with weights that belong to no layer must come as a function that builds it,
+    `student=lambda: vit_b_16()`: each seed then decides what the build draws (`models.built`).
     lr: one rate, or one for each group of weights as in `fit`, or a function of axes that gives
     either: `lr=lambda scale: {"head": 1e-2, "": 1e-2 * scale}`.
     optimizer: as in `fit`; such students are trained one by one ("sequential").
@@ -125,6 +132,10 @@ def train_bank(
         check_teachers(group.objective, group.examples.device)
         check_taught(group.build(), group.examples, group.objective)
         check_maker(optimizer, group.build(), group.settings)
+        per_domain, balanced = domain_rules(group.build(), group.examples, None, None)
+        check_layers(
+            group.build(), group.examples, group.settings, per_domain=per_domain, balanced=balanced
+        )
         group.places = places[(*(where.get(name, slice(None)) for name in axes), some)].flatten()
         group.tables, group.optimizer = tables, optimizer
         groups.append(group)
@@ -192,7 +203,22 @@ def _train(groups: list[Group], register: Register) -> Outcome:
     started = time.perf_counter()
     with register:
         for group in groups:
-            register.enter(group, ENGINES[group.engine](group, register))
+            try:
+                trained = ENGINES[group.engine](group, register)
+            except RuntimeError as error:
+                no_rule = "vmap" in str(error) or "Batching rule" in str(error)
+                if group.engine == "reference" and no_rule:
+                    raise ValueError(_not_together(group, error)) from error
+                raise
+            register.enter(group, trained)
             if register.stopped:
                 break
     return register.outcome(time.perf_counter() - started)
+
+
+def _not_together(group: Group, error: RuntimeError) -> str:
+    kind, why = type(group.build()).__name__, str(error).strip().splitlines()[0]
+    return (
+        f"the reference engine trains all students in one vmap, which {kind} "
+        f"does not allow ({why}); use engine='sequential', which trains them one by one"
+    )

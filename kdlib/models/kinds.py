@@ -1,6 +1,7 @@
 """What kind of network it is, where training must know."""
 
 from torch import nn
+from torch.nn.parameter import UninitializedParameter
 
 
 def convolves(network: nn.Module) -> bool:
@@ -16,6 +17,11 @@ def fused(network: nn.Module) -> bool:
 def normalises(network: nn.Module) -> bool:
     """Whether a layer of it is a BatchNorm: answers then depend on the other images of a batch."""
     return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules())
+
+
+def lazy(network: nn.Module) -> bool:
+    """Whether a layer of it waits for its first examples to know its width."""
+    return any(isinstance(weight, UninitializedParameter) for weight in network.parameters())
 
 
 def resting(network: nn.Module) -> list[nn.Module]:

@@ -96,7 +96,7 @@ def main_tensor(answer: Any) -> Tensor | None:
     of its kind is as narrow (auxiliary answers are, and logits behind their features).
     """
     if isinstance(answer, tuple | list):
-        parts = dict(enumerate(answer))
+        parts: dict[Any, Any] = dict(enumerate(answer))
     else:
         parts = dict(answer if isinstance(answer, Mapping) else getattr(answer, "__dict__", {}))
     tensors = {name: part for name, part in parts.items() if isinstance(part, Tensor)}

@@ -1,6 +1,8 @@
 """Weights of any network: drawn, hashed, inherited."""
 
 import hashlib
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,14 +18,51 @@ def initialise(network: nn.Module, seed: int) -> nn.Module:
     Frozen weights stay as they are, and layers that are wholly frozen with their buffers. Every
     other module with weights of its own must offer `reset_parameters`, as PyTorch's layers do (or
     `_reset_parameters`, as its attention does), and none may be parametrized, where that would draw
-    nothing; otherwise TypeError names it, and nothing has changed.
+    nothing; otherwise TypeError names it, and nothing has changed. See `built`.
     """
+    drawn = _layers_to_draw(network)
+    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+    with seeded(seed, device):
+        for draw, frozen in drawn:
+            draw()
+            for weight, value in frozen.items():
+                weight.copy_(value)
+    return network
+
+
+def built(build: Callable[[], nn.Module], seed: int) -> nn.Module:
+    """What `build()` gives, with weights as `seed` alone decides: `built(vit_b_16, 0)`.
+
+    Drawn by `initialise` where it can; else as the build itself draws them from that seed, as
+    networks do whose tokens or scales belong to no layer. Raises TypeError as `initialise` does
+    for a build of the second kind that draws the same weights from two seeds.
+    """
+    network = build()
+    try:
+        _layers_to_draw(network)
+    except TypeError:
+        with seeded(seed):
+            network = build()
+        with seeded(seed + 1):
+            other = build()
+        pairs = zip(network.parameters(), other.parameters(), strict=True)
+        if all(torch.equal(one, two) for one, two in pairs):
+            raise
+        return network
+    return initialise(network, seed)
+
+
+def _layers_to_draw(network: nn.Module) -> list[tuple[Callable[[], Any], dict[Tensor, Tensor]]]:
+    """What draws each layer, with copies of its weights that stay; TypeError where nothing does."""
     drawn = []
     for name, module in network.named_modules():
-        if parametrize.is_parametrized(module):
+        hooks = module._forward_pre_hooks.values()  # how torch.nn.utils norms and prunes
+        computed = any(type(hook).__module__.startswith("torch.nn.utils") for hook in hooks)
+        if computed or parametrize.is_parametrized(module):
             raise TypeError(
                 f"module {name!r} is parametrized (pruned, rounded or normed), so that drawing its "
-                "weights anew would change nothing; train it on with seed=None, or a bank's start="
+                "weights anew would change nothing; train it on with seed=None, or a bank's "
+                "start=, or give a function that builds it, student=lambda: build()"
             )
         draw = getattr(module, "reset_parameters", getattr(module, "_reset_parameters", None))
         own = list(module.parameters(recurse=False))
@@ -32,18 +71,13 @@ def initialise(network: nn.Module, seed: int) -> nn.Module:
         if own and draw is None:
             raise TypeError(
                 f"module {name!r} ({type(module).__name__}) has weights but no "
-                "reset_parameters(); add one, or build the network anew for each seed, and train "
-                "it with seed=None, or in a bank with start=lambda seed: build(seed)"
+                "reset_parameters(), so that no seed can draw them; give a function that builds "
+                "the network as the student, lambda: build(), train it with seed=None, or in a "
+                "bank with start=lambda seed: build(seed)"
             )
         if draw is not None:
             drawn.append((draw, {w: w.detach().clone() for w in own if not w.requires_grad}))
-    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
-    with seeded(seed, device):
-        for draw, frozen in drawn:
-            draw()
-            for weight, value in frozen.items():
-                weight.copy_(value)
-    return network
+    return drawn
 
 
 def fingerprint(network: nn.Module) -> str:

@@ -22,8 +22,9 @@ from kdlib.training.answering import (
 )
 from kdlib.training.best import check_waiting
 from kdlib.training.matching import check_augment, check_kind_of_answers, check_same_kind
-from kdlib.training.optimisers import made
+from kdlib.training.optimisers import check_maker
 from kdlib.training.settings import Settings, check_seed
+from kdlib.training.students import check_layers
 
 
 @dataclass(frozen=True)
@@ -91,27 +92,13 @@ def check_run(
     check_taught(student, examples, objective)
     check_apart(student, objective, augmented=augment is not None)
     precision = resolve_precision(settings.precision, student, place)
+    check_layers(
+        student, examples, settings, per_domain=per_domain, balanced=balanced,
+        adamw=optimizer is None,
+    )  # fmt: skip
     check_maker(optimizer, student, settings)
     as_last = convolves(student) and runs_channels_last(student, examples)
     return Place(place, precision, per_domain, balanced, as_last)
-
-
-def check_maker(maker: Any, student: nn.Module, settings: Settings) -> None:
-    """Raises ValueError for what makes no optimiser, or one whose decay is asked for twice."""
-    if maker is None:
-        return
-    if not callable(maker) or isinstance(maker, type | torch.optim.Optimizer):
-        raise ValueError(
-            f"optimizer is {_what(maker)}; expected a function of groups of weights: "
-            "lambda groups: torch.optim.SGD(groups, momentum=0.9)"
-        )
-    if settings.weight_decay:
-        raise ValueError(
-            f"weight_decay={settings.weight_decay:g} is AdamW's; give it to the optimiser that you "
-            "make, and leave it out here"
-        )
-    copies = [nn.Parameter(torch.zeros_like(weight)) for weight in student.parameters()]
-    made(maker, [{"params": copies, "lr": 1e-2}], 0.0)
 
 
 def check_parts(student: Any, examples: Any, objective: Any) -> None:

@@ -33,6 +33,7 @@ from kdlib.training.optimisers import (
 from kdlib.training.progress import progress_bar
 from kdlib.training.run import Run, row_of, validated
 from kdlib.training.settings import Settings, as_python, most_at_once
+from kdlib.training.students import built_student
 
 Augment = Transform
 AfterEpoch = Callable[[Run], bool | None]
@@ -42,7 +43,7 @@ Part = tuple[float, Batch, Answers, Tensor | None]  # share of the batch, what i
 
 @within_quota()
 def fit(
-    student: nn.Module,
+    student: nn.Module | Callable[[], nn.Module],
     examples: Examples,
     objective: Objective | None = None,
     *,
@@ -70,8 +71,12 @@ def fit(
 ) -> Run:
     """Trains the student on the examples and returns the run; the student is trained in place.
 
+    student: a network, or a function that builds one, `fit(lambda: vit_b_16(num_classes=10), …,
+    seed=0)`, for those with weights that only their build can draw (`models.built`).
     seed: draws fresh initial weights; None goes on from those the network has. order_seed: the
     order of batches, dropout and augmentation; shared between students that are compared.
+    Parts in eval mode inside a student in train mode (BatchNorm whose statistics are to stay) rest
+    so, as frozen normalisations do; a student in eval mode itself is trained whole.
     objective: HardLabels() unless given. lr: AdamW's, the top of the schedule; or one for each
     group, by how names of weights begin: {"head": 1e-2, "": 1e-3} ("" = all others). With the
     constant schedule a rate may be an expression of progress:
@@ -100,8 +105,8 @@ def fit(
     device: None stays where the student is; on CUDA a step is recorded and replayed
     (`training.capture`), unless a term looks at values (`Term.looks_at_values`) or a forward draws
     from the host's generators; what a forward counts in Python stands still in replays, so let it
-    count in a buffer. A student that was
-    compiled, `student.compile()`, is trained so; that takes a compiler, and seconds at first.
+    count in a buffer. A student that was compiled, `student.compile()`, is trained so; that takes a
+    compiler, and seconds at first.
     checkpoint: a file written after each epoch; if it exists, training resumes from it and ends
     bit-equal to an uninterrupted run.
     Interrupting (Ctrl-C, or the stop button) keeps what was reached: `run.interrupted`.
@@ -112,8 +117,9 @@ def fit(
     objective = HardLabels() if objective is None else objective
     settings = Settings(epochs, lr, batch, order_seed, weight_decay, schedule, precision, clip)
     seed, until = as_python(seed), as_python(until)
+    network, start = built_student(student, examples, seed)
     place = check_run(
-        student, examples, objective, settings, seed=seed, until=until, validate=validate,
+        network, examples, objective, settings, seed=seed, until=until, validate=validate,
         augment=augment, forward=forward, balanced=balanced, device=device, optimizer=optimizer,
         patience=patience, keep=keep, accumulate=accumulate, after_epoch=after_epoch,
     )  # fmt: skip
@@ -122,9 +128,9 @@ def fit(
     examples, most = examples.to(place.device), most_at_once(batch)
     validate = None if validate is None else validate.to(place.device)
     tabled = {} if augment else tabled_answers(objective.teacher_taps(), examples, size=most)
-    _prepare(student, seed, place)
+    _prepare(network, start, place)
     first = examples.batch(slice(0, 2))
-    learner = Learner.of(student, objective, first, seed=seed or 0, per_domain=place.per_domain)
+    learner = Learner.of(network, objective, first, seed=seed or 0, per_domain=place.per_domain)
     passes = Epochs(examples, settings, balanced=place.balanced)
     draw = draws_of(learner, examples, passes)
     groups = parameter_groups(learner, settings.lr)
@@ -133,10 +139,10 @@ def fit(
     rates = [group["lr"] for group in groups]
     scheduler = schedule_of(steps, passes.total_steps, settings.schedule, rates)
     exact = autocast(settings.precision, place.device)
-    run, best = Run(student, precision=settings.precision), Best()
+    run, best = Run(network, precision=settings.precision), Best()
     state = {"learner": learner, "optimizer": steps, "scheduler": scheduler, "best": best}
     if checkpoint is not None:
-        deciding = _deciding(student, examples, objective, settings, place)
+        deciding = _deciding(network, examples, objective, settings, place)
         deciding |= {"optimizer": type(steps).__name__, "accumulate": accumulate}
         deciding |= {"augment": augment and described(augment)}
         run.history = read_checkpoint(checkpoint, state, deciding)
@@ -194,7 +200,7 @@ def fit(
             run.history.append(row_of(run, rows, validate, most))
             bar.set_postfix(loss=f"{run.history[-1]['loss']:.3f}")
             if validate is not None:
-                best.look(number + 1, validated(run.history[-1]), student, keep == "best")
+                best.look(number + 1, validated(run.history[-1]), network, keep == "best")
             going = after_epoch is None or _asked(after_epoch, run)
             if checkpoint is not None:
                 write_checkpoint(checkpoint, state, deciding, run.history)
@@ -205,11 +211,11 @@ def fit(
     finally:
         run.seconds = time.perf_counter() - started
         if best.weights:
-            student.load_state_dict(best.weights)
+            network.load_state_dict(best.weights)
             run.kept = best.epoch
-        student.eval()
+        network.eval()
         if place.channels_last:
-            student.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+            network.to(memory_format=torch.contiguous_format)
     return run
 
 

@@ -10,7 +10,7 @@ from kdlib.arguments import finite
 from kdlib.objectives import Learner, Number, Scalar
 from kdlib.objectives.symbols import value
 from kdlib.training.capture import graph_maker
-from kdlib.training.settings import in_words
+from kdlib.training.settings import Settings, in_words
 
 
 def parameter_groups(learner: Learner, lr: Number | Mapping[str, Number]) -> list[dict[str, Any]]:
@@ -87,6 +87,25 @@ def decay_groups(groups: list[dict[str, Any]], weight_decay: float) -> list[dict
             if weights:
                 parts.append({**group, "params": weights, "weight_decay": decay})
     return parts
+
+
+def check_maker(maker: Any, student: torch.nn.Module, settings: Settings) -> None:
+    """Raises ValueError for what makes no optimiser, or one whose decay is asked for twice."""
+    if maker is None:
+        return
+    if not callable(maker) or isinstance(maker, type | torch.optim.Optimizer):
+        kind = f"the class {maker.__name__}" if isinstance(maker, type) else type(maker).__name__
+        raise ValueError(
+            f"optimizer is {kind}; expected a function of groups of weights: "
+            "lambda groups: torch.optim.SGD(groups, momentum=0.9)"
+        )
+    if settings.weight_decay:
+        raise ValueError(
+            f"weight_decay={settings.weight_decay:g} is AdamW's; give it to the optimiser that you "
+            "make, and leave it out here"
+        )
+    copies = [torch.nn.Parameter(torch.zeros_like(weight)) for weight in student.parameters()]
+    made(maker, [{"params": copies, "lr": 1e-2}], 0.0)
 
 
 def adamw(groups: Any, weight_decay: float, lr: float = 1e-2) -> torch.optim.Optimizer:

@@ -15,6 +15,7 @@ from blobs import blobs
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
+from kdlib import vision
 from kdlib.adaptation import MeanTeacher, freeze
 from kdlib.bank import train_bank
 from kdlib.data import Examples
@@ -272,3 +273,258 @@ def test_what_is_no_images_is_told() -> None:
     for given in (loader, blobs(4), blobs(4).batch()):
         with pytest.raises(ValueError, match=f"x is a {type(given).__name__}; expected a tensor"):
             observe(student, given)  # type: ignore[arg-type]
+
+
+# ---- what networks are built of ------------------------------------------------------------------
+
+
+class Scaled(nn.Module):
+    """Weights that belong to no layer: a token, and a scale."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head = nn.Linear(16, 6), nn.Linear(6, 4)
+        self.token = nn.Parameter(0.02 * torch.randn(6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.first(x.flatten(1)).relu() + self.token)
+
+
+class Attending(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
+        self.first, self.encoder = nn.Linear(4, 8), nn.TransformerEncoder(layer, 2)
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.encoder(self.first(x.flatten(1, 2))).mean(1))
+
+
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell, self.head = nn.LSTM(4, 8, batch_first=True), nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.cell(x.flatten(1, 2))[0][:, -1])
+
+
+class Convolving(nn.Module):
+    def __init__(self, dimensions: int) -> None:
+        super().__init__()
+        layers = (nn.Conv1d, nn.BatchNorm1d) if dimensions == 1 else (nn.Conv3d, nn.BatchNorm3d)
+        self.shape = (1, *[1] * (dimensions - 1), 16)
+        kernel = (*[1] * (dimensions - 1), 3)
+        self.convolution, self.norm = layers[0](1, 8, kernel), layers[1](8)
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.convolution(x.reshape(len(x), *self.shape))).relu()
+        return self.head(x.flatten(2).mean(-1))
+
+
+class Tied(nn.Module):
+    """One weight in two layers, one BatchNorm after both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(16, 16), nn.Linear(16, 16)
+        self.b.weight = self.a.weight
+        self.norm, self.head = nn.BatchNorm1d(16), nn.Linear(16, 4)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, *, scale: float = 1.0) -> Tensor:
+        x = self.norm(self.a(x.flatten(1))).relu()
+        return self.head(scale * self.norm(self.b(x)))
+
+
+class Deciding(nn.Module):
+    """What it does depends on what tensors hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head = nn.Linear(16, 6), nn.Linear(6, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x.flatten(1))
+        return self.head(x if x.mean() > 0 else -x)
+
+
+def of_layers(*layers: nn.Module) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), *layers)
+
+
+def normed(norm: Callable[[nn.Module], nn.Module]) -> nn.Module:
+    return of_layers(norm(nn.Linear(16, 6)), nn.Linear(6, 4))
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated", "ignore:.*performance drop")
+@pytest.mark.filterwarnings("ignore:Lazy modules")
+@pytest.mark.parametrize(
+    ("build", "engines", "drawn"),
+    [
+        (Scaled, "rs", False),
+        (Attending, "rs", True),
+        (Recurrent, "s", True),
+        (lambda: Convolving(1), "rs", True),
+        (lambda: Convolving(3), "rs", True),
+        (Tied, "rs", True),
+        (Deciding, "s", True),
+        (lambda: of_layers(nn.LazyLinear(6), nn.LazyBatchNorm1d(), nn.LazyLinear(4)), "rs", True),
+        (lambda: normed(parametrizations.weight_norm), "rs", False),
+        (lambda: normed(parametrizations.spectral_norm), "s", False),
+        (lambda: normed(nn.utils.weight_norm), "", False),
+        (lambda: nn.DataParallel(of_layers(nn.Linear(16, 4))), "rs", True),
+        (lambda: of_layers(nn.Linear(16, 6), nn.RReLU(), nn.Linear(6, 4)), "s", True),
+    ],
+    ids=[
+        "own weights", "TransformerEncoder", "LSTM", "Conv1d", "Conv3d", "tied", "deciding", "lazy",
+        "weight norm", "spectral norm", "old weight norm", "DataParallel", "RReLU",
+    ],
+)  # fmt: skip
+def test_a_network_trains_as_its_seed_says_alone_and_in_a_bank(
+    build: Callable[[], nn.Module], engines: str, drawn: bool
+) -> None:
+    """`drawn`: whether a seed can draw the weights of a network that was built already."""
+    examples = blobs(48)
+    how: dict[str, Any] = {"epochs": 1, "batch": 16}
+    once = [predict(fit(build, examples, seed=s, **how).network, examples) for s in (0, 1, 0)]
+    assert torch.equal(once[0], once[2]) and not torch.equal(once[0], once[1])
+    if drawn:
+        network = build()
+        assert torch.equal(fit(network, examples, seed=0, **how).logits(examples), once[0])
+        assert predict(network, examples) is not None, "it is the one that was trained"
+    else:
+        with pytest.raises(TypeError, match=r"give a function that builds .*lambda: build\(\)"):
+            fit(build(), examples, seed=0, **how)
+    for engine in ("reference", "sequential"):
+        what: dict[str, Any] = {"examples": examples, "seeds": 2, "engine": engine, "cache": False}
+        what |= {"evaluate": {"test": examples}, **how}
+        if engine[0] not in engines:
+            with pytest.raises(ValueError, match=r"engine=.*'sequential'|cannot be copied.*param"):
+                train_bank(student=build, **what)
+            continue
+        bank = train_bank(student=build, **what)
+        for seed in (0, 1):
+            off = 1e-6 if engine == "sequential" else 1e-2  # AdamW, of gradients that are 0
+            torch.testing.assert_close(bank.logits["test"][seed], once[seed], rtol=0, atol=off)
+            again = predict(bank.network(seed=seed), examples)
+            torch.testing.assert_close(again, bank.logits["test"][seed], rtol=1e-4, atol=1e-4)
+        if drawn:
+            given = train_bank(student=build(), **what)
+            torch.testing.assert_close(given.logits["test"], bank.logits["test"])
+
+
+def test_one_network_under_every_seed_is_refused() -> None:
+    one, examples = Scaled(), blobs(16)
+    for train in (
+        lambda: fit(lambda: copy.deepcopy(one), examples, seed=0),
+        lambda: train_bank(student=one, examples=examples, evaluate={"test": examples}),
+        lambda: train_bank(student=lambda: one, examples=examples, evaluate={"test": examples}),
+    ):
+        before = state(one)
+        with pytest.raises(TypeError, match="no seed can draw"):
+            train()
+        assert not moved(one, before)
+
+
+class Embedding(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.head = nn.Embedding(4, 6, sparse=True), nn.Linear(6, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.words((3 * x.flatten(1)).long()).mean(1))
+
+
+class Complex(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head = nn.Linear(16, 6, dtype=torch.complex64), nn.Linear(6, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.first(x.flatten(1).to(torch.complex64)).abs())
+
+
+@pytest.mark.parametrize(
+    ("build", "said", "maker"),
+    [
+        (Embedding, "'words' .Embedding. has sparse gradients.* sparse=False", torch.optim.SGD),
+        (Complex, "Complex has complex weights.*AdamW", torch.optim.AdamW),
+    ],
+)
+def test_weights_that_adamw_does_not_take_are_told(build: Any, said: str, maker: Any) -> None:
+    student, examples = build(), blobs(32)
+    before = state(student)
+    with pytest.raises(ValueError, match=said):
+        fit(student, examples, seed=0)
+    with pytest.raises(ValueError, match=said):
+        train_bank(student=student, examples=examples, evaluate={"test": examples}, cache=False)
+    assert not moved(student, before)
+    fit(student, examples, epochs=1, optimizer=lambda groups: maker(groups))
+    assert moved(student, before)
+
+
+def test_batchnorm_and_a_batch_of_one_image() -> None:
+    def student() -> nn.Module:
+        return of_layers(nn.Linear(16, 6), nn.BatchNorm1d(6), nn.Linear(6, 4))
+
+    few, network = blobs(3), student()
+    before = state(network)
+    two = few + few.as_domain(1).unlabelled()
+    for examples, batch in ((few, 1), (few, 2), (two, 2)):
+        with pytest.raises(ValueError, match=r"with one image.*BatchNorm.* such as (3|6)$"):
+            fit(network, examples, batch=batch, seed=0)
+        with pytest.raises(ValueError, match=r"with one image"):
+            train_bank(
+                student=network, examples=examples, batch=batch, evaluate={"test": few}, cache=False
+            )
+        assert not moved(network, before)
+        fit(student(), examples, batch=3 * len(examples.domains), epochs=1)
+    network[2].eval()  # type: ignore[index]
+    fit(network, few, batch=1, epochs=1)  # at rest it needs no others
+    small = images(3)
+    fit(cnn(2, 4), Examples(small.x.repeat(1, 1, 2, 2), small.y), batch=1, epochs=1)
+
+
+SMALLEST = [
+    "alexnet", "convnext_tiny", "densenet121", "efficientnet_b0", "efficientnet_v2_s", "googlenet",
+    "maxvit_t", "mnasnet0_5", "mobilenet_v2", "mobilenet_v3_small", "regnet_y_400mf", "resnet18",
+    "resnext50_32x4d", "shufflenet_v2_x0_5", "squeezenet1_1", "swin_t", "swin_v2_t", "vgg11",
+    "vit_b_16", "wide_resnet50_2",
+]  # fmt: skip
+
+
+def small_classifier(name: str, size: int) -> nn.Module:
+    kind = getattr(vision.models, name)
+    how: dict[str, Any] = {"weights": None, "num_classes": 10}
+    if name == "vit_b_16":
+        return vision.models.VisionTransformer(size, 16, 1, 2, 32, 64, num_classes=10)
+    if name == "maxvit_t":
+        return vision.models.MaxVit((size, size), 8, [8, 8], [1, 1], 8, 0.1, 7, num_classes=10)
+    if name == "googlenet":
+        how |= {"aux_logits": False, "init_weights": True}
+    return kind(**how)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", SMALLEST)
+def test_every_kind_of_torchvision_trains_from_a_seed_and_in_a_bank(name: str) -> None:
+    size = {"alexnet": 64, "maxvit_t": 28}.get(name, 32)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(8, 3, size, size, generator=generator)
+    examples = Examples(x, torch.arange(8) % 4)
+    how: dict[str, Any] = {"epochs": 1, "batch": 4, "precision": "fp32"}
+
+    def build() -> nn.Module:
+        return small_classifier(name, size)
+
+    run = fit(build, examples, seed=0, **how)
+    assert len(run.history) == 1 and run.logits(examples).isfinite().all()
+    bank = train_bank(
+        student=build, examples=examples, seeds=2, engine="sequential", cache=False,
+        evaluate={"test": examples}, **how,
+    )  # fmt: skip
+    assert not torch.equal(*bank.logits["test"])
+    torch.testing.assert_close(bank.logits["test"][0], run.logits(examples), rtol=1e-3, atol=1e-3)
