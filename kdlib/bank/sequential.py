@@ -37,7 +37,8 @@ def sequential(group: Group, report: Report) -> Trained:
                 weight.data.fill_(torch.nan)
         if run.interrupted:
             raise KeyboardInterrupt
-        state = {name: t.cpu().clone() for name, t in run.network.state_dict().items()}
+        state = run.network.state_dict()  # with what it says of versions
+        state.update({name: tensor.cpu().clone() for name, tensor in state.items()})
         done = [row["loss"] for row in run.history]
         return state, torch.tensor(done + [torch.nan] * (settings.epochs - len(done)))
 

@@ -27,7 +27,6 @@ from kdlib.losses.features import (
     flow,
     hint,
     neuron_selectivity,
-    relational,
     similarity,
     variational,
 )
@@ -40,6 +39,7 @@ from kdlib.losses.labels import (
     weighted_labels,
 )
 from kdlib.losses.parameters import parameter_kl, parameter_l2, regularizer, shrink
+from kdlib.losses.relations import relational
 from kdlib.losses.spaces import class_centres, kernel_similarity
 from kdlib.losses.unlabelled import (
     diversity,

@@ -1,11 +1,15 @@
-"""Losses on features: what a layer says, how its units fire, and how images lie to one another.
+"""Losses on features: what a layer says, how its units fire, which images are alike.
 
-f_s, f_t: student and teacher features, (batch, width) or maps (batch, channels, height, width).
-Losses that compare entry by entry need equal shapes: project the student's features first.
+f_s, f_t: student and teacher features, (batch, width), or maps with one axis of positions or more,
+(batch, channels, height, width), (batch, channels, length). Tokens (batch, length, width) are such
+maps once transposed, as terms do it. Losses that compare entry by entry need equal shapes: project
+the student's features first.
 `where` (batch,) bool leaves examples out; what none of them concerns is 0, with a gradient.
 """
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +19,15 @@ from kdlib.arguments import check_same_shape, check_temperature, check_where
 from kdlib.losses.answers import average, floats
 
 Where = Tensor | None
+
+Pool = Callable[[Tensor, Any], Tensor]
+AVERAGES: dict[int, Pool] = {
+    3: F.adaptive_avg_pool1d, 4: F.adaptive_avg_pool2d, 5: F.adaptive_avg_pool3d
+}  # fmt: skip
+LARGEST: dict[int, Pool] = {
+    3: F.adaptive_max_pool1d, 4: F.adaptive_max_pool2d, 5: F.adaptive_max_pool3d
+}  # fmt: skip
+"""By how many axes a map has, batch and channels among them."""
 
 
 def hint(f_s: Tensor, f_t: Tensor, *, where: Where = None) -> Tensor:
@@ -77,32 +90,6 @@ def flow(
     check_same_shape(g_s, g_t)
     g_s, g_t = floats(g_s, g_t)
     return average((g_s - g_t).square().flatten(1).mean(-1), where)
-
-
-def relational(
-    f_s: Tensor,
-    f_t: Tensor,
-    *,
-    distance: float | Tensor = 1.0,
-    angle: float | Tensor = 2.0,
-    where: Where = None,
-) -> Tensor:
-    """distance · (smooth L1 of pairwise distances, in units of their mean) + angle · (smooth L1 of
-    the cosines in all triangles), means over all pairs and triples (RKD, Park et al. 2019).
-
-    Widths may differ. Memory grows with batch³ for the angle; angle=0 leaves it out.
-    """
-    _check_same_batch(f_s, f_t)
-    chosen = _chosen(f_s, where)
-    s, t = (f.flatten(1) for f in floats(f_s, f_t))
-    pairs = chosen[:, None] & chosen
-    other = pairs & ~torch.eye(len(s), dtype=torch.bool, device=s.device)
-    d_s, d_t = (_relative_distances(f, other) for f in (s, t))
-    loss = distance * _among(_smooth_l1(d_s - d_t), pairs if where is not None else None)
-    if isinstance(angle, Tensor) or angle:
-        triples = pairs[:, :, None] & chosen if where is not None else None
-        loss = loss + angle * _among(_smooth_l1(_cosines(s) - _cosines(t)), triples)
-    return loss
 
 
 def contrastive(
@@ -174,58 +161,39 @@ def _check_same_batch(f_s: Tensor, f_t: Tensor) -> None:
 
 
 def _same_positions(f_s: Tensor, f_t: Tensor) -> tuple[Tensor, Tensor]:
-    """Both as (batch, channels, height, width) with equal height and width."""
+    """Both as maps (batch, channels, …) with equal height, width and so on."""
     _check_same_batch(f_s, f_t)
     kinds = {f_s.dim(), f_t.dim()}
     if kinds == {2} and f_s.shape == f_t.shape:
         return f_s[:, None, :, None], f_t[:, None, :, None]
-    if kinds != {4}:
+    if len(kinds) > 1 or not kinds <= set(AVERAGES):
         raise ValueError(
             f"features of shapes {tuple(f_s.shape)} and {tuple(f_t.shape)} have no positions in "
             "common; give two maps (batch, channels, height, width), or two vectors of one width"
         )
     size = _smaller(f_s, f_t)
-    f_s, f_t = (f if f.shape[2:] == size else F.adaptive_avg_pool2d(f, size) for f in (f_s, f_t))
+    pool = AVERAGES[f_s.dim()]
+    f_s, f_t = (f if f.shape[2:] == size else pool(f, size) for f in (f_s, f_t))
     return f_s, f_t
 
 
-def _smaller(a: Tensor, b: Tensor) -> tuple[int, int]:
-    """The smaller height and the smaller width of two maps."""
-    return min(a.shape[2], b.shape[2]), min(a.shape[3], b.shape[3])
+def _smaller(a: Tensor, b: Tensor) -> tuple[int, ...]:
+    """Of two maps the smaller height, width and so on."""
+    return tuple(min(sizes) for sizes in zip(a.shape[2:], b.shape[2:], strict=True))
 
 
 def _flow_matrix(first: Tensor, second: Tensor) -> Tensor:
     """(batch, channels of the first, channels of the second)."""
     _check_same_batch(first, second)
-    maps = [f[:, :, None, None] if f.dim() == 2 else f for f in (first, second)]
+    positions = max(first.dim(), second.dim(), 3) - 2
+    maps = [f[(..., *[None] * positions)] if f.dim() == 2 else f for f in (first, second)]
+    if maps[0].dim() != maps[1].dim():
+        raise ValueError(
+            f"features of shapes {tuple(first.shape)} and {tuple(second.shape)} have no positions "
+            "in common; give layers of one kind, or a vector and a map"
+        )
     size = _smaller(*maps)
-    maps = [f if f.shape[2:] == size else F.adaptive_max_pool2d(f, size) for f in maps]
+    pool = LARGEST[maps[0].dim()]
+    maps = [f if f.shape[2:] == size else pool(f, size) for f in maps]
     a, b = (f.flatten(2) for f in maps)  # (batch, channels, positions)
     return a @ b.transpose(1, 2) / a.shape[2]
-
-
-def _relative_distances(f: Tensor, other: Tensor) -> Tensor:
-    """(batch, batch) Euclidean distances over their mean among `other` pairs."""
-    squared = (f[:, None] - f).square().sum(-1)
-    distances = torch.where(other, squared.clamp(min=1e-12).sqrt(), 0)
-    return distances / (distances.sum() / other.sum().clamp(min=1)).clamp(min=1e-12)
-
-
-def _smooth_l1(gap: Tensor) -> Tensor:
-    """½ gap² below 1, |gap| - ½ above; as F.smooth_l1_loss, at half its cost under vmap."""
-    size = gap.abs()
-    low = size.clamp(max=1)
-    return low * (size - low / 2)
-
-
-def _among(values: Tensor, chosen: Where) -> Tensor:
-    """The mean of the chosen values, 0 if there is none."""
-    if chosen is None:
-        return average(values, None)
-    return torch.where(chosen, values, 0).sum() / chosen.sum().clamp(min=1)
-
-
-def _cosines(f: Tensor) -> Tensor:
-    """(batch, batch, batch): at corner i, the cosine between the ways to j and to k."""
-    ways = _unit(f[None] - f[:, None])
-    return ways @ ways.transpose(1, 2)

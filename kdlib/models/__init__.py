@@ -2,7 +2,15 @@
 
 from kdlib.models.cost import multiply_adds, parameter_count
 from kdlib.models.joint import Ensemble, Together
-from kdlib.models.kinds import convolves, frozen_with_buffers, fused, lazy, normalises, resting
+from kdlib.models.kinds import (
+    convolves,
+    frozen_with_buffers,
+    fused,
+    lazy,
+    normalises,
+    of_tokens,
+    resting,
+)
 from kdlib.models.networks import CNN, MLP, Normalise, cnn, mlp
 from kdlib.models.observing import Observation, as_taps, evaluating, main_tensor, observe, predict
 from kdlib.models.sequences import GRU, Transformer, gru, transformer

@@ -41,3 +41,34 @@ def frozen_with_buffers(network: nn.Module) -> list[nn.Module]:
         if weights and not any(weight.requires_grad for weight in weights):
             found += [module for module in part.modules() if module._buffers]
     return found
+
+
+ALONG = (
+    nn.Conv1d, nn.ConvTranspose1d, nn.MaxPool1d, nn.AvgPool1d, nn.AdaptiveAvgPool1d,
+    nn.AdaptiveMaxPool1d,
+)  # fmt: skip
+OF_TOKENS = (
+    nn.LayerNorm, nn.RMSNorm, nn.Embedding, nn.MultiheadAttention, nn.TransformerEncoderLayer,
+    nn.RNNBase,
+)  # fmt: skip
+
+
+def of_tokens(network: nn.Module, tap: str) -> bool | None:
+    """Whether a tap's answer of three axes is tokens (B, N, D), and no 1-D map (B, C, L).
+
+    As the tapped module says, if only one kind of layer is in it: those that run along the last
+    axis, as 1-D convolutions do, or those that work on it, as Linear does. Else as the network
+    says: maps where a layer runs along and none is made for tokens, tokens where none runs along;
+    None where both are.
+    """
+    tapped = network.get_submodule(tap)
+    along, last = _holds(tapped, ALONG), _holds(tapped, (*OF_TOKENS, nn.Linear))
+    if along != last:
+        return last
+    if not _holds(network, ALONG):
+        return True
+    return None if _holds(network, OF_TOKENS) else False
+
+
+def _holds(network: nn.Module, kinds: tuple[type[nn.Module], ...]) -> bool:
+    return any(isinstance(module, kinds) for module in network.modules())

@@ -47,9 +47,11 @@ class Cosine(OnLayers):
         a, b = step.value(self.a), step.value(self.b)
         student = observe(step.student, original, self.student_taps()).features
         teacher = ask(self.teacher, unchanged, self.layers.values()).features
+        pairs = self.layers.items()
+        plain = [self.oriented(step, (s, t), (student[s], teacher[t])) for s, t in pairs]
         return [
-            (a * student[s] + b * f_s, a * teacher[t] + b * f_t)
-            for (s, t), (f_s, f_t) in zip(self.layers.items(), seen, strict=True)
+            (a * f_s + b * g_s, a * f_t + b * g_t)
+            for (f_s, f_t), (g_s, g_t) in zip(plain, seen, strict=True)
         ]
 
     def compare(self, step: Step, f_s: Tensor, f_t: Tensor) -> Tensor:
@@ -60,7 +62,7 @@ class _OnPositions(OnLayers):
     """Two maps are compared as they are: only their positions must agree, and are made to."""
 
     def projects(self, f_s: Tensor, f_t: Tensor) -> bool:
-        return not f_s.dim() == f_t.dim() == 4 and super().projects(f_s, f_t)
+        return not f_s.dim() == f_t.dim() > 2 and super().projects(f_s, f_t)
 
 
 @dataclass(frozen=True, repr=False)
@@ -86,7 +88,13 @@ class NeuronSelectivity(_OnPositions):
 
 
 class _OnRelations(OnLayers):
-    """Relations between images need no projector: widths are free."""
+    """Relations between images need no projector: widths, and what axes mean, are free."""
+
+    def oriented(self, step: Step, names: tuple[str, str], pair: Pair) -> Pair:
+        return pair
+
+    def pairs(self, axes_s: int, axes_t: int) -> bool:
+        return min(axes_s, axes_t) >= 2
 
     def projects(self, f_s: Tensor, f_t: Tensor) -> bool:
         return False

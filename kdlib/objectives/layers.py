@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from kdlib.arguments import check_temperature
 from kdlib.data import Examples
 from kdlib.objectives.answer_terms import Taught
-from kdlib.objectives.pairing import Layers, explain_pair, projector
+from kdlib.objectives.pairing import POOLS, Layers, channels_first, explain_pair, projector
 from kdlib.objectives.step import Step
 from kdlib.objectives.teachers import Teacher
 
@@ -48,19 +48,33 @@ class OnLayers(Taught):
             check_temperature(values["temperature"])
 
     def features(self, step: Step) -> list[Pair]:
-        """For each pair of layers, what the student and the teacher have there."""
+        """For each pair of layers, what the student and the teacher have there; channels first."""
         teacher = step.teacher(self.teacher).features
-        return [(step.observation.features[s], teacher[t]) for s, t in self.layers.items()]
+        return [
+            self.oriented(step, names, (step.observation.features[names[0]], teacher[names[1]]))
+            for names in self.layers.items()
+        ]
+
+    def oriented(self, step: Step, names: tuple[str, str], pair: Pair) -> Pair:
+        """The pair with tokens (B, N, D) as maps (B, D, N)."""
+        (s, t), (f_s, f_t) = names, pair
+        return channels_first(f_s, step.student, s), channels_first(f_t, self.teacher, t)
 
     def projects(self, f_s: Tensor, f_t: Tensor) -> bool:
         """Whether this pair needs a projector."""
         return f_s.shape[1:] != f_t.shape[1:]
 
+    def pairs(self, axes_s: int, axes_t: int) -> bool:
+        """Whether features of so many axes can be compared: vectors, maps, or one of each."""
+        return {axes_s, axes_t} <= {2, *POOLS} and (axes_s == axes_t or 2 in (axes_s, axes_t))
+
     def own(self, step: Step) -> nn.Module | None:
         pairs = self.features(step)
         for (f_s, f_t), names in zip(pairs, self.layers.items(), strict=True):
-            if not {f_s.dim(), f_t.dim()} <= {2, 4}:
-                raise ValueError(explain_pair(self.name, names, (f_s, f_t), step, self.teacher))
+            if not self.pairs(f_s.dim(), f_t.dim()):
+                seen = step.observation.features[names[0]]
+                told = step.teacher(self.teacher).features[names[1]]
+                raise ValueError(explain_pair(self.name, names, (seen, told), step, self.teacher))
         made = [projector(*pair) if self.projects(*pair) else nn.Identity() for pair in pairs]
         return nn.ModuleList(made) if any(self.projects(*pair) for pair in pairs) else None
 

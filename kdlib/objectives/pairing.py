@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from kdlib.models import evaluating
+from kdlib.models import evaluating, main_tensor, of_tokens
 from kdlib.objectives.step import Step
 from kdlib.objectives.teachers import Teacher, TeacherTable
 
@@ -37,23 +37,46 @@ class Layers(Mapping[str, str]):
         return repr(self._pairs)
 
 
+CONVOLUTIONS = {3: nn.Conv1d, 4: nn.Conv2d, 5: nn.Conv3d}
+POOLS = {3: nn.AdaptiveAvgPool1d, 4: nn.AdaptiveAvgPool2d, 5: nn.AdaptiveAvgPool3d}
+
+
+def channels_first(f: Tensor, teacher: Teacher, tap: str) -> Tensor:
+    """Tokens (B, N, D) as a map (B, D, N) with a position for each; anything else as it is.
+
+    Raises ValueError where nothing tells tokens from a map (B, C, L), see `models.of_tokens`.
+    """
+    if f.dim() != 3:
+        return f
+    network = teacher.network if isinstance(teacher, TeacherTable) else teacher
+    tokens = None if network is None else of_tokens(network, tap)
+    if tokens is None:
+        raise ValueError(
+            f"layer {tap!r} gives {tuple(f.shape[1:])} per image, and nothing tells whether these "
+            "are (tokens, width) or (channels, length); choose a layer that is a Linear, a norm or "
+            "a block of them for tokens, a 1-D convolution or a block of them for maps"
+        )
+    return f.transpose(1, 2) if tokens else f
+
+
 def projector(f_s: Tensor, f_t: Tensor) -> nn.Module:
     """A linear map from the student's shape to the teacher's, batch axis aside.
 
-    Vectors: Linear. Maps: average pooling to the teacher's height and width, then a 1×1
-    convolution. Between a vector and a map: Linear to or from the map, pooled to one position.
+    Vectors: Linear. Maps of as many axes: average pooling to the teacher's height and width (or
+    length), then a convolution of one position. Between a vector and a map: Linear to or from the
+    map, pooled to one position.
     """
     inputs, outputs = f_s.shape[1], f_t.shape[1:]
-    if f_s.dim() == 4 and f_t.dim() == 4:
-        convolution = nn.Conv2d(inputs, outputs[0], 1)
+    if f_s.dim() == f_t.dim() and f_s.dim() > 2:
+        convolution = CONVOLUTIONS[f_s.dim()](inputs, outputs[0], 1)
         if f_s.shape[2:] == outputs[1:]:
             return convolution
-        return nn.Sequential(nn.AdaptiveAvgPool2d(tuple(outputs[1:])), convolution)
-    if f_t.dim() == 4:
+        return nn.Sequential(POOLS[f_s.dim()](tuple(outputs[1:])), convolution)
+    if f_t.dim() > 2:
         return nn.Sequential(nn.Linear(inputs, outputs.numel()), nn.Unflatten(1, tuple(outputs)))
     linear = nn.Linear(inputs, outputs[0])
-    if f_s.dim() == 4:
-        return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), linear)
+    if f_s.dim() > 2:
+        return nn.Sequential(POOLS[f_s.dim()](1), nn.Flatten(), linear)
     return linear
 
 
@@ -71,7 +94,8 @@ def explain_pair(
     student_layers = _pairable(step.student, step.batch.x)
     return (
         f"{term} cannot pair {names[0]!r}, of shape {shapes[0]} per image, with {names[1]!r}, "
-        f"{shapes[1]}; expected vectors or maps. The student has {student_layers}; "
+        f"{shapes[1]}; expected vectors or maps, two maps of as many axes. The student has "
+        f"{student_layers}; "
         f"the teacher has {teacher_layers}"
     )
 
@@ -82,8 +106,9 @@ def _pairable(network: nn.Module, x: Tensor) -> str:
 
     def note(name: str) -> Any:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            usable = isinstance(output, Tensor) and output.dim() in (2, 4)
-            shapes.setdefault(name, []).append(tuple(output.shape[1:]) if usable else ())
+            f = output if isinstance(output, Tensor) else main_tensor(output)
+            shape = tuple(f.shape[1:]) if f is not None and f.dim() in (2, *POOLS) else ()
+            shapes.setdefault(name, []).append(shape)
 
         return hook
 

@@ -383,7 +383,7 @@ def test_cka() -> None:
 
 
 class Tokens(nn.Module):
-    """A network with a layer that is neither vector nor map, and one of each."""
+    """A network with a layer of one token, and one of each other kind."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -522,10 +522,10 @@ def test_terms_read_compare_and_are_keyed(teacher: MLP) -> None:
 def test_layers_that_cannot_be_paired(teacher: MLP, train: Examples) -> None:
     student, batch = Tokens(), train.batch(slice(0, 4))
     with pytest.raises(ValueError) as error:
-        Learner.of(student, Hint(teacher, {"tokens": "stage1"}), batch)
+        Learner.of(student, Hint(teacher, {"tokens": "normalise"}), batch)
     said = str(error.value)
     assert "cannot pair 'tokens', of shape (1, 16) per image" in said
-    assert "The student has flat (16,), head (4,)" in said
+    assert "The student has tokens (1, 16), flat (16,), head (4,)" in said
     assert "stage1 (32,)" in said.split("the teacher has")[1]
     for layers in (("stage1", "stage1"), {}, "stage1"):
         with pytest.raises(ValueError, match=r'expected pairs \{"student.layer": "teacher.layer"'):

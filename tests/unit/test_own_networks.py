@@ -14,13 +14,30 @@ import torch
 from blobs import blobs
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from kdlib import vision
+from kdlib import losses, vision
 from kdlib.adaptation import MeanTeacher, freeze
 from kdlib.bank import train_bank
 from kdlib.data import Examples
-from kdlib.models import CNN, Ensemble, Together, cnn, observe, predict
-from kdlib.objectives import HardLabels, Hint, Learner, Objective, SoftTargets, member
+from kdlib.models import CNN, Ensemble, Together, cnn, observe, of_tokens, predict
+from kdlib.objectives import (
+    Attention,
+    Contrastive,
+    Cosine,
+    Flow,
+    HardLabels,
+    Hint,
+    Learner,
+    NeuronSelectivity,
+    Objective,
+    Relational,
+    Similarity,
+    SoftTargets,
+    Variational,
+    member,
+)
 from kdlib.training import fit
 
 
@@ -487,38 +504,183 @@ def test_batchnorm_and_a_batch_of_one_image() -> None:
     fit(cnn(2, 4), Examples(small.x.repeat(1, 1, 2, 2), small.y), batch=1, epochs=1)
 
 
-SMALLEST = [
-    "alexnet", "convnext_tiny", "densenet121", "efficientnet_b0", "efficientnet_v2_s", "googlenet",
-    "maxvit_t", "mnasnet0_5", "mobilenet_v2", "mobilenet_v3_small", "regnet_y_400mf", "resnet18",
-    "resnext50_32x4d", "shufflenet_v2_x0_5", "squeezenet1_1", "swin_t", "swin_v2_t", "vgg11",
-    "vit_b_16", "wide_resnet50_2",
+# ---- layers of more and fewer axes ---------------------------------------------------------------
+
+
+class Positions(nn.Module):
+    """A block whose answer has positions: tokens, or maps of one to three axes."""
+
+    def __init__(self, kind: str, width: int) -> None:
+        super().__init__()
+        self.kind = kind
+        layers: dict[str, Callable[[], nn.Module]] = {
+            "tokens": lambda: nn.Sequential(nn.LayerNorm(4), nn.Linear(4, width)),
+            "length": lambda: nn.Conv1d(4, width, 3, padding=1),
+            "plane": lambda: nn.Conv2d(1, width, 3, padding=1),
+            "space": lambda: nn.Conv3d(1, width, 3, padding=1),
+        }
+        self.block, self.head = layers[kind](), nn.Linear(width, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.flatten(1, 2) if self.kind in ("tokens", "length") else x
+        f = self.block(x[:, :, None] if self.kind == "space" else x)
+        return self.head(f.mean(1) if self.kind == "tokens" else f.flatten(2).mean(-1))
+
+
+ON_LAYERS = [
+    Hint, Cosine, Attention, NeuronSelectivity, Similarity, Relational, Contrastive, Variational,
 ]  # fmt: skip
 
 
-def small_classifier(name: str, size: int) -> nn.Module:
-    kind = getattr(vision.models, name)
-    how: dict[str, Any] = {"weights": None, "num_classes": 10}
-    if name == "vit_b_16":
-        return vision.models.VisionTransformer(size, 16, 1, 2, 32, 64, num_classes=10)
-    if name == "maxvit_t":
-        return vision.models.MaxVit((size, size), 8, [8, 8], [1, 1], 8, 0.1, 7, num_classes=10)
+@pytest.mark.parametrize("kind", ["tokens", "length", "plane", "space"])
+@pytest.mark.parametrize("term", ON_LAYERS)
+def test_terms_compare_layers_of_every_kind(kind: str, term: Any) -> None:
+    torch.manual_seed(0)
+    examples, teacher = blobs(32), Positions(kind, 6)
+    objective = HardLabels() + term(teacher, {"block": "block"})
+    for width in (6, 5):
+        how: dict[str, Any] = {"epochs": 1, "batch": 16, "lr": 1e-3, "precision": "fp32"}
+        run = fit(Positions(kind, width), examples, objective, seed=0, **how)
+        bank = train_bank(
+            objective, student=Positions(kind, width), examples=examples, seeds=1,
+            engine="reference", evaluate={"a": examples}, cache=False, **how,
+        )  # fmt: skip
+        torch.testing.assert_close(bank.logits["a"][0], run.logits(examples), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("term", [Hint, Cosine, Attention, Similarity, Relational, Contrastive])
+def test_a_network_as_its_own_teacher_has_nothing_to_learn_from(term: Any) -> None:
+    """And where the student's layers are turned round, it has."""
+    torch.manual_seed(0)
+    few = blobs(8).batch()
+    for kind in ("tokens", "length", "plane", "space"):
+        teacher = Positions(kind, 6)
+        objective = term(teacher, {"block": "block"})
+        loss, _ = Learner.of(copy.deepcopy(teacher), 1.0 * objective, few)(few)
+        if term is not Contrastive:
+            assert loss.abs() < 1e-5
+        other, _ = Learner.of(Positions(kind, 6), 1.0 * objective, few)(few)
+        assert other > loss + 1e-4
+
+
+def test_tokens_are_maps_with_their_width_as_channels() -> None:
+    torch.manual_seed(0)
+    few, teacher, student = blobs(8).batch(), Positions("tokens", 6), Positions("tokens", 5)
+    f_s, f_t = (observe(n, few.x, "block").features["block"] for n in (student, teacher))
+    assert f_s.shape == (8, 4, 5)
+    two = (Attention, losses.attention), (NeuronSelectivity, losses.neuron_selectivity)
+    for term, loss in two:
+        told, _ = Learner.of(student, 1.0 * term(teacher, {"block": "block"}), few)(few)
+        torch.testing.assert_close(told, loss(f_s.transpose(1, 2), f_t.transpose(1, 2)))
+    flow = Flow(teacher, {"block.0": "block.0", "block": "block"})
+    assert torch.isfinite(Learner.of(student, 1.0 * flow, few)(few)[0])
+
+
+def test_tokens_or_a_map_is_told_by_layers_or_asked() -> None:
+    parts = {"a": nn.LayerNorm(2), "b": nn.Conv1d(2, 2, 1), "c": nn.ReLU(), "d": nn.Linear(2, 2)}
+    for held, tap, said in (
+        ("abcd", "a", True), ("abcd", "b", False), ("abcd", "c", None), ("abcd", "d", True),
+        ("bcd", "c", False), ("acd", "c", True), ("cd", "c", True),
+    ):  # fmt: skip
+        assert of_tokens(nn.ModuleDict({name: parts[name] for name in held}), tap) is said
+
+    class Mixed(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x.flatten(1, 2))
+
+    def mixed() -> nn.Module:
+        layers = nn.Conv1d(4, 6, 1), nn.ReLU(), nn.LayerNorm(4), nn.Flatten(), nn.Linear(24, 4)
+        return Mixed(*layers)
+
+    few = blobs(8).batch()
+    said = r"layer '1' gives \(6, 4\) per image, and nothing tells"
+    for term in (Hint, Attention):
+        with pytest.raises(ValueError, match=said):
+            Learner.of(mixed(), 1.0 * term(mixed(), {"1": "1"}), few)
+        Learner.of(mixed(), 1.0 * term(mixed(), {"0": "0"}), few)  # as the advice has it
+    Learner.of(mixed(), 1.0 * Similarity(mixed(), {"1": "1"}), few)  # where it does not matter
+    with pytest.raises(ValueError, match=r"cannot pair 'block', of shape \(4, 6\) per image"):
+        pair = Hint(Positions("plane", 6), {"block": "block"})
+        Learner.of(Positions("tokens", 6), 1.0 * pair, few)
+
+
+def test_relations_of_maps_are_those_of_their_vectors_without_all_their_differences() -> None:
+    torch.manual_seed(0)
+    f_s, f_t = torch.randn(10, 3, 4, 4), torch.randn(10, 5, 2, 2)
+    f_s[1] = f_s[0]  # equal images have no direction between them
+    f_s.requires_grad_()
+    for where in (None, torch.arange(10) % 3 > 0):
+        found = losses.relational(f_s, f_t, where=where)
+        wanted = losses.relational(f_s.flatten(1), f_t.flatten(1), where=where)
+        torch.testing.assert_close(found, wanted)
+        slopes = [torch.autograd.grad(loss, f_s)[0] for loss in (found, wanted)]
+        torch.testing.assert_close(*slopes, rtol=1e-3, atol=1e-6)
+
+    sizes: list[int] = []
+
+    class Sizes(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kw: Any = None) -> Any:
+            out = func(*args, **(kw or {}))
+            sizes.extend(t.numel() for t in tree_leaves(out) if isinstance(t, Tensor))
+            return out
+
+    large = torch.randn(12, 4, 20, 20, requires_grad=True)
+    with Sizes():
+        losses.relational(large, torch.randn(12, 4, 20, 20)).backward()
+    assert max(sizes) == large.numel() < 12 * large.numel()
+
+
+# ---- torchvision ---------------------------------------------------------------------------------
+
+
+def shallow_vgg() -> nn.Module:
+    network = vision.models.vgg11(weights=None)
+    network.classifier = nn.Sequential(nn.Linear(512 * 49, 10))  # its own takes half a minute
+    return network  # type: ignore[no-any-return]
+
+
+def of_torchvision(name: str) -> nn.Module:
+    """One of this kind with 10 classes for 32 × 32 pixels, untrained and as small as it gets."""
+    kinds, how = vision.models, {"weights": None, "num_classes": 10}
     if name == "googlenet":
         how |= {"aux_logits": False, "init_weights": True}
-    return kind(**how)
+    built = {
+        "maxvit": lambda: kinds.MaxVit(
+            (32, 32), 8, 4, [8, 16], [1, 1], 8, 0.1, num_classes=10
+        ),
+        "swin": lambda: kinds.SwinTransformer(
+            [2, 2], 12, [1, 1], [2, 2], [2, 2], num_classes=10
+        ),
+        "swin 2": lambda: kinds.SwinTransformer(
+            [2, 2], 12, [1, 1], [2, 2], [2, 2], num_classes=10,
+            block=kinds.swin_transformer.SwinTransformerBlockV2,
+            downsample_layer=kinds.swin_transformer.PatchMergingV2,
+        ),
+        "vgg": shallow_vgg,
+        "vit": lambda: kinds.VisionTransformer(32, 16, 1, 2, 32, 64, num_classes=10),
+    }  # fmt: skip
+    return built[name]() if name in built else getattr(kinds, name)(**how)  # type: ignore[no-any-return]
+
+
+TORCHVISION = [
+    "alexnet", "convnext_tiny", "densenet121", "efficientnet_b0", "googlenet", "maxvit",
+    "mnasnet0_5", "mobilenet_v2", "mobilenet_v3_small", "regnet_y_400mf", "resnet18",
+    "shufflenet_v2_x0_5", "squeezenet1_1", "swin", "swin 2", "vgg", "vit",
+]  # fmt: skip
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", SMALLEST)
+@pytest.mark.parametrize("name", TORCHVISION)
 def test_every_kind_of_torchvision_trains_from_a_seed_and_in_a_bank(name: str) -> None:
-    size = {"alexnet": 64, "maxvit_t": 28}.get(name, 32)
+    size = 64 if name == "alexnet" else 32
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(8, 3, size, size, generator=generator)
     examples = Examples(x, torch.arange(8) % 4)
     how: dict[str, Any] = {"epochs": 1, "batch": 4, "precision": "fp32"}
 
     def build() -> nn.Module:
-        return small_classifier(name, size)
+        return of_torchvision(name)
 
     run = fit(build, examples, seed=0, **how)
     assert len(run.history) == 1 and run.logits(examples).isfinite().all()
