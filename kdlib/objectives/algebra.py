@@ -9,10 +9,21 @@ from torch import Tensor, nn
 
 from kdlib.data import Batch, Examples
 from kdlib.objectives import symbols
-from kdlib.objectives.fields import check_call, check_field, check_weight, moments, shown
-from kdlib.objectives.learner import Learner, as_batch, owned_by
+from kdlib.objectives.fields import (
+    check_call,
+    check_field,
+    check_known,
+    check_owns_nothing,
+    check_weight,
+    fields_of,
+    moments,
+    plain_number,
+    same_fields,
+    shown,
+)
+from kdlib.objectives.learner import Learner, as_batch
 from kdlib.objectives.step import Step
-from kdlib.objectives.symbols import LearnedTemperature, Number, Scalar, Symbol
+from kdlib.objectives.symbols import LearnedTemperature, Number, Scalar
 from kdlib.objectives.teachers import Teacher, TeacherTable, teacher_key
 from kdlib.objectives.texts import Writing
 
@@ -34,6 +45,7 @@ class Objective:
         return self if other == 0 and isinstance(other, int) else NotImplemented
 
     def __truediv__(self, number: Number) -> "Objective":
+        number = plain_number(number)
         if not isinstance(number, int | float | Scalar):
             return NotImplemented
         if number == 0:
@@ -41,10 +53,10 @@ class Objective:
         return self * (1 / number)
 
     def __mul__(self, weight: Number) -> "Objective":
+        weight = plain_number(weight)
         if not isinstance(weight, int | float | Scalar):
             return NotImplemented
-        if not isinstance(weight, Scalar):
-            check_weight(weight, self)
+        check_weight(weight, self)
         return Objective(tuple((symbols.product(weight, w), term) for w, term in self.terms))
 
     __rmul__ = __mul__
@@ -93,9 +105,8 @@ class Objective:
     def key(self) -> str:
         """The formula with all digits, and a hash of what teachers say and tensors hold."""
         digest = hashlib.sha256(repr([number for _, number in self.numbers()]).encode())
-        for _, term in self.terms:
-            for tensor in term.tensors():
-                digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        for tensor in (tensor for _, term in self.terms for tensor in term.tensors()):
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         teachers = [teacher_key(teacher) for teacher in self.teachers()]
         return " | ".join([str(self), digest.hexdigest(), *teachers])
 
@@ -104,12 +115,7 @@ class Objective:
         if not len(examples):
             raise ValueError(f"{examples!r} holds no examples to train on; give at least one")
         bindings = {"progress": 0.0, **(bindings or {})}
-        unknown = [s for s in self.symbols() if isinstance(s, Symbol) and s.name not in bindings]
-        if unknown:
-            raise ValueError(
-                f"{unknown[0]} in {self} has no value; there are {', '.join(map(str, bindings))}: "
-                "put a number in, or make it an axis of the bank's grid"
-            )
+        check_known(str(self), self.symbols(), bindings)
         learned = [s for s in self.symbols() if isinstance(s, LearnedTemperature)]
         bindings |= {s: (s.low + s.high) / 2 for s in learned}
         for weight, term in self.terms:
@@ -149,16 +155,8 @@ class Objective:
         check_call(str(self), self.symbols(), student, progress, values)
         if isinstance(examples, Examples):
             self.check(examples, values)
-        owners = [str(s) for s in self.symbols() if isinstance(s, LearnedTemperature)]
-        if not owners and any(type(term).own is not Term.own for _, term in self.terms):
-            owned = owned_by(self, student, batch).by_term
-            pairs = zip(self.terms, owned, strict=True)
-            owners = [str(term) for (_, term), module in pairs if module is not None]
-        if owners:
-            raise ValueError(
-                f"{owners[0]} owns weights that are trained with the student; make them once, "
-                "learner = Learner.of(student, objective, batch), then loss, terms = learner(batch)"
-            )
+        owning = any(type(term).own is not Term.own for _, term in self.terms)
+        check_owns_nothing(self, student, batch, asked=owning)
         return Learner(student, self)(batch, progress, values)
 
 
@@ -167,6 +165,11 @@ class Term(Objective):
 
     def __init_subclass__(cls) -> None:
         cls.name = cls.__name__
+        if "__eq__" not in vars(cls):  # else dataclass writes one that asks tensors for a bool
+            cls.__eq__ = same_fields  # type: ignore[method-assign]
+
+    def __init__(self) -> None:  # that of a class which dataclass gave none
+        fields_of(self)
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
@@ -194,8 +197,7 @@ class Term(Objective):
         """Whether it does something once the optimiser has moved the student's weights."""
         return type(self).after_step is not Term.after_step
 
-    def _fields(self) -> Iterator[tuple[str, Any]]:
-        return ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))  # type: ignore[arg-type]
+    _fields = fields_of
 
     def hyperparameters(self) -> list[tuple[str, Number]]:
         numbers = ((n, v) for n, v in self._fields() if not isinstance(v, bool))

@@ -1,15 +1,67 @@
 """What may stand in a formula: weights, numbers and symbols, networks and tables."""
 
+import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from numbers import Real
 from typing import Any
 
 from torch import Tensor, nn
 
+from kdlib.data import Batch
 from kdlib.objectives import symbols
-from kdlib.objectives.symbols import Number, Scalar, Symbol
+from kdlib.objectives.learner import owned_by
+from kdlib.objectives.symbols import LearnedTemperature, Number, Scalar, Symbol
 from kdlib.objectives.teachers import Teacher, TeacherTable
+
+
+def plain_number(number: Any) -> Any:
+    """A tensor of one number as that number, unless it is to be learned; others as they are."""
+    learned = isinstance(number, Tensor) and number.requires_grad
+    return number if learned else symbols.as_number(number)
+
+
+def fields_of(term: Any) -> Iterator[tuple[str, Any]]:
+    """A term's fields by name; ValueError for a class that is no frozen dataclass."""
+    if not dataclasses.is_dataclass(term) or type(term).__hash__ is None:
+        raise ValueError(
+            f"{type(term).__name__} is a plain class; write @dataclass(frozen=True) above it, with "
+            "its teacher and numbers as fields: teacher: nn.Module, T: Number = 4.0"
+        )
+    return ((field.name, getattr(term, field.name)) for field in dataclasses.fields(term))
+
+
+def same_fields(term: Any, other: Any) -> Any:
+    """Whether two terms of one class have equal fields; a tensor is equal to itself alone."""
+    if type(term) is not type(other):
+        return NotImplemented
+    names = [field.name for field in dataclasses.fields(term) if field.compare]
+    pairs = [(getattr(term, name), getattr(other, name)) for name in names]
+    return all(a is b or (not isinstance(a, Tensor) and bool(a == b)) for a, b in pairs)
+
+
+def check_known(formula: str, standing: Iterable[Scalar], bindings: Mapping[Any, Any]) -> None:
+    """Raises ValueError for a symbol that has no value."""
+    unknown = [s for s in standing if isinstance(s, Symbol) and s.name not in bindings]
+    if unknown:
+        raise ValueError(
+            f"{unknown[0]} in {formula} has no value; there are {', '.join(map(str, bindings))}: "
+            "put a number in, or make it an axis of the bank's grid"
+        )
+
+
+def check_owns_nothing(formula: Any, student: nn.Module, batch: Batch, *, asked: bool) -> None:
+    """Raises ValueError for an objective that owns weights; its terms are only asked if `asked`."""
+    owners = [str(s) for s in formula.symbols() if isinstance(s, LearnedTemperature)]
+    if not owners and asked:
+        owned = owned_by(formula, student, batch).by_term
+        pairs = zip(formula.terms, owned, strict=True)
+        owners = [str(term) for (_, term), module in pairs if module is not None]
+    if owners:
+        raise ValueError(
+            f"{owners[0]} owns weights that are trained with the student; make them once, "
+            "learner = Learner.of(student, objective, batch), then loss, terms = learner(batch)"
+        )
 
 
 def check_no_symbol(term: str, name: str, value: Any) -> None:
@@ -66,8 +118,8 @@ def shown(fields: Iterable[tuple[str, Any]]) -> list[str]:
 
 
 def check_weight(weight: Any, term: object, when: str = "") -> None:
-    """Raises ValueError for a weight below 0 or not finite; a tensor's value is not looked at."""
-    if not isinstance(weight, Tensor) and not (math.isfinite(weight) and weight >= 0):
+    """Raises ValueError for a weight below 0 or not finite; tensors and symbols are not asked."""
+    if not isinstance(weight, Tensor | Scalar) and not (math.isfinite(weight) and weight >= 0):
         raise ValueError(
             f"the weight of {term} is {weight:g}{when}; expected a finite number of at least 0 "
             "(is alpha outside [0, 1]?)"

@@ -31,10 +31,13 @@ from kdlib.objectives import (
     Hint,
     Learner,
     NeuronSelectivity,
+    Number,
     Objective,
     Relational,
     Similarity,
     SoftTargets,
+    Step,
+    Term,
     Variational,
     member,
 )
@@ -628,6 +631,70 @@ def test_relations_of_maps_are_those_of_their_vectors_without_all_their_differen
     with Sizes():
         losses.relational(large, torch.randn(12, 4, 20, 20)).backward()
     assert max(sizes) == large.numel() < 12 * large.numel()
+
+
+# ---- terms of one's own --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, repr=False)
+class Weighted(Term):
+    """Cross-entropy whose classes have weights."""
+
+    weights: Tensor
+    sharpness: Number = 1.0
+
+    def loss(self, step: Step, owned: nn.Module | None) -> Tensor:
+        z, sharpness = step.observation.logits, step.value(self.sharpness)
+        return nn.functional.cross_entropy(sharpness * z, step.batch.y, self.weights)
+
+
+def test_terms_with_tensors_train_and_are_compared() -> None:
+    weights, examples = torch.tensor([1.0, 2.0, 3.0, 4.0]), blobs(32)
+    one, same = Weighted(weights), Weighted(weights)
+    assert one == same and hash(one) == hash(same)
+    assert one != Weighted(weights.clone()) and one != Weighted(weights, 2.0)
+    assert one != HardLabels() and 0.5 * one + HardLabels() == 0.5 * same + HardLabels()
+    assert 0.5 * one != 0.5 * Weighted(weights.clone())
+    student = nn.Sequential(nn.Flatten(), nn.Linear(16, 4))
+    run = fit(student, examples, one, epochs=1, batch=16, seed=0)
+    bank = train_bank(
+        lambda sharpness: Weighted(weights, sharpness), student=student, examples=examples,
+        grid={"sharpness": [1.0, 2.0]}, seeds=1, epochs=1, batch=16, cache=False,
+        evaluate={"test": examples},
+    )  # fmt: skip
+    torch.testing.assert_close(bank.logits["test"][0, 0], run.logits(examples))
+
+
+def test_a_term_that_is_no_frozen_dataclass_is_told() -> None:
+    class Plain(Term):
+        def loss(self, step: Step, owned: nn.Module | None) -> Tensor:
+            return step.observation.logits.sum()
+
+    @dataclass
+    class Thawed(Term):
+        T: Number = 1.0
+
+    class Initialised(Plain):
+        def __init__(self) -> None:
+            self.T = 1.0
+
+    student, examples = nn.Sequential(nn.Flatten(), nn.Linear(16, 4)), blobs(16)
+    before = state(student)
+    for kind in (Plain, Thawed, Initialised):
+        with pytest.raises(ValueError, match=f"{kind.__name__} .* @dataclass.frozen=True. above"):
+            fit(student, examples, kind(), seed=0)
+    assert not moved(student, before)
+
+
+def test_a_weight_may_be_a_tensor_of_one_number() -> None:
+    half, term = torch.tensor(0.5), HardLabels()
+    for found in (half * term, term * half, term / torch.tensor(2.0), half.double() * term):
+        assert found == 0.5 * term and str(found) == str(0.5 * term)
+    with pytest.raises(ValueError, match="nan"):
+        torch.tensor(torch.nan) * term
+    for weight in (torch.ones(2), torch.tensor(0.5, requires_grad=True)):  # it would not be learned
+        with pytest.raises(TypeError):
+            weight * term
 
 
 # ---- torchvision ---------------------------------------------------------------------------------
