@@ -8,6 +8,7 @@ from kdlib.models.kinds import (
     fused,
     lazy,
     normalises,
+    of_patches,
     of_tokens,
     resting,
 )

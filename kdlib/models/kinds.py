@@ -70,5 +70,14 @@ def of_tokens(network: nn.Module, tap: str) -> bool | None:
     return None if _holds(network, OF_TOKENS) else False
 
 
+def of_patches(network: nn.Module, tap: str) -> bool:
+    """Whether a tap's answer of four axes or more has its channels last, as Swin's blocks have.
+
+    So it is where Linear works in the tapped module, and no convolution.
+    """
+    tapped = network.get_submodule(tap)
+    return _holds(tapped, (nn.Linear,)) and not _holds(tapped, (nn.modules.conv._ConvNd,))
+
+
 def _holds(network: nn.Module, kinds: tuple[type[nn.Module], ...]) -> bool:
     return any(isinstance(module, kinds) for module in network.modules())

@@ -21,6 +21,7 @@ class OnLayers(Taught):
 
     Layers are taps: dotted module names of any network. Where the shapes of a pair differ the
     objective owns a projector from the student's to the teacher's (see `pairing.projector`).
+    Tokens (B, N, D) and patches (B, H, W, D) are maps with D channels (`pairing.channels_first`).
     """
 
     teacher: Teacher

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from kdlib.models import evaluating, main_tensor, of_tokens
+from kdlib.models import evaluating, main_tensor, of_patches, of_tokens
 from kdlib.objectives.step import Step
 from kdlib.objectives.teachers import Teacher, TeacherTable
 
@@ -42,13 +42,15 @@ POOLS = {3: nn.AdaptiveAvgPool1d, 4: nn.AdaptiveAvgPool2d, 5: nn.AdaptiveAvgPool
 
 
 def channels_first(f: Tensor, teacher: Teacher, tap: str) -> Tensor:
-    """Tokens (B, N, D) as a map (B, D, N) with a position for each; anything else as it is.
+    """Tokens (B, N, D) as a map (B, D, N), patches (B, H, W, D) as (B, D, H, W); others stay.
 
     Raises ValueError where nothing tells tokens from a map (B, C, L), see `models.of_tokens`.
     """
-    if f.dim() != 3:
+    if f.dim() < 3:
         return f
     network = teacher.network if isinstance(teacher, TeacherTable) else teacher
+    if f.dim() > 3:
+        return f.movedim(-1, 1) if network is not None and of_patches(network, tap) else f
     tokens = None if network is None else of_tokens(network, tap)
     if tokens is None:
         raise ValueError(

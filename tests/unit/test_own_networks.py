@@ -579,6 +579,22 @@ def test_tokens_are_maps_with_their_width_as_channels() -> None:
     assert torch.isfinite(Learner.of(student, 1.0 * flow, few)(few)[0])
 
 
+def test_patches_with_their_channels_last_are_maps_too() -> None:
+    torch.manual_seed(0)
+    swins = [
+        vision.models.SwinTransformer([2, 2], width, [1, 1], [2, 2], [2, 2], num_classes=4)
+        for width in (8, 12)
+    ]
+    x, tap = torch.rand(3, 3, 8, 8), "features.1"
+    f_s, f_t = (observe(swin.eval(), x, tap).features[tap] for swin in swins)
+    assert f_s.shape == (3, 4, 4, 8) and f_t.shape == (3, 4, 4, 12)
+    few = Examples(x, torch.arange(3)).batch()
+    told, _ = Learner.of(swins[0], 1.0 * Attention(swins[1], {tap: tap}), few)(few)
+    torch.testing.assert_close(told, losses.attention(f_s.movedim(-1, 1), f_t.movedim(-1, 1)))
+    learner = Learner.of(swins[0], 1.0 * Hint(swins[1], {tap: tap}), few)
+    assert [tuple(w.shape) for w in learner.owned.parameters()] == [(12, 8, 1, 1), (12,)]
+
+
 def test_tokens_or_a_map_is_told_by_layers_or_asked() -> None:
     parts = {"a": nn.LayerNorm(2), "b": nn.Conv1d(2, 2, 1), "c": nn.ReLU(), "d": nn.Linear(2, 2)}
     for held, tap, said in (
