@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from kdlib.data import Examples
-from kdlib.models import evaluating, observe
+from kdlib.models import check_examples, evaluating, observe
 
 
 def adabn(network: nn.Module, examples: Examples, *, size: int = 500) -> nn.Module:
@@ -19,8 +19,9 @@ def adabn(network: nn.Module, examples: Examples, *, size: int = 500) -> nn.Modu
     each layer keeps the mean over these batches of their means and (unbiased) variances: the
     statistics that were there before leave no trace, and up to `size` images give exactly the
     statistics of all of them.
-    Raises ValueError for a network without BatchNorm statistics, or fewer than 2 images.
+    Raises ValueError for a network without BatchNorm statistics, no Examples, fewer than 2 images.
     """
+    check_examples("statistics are taken", examples)
     layers = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     if not layers:
         raise ValueError(

@@ -13,7 +13,15 @@ from kdlib.models.kinds import (
     resting,
 )
 from kdlib.models.networks import CNN, MLP, Normalise, cnn, mlp
-from kdlib.models.observing import Observation, as_taps, evaluating, main_tensor, observe, predict
+from kdlib.models.observing import (
+    Observation,
+    as_taps,
+    check_examples,
+    evaluating,
+    main_tensor,
+    observe,
+    predict,
+)
 from kdlib.models.sequences import GRU, Transformer, gru, transformer
 from kdlib.models.weights import built, fingerprint, inherit, initialise
 from kdlib.models.writing import sample, write

@@ -159,6 +159,15 @@ def evaluating(network: nn.Module) -> Iterator[nn.Module]:
             module.training = mode
 
 
+def check_examples(what: str, examples: Any) -> None:
+    """Raises ValueError for anything but Examples."""
+    if not isinstance(examples, Examples):
+        raise ValueError(
+            f"{what} of Examples, and this is a {type(examples).__name__}; give Examples(x, y), "
+            "such as x, y = zip(*dataset); Examples(torch.stack(x), torch.tensor(y))"
+        )
+
+
 def predict(network: nn.Module, examples: Examples | Batch | Tensor, *, size: int = 500) -> Tensor:
     """Logits (N, classes) in eval mode, without gradient; the network is left as it was.
 
@@ -178,11 +187,7 @@ def predict(network: nn.Module, examples: Examples | Batch | Tensor, *, size: in
             return answers(examples)
         if isinstance(examples, Batch):
             return answers(examples.x)
-        if not isinstance(examples, Examples):
-            raise ValueError(
-                f"there are no images in a {type(examples).__name__} to predict; expected "
-                "Examples(x, y), a Batch, or a tensor (N, C, H, W)"
-            )
+        check_examples("predictions are made", examples)
         if not len(examples):
             raise ValueError(f"{examples!r} holds no examples to predict; give at least one")
         chunks = math.ceil(len(examples) / size)

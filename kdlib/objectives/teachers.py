@@ -8,7 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from kdlib.data import Batch, Examples, Stream
-from kdlib.models import Observation, as_taps, evaluating, fingerprint, observe, predict
+from kdlib.models import (
+    Observation,
+    as_taps,
+    check_examples,
+    evaluating,
+    fingerprint,
+    observe,
+    predict,
+)
 
 
 @dataclass(eq=False)
@@ -80,8 +88,10 @@ def tabulate(
     """Asks the teacher once about every example: eval mode, no gradient, float32.
 
     taps: layers whose features are kept as well. Pass the table to the terms on these layers.
+    Raises ValueError for what is no Examples.
     """
     taps = as_taps(taps)
+    check_examples("a table is made", examples)
     if not taps:
         return TeacherTable(examples.ids, predict(teacher, examples, size=size).float(), teacher)
     with evaluating(teacher):

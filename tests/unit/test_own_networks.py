@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from kdlib import losses, vision
-from kdlib.adaptation import MeanTeacher, freeze
+from kdlib.adaptation import MeanTeacher, adabn, freeze
 from kdlib.bank import train_bank
 from kdlib.data import Examples
 from kdlib.models import CNN, Ensemble, Together, cnn, observe, of_tokens, predict
@@ -40,6 +40,7 @@ from kdlib.objectives import (
     Term,
     Variational,
     member,
+    tabulate,
 )
 from kdlib.training import fit
 
@@ -288,8 +289,12 @@ def test_an_answer_in_doubt_is_refused(kind: str) -> None:
 def test_what_is_no_images_is_told() -> None:
     student = nn.Sequential(nn.Flatten(), nn.Linear(16, 4))
     loader = torch.utils.data.DataLoader([1, 2])  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="no images in a DataLoader to predict; expected Examples"):
-        predict(student, loader)  # type: ignore[arg-type]
+    for ask in (predict, tabulate, adabn, lambda *of: tabulate(*of, taps="1")):
+        with pytest.raises(ValueError, match="of Examples, and this is a DataLoader; give Ex"):
+            ask(student, loader)  # type: ignore[arg-type]
+    pairs = [(x, int(y)) for x, y in zip(blobs(4).x, blobs(4).y, strict=True)]
+    x, y = zip(*pairs, strict=True)  # as the advice has it
+    assert predict(student, Examples(torch.stack(x), torch.tensor(y))).shape == (4, 4)
     for given in (loader, blobs(4), blobs(4).batch()):
         with pytest.raises(ValueError, match=f"x is a {type(given).__name__}; expected a tensor"):
             observe(student, given)  # type: ignore[arg-type]
