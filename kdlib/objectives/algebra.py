@@ -75,7 +75,6 @@ class Objective:
     __repr__ = __str__
 
     # ---- what it speaks of -------------------------------------------------------------------
-
     def numbers(self) -> Iterator[tuple[str, Number]]:
         """Every weight and hyperparameter with a name for messages."""
         for weight, term in self.terms:
@@ -168,20 +167,19 @@ class Term(Objective):
         if "__eq__" not in vars(cls):  # else dataclass writes one that asks tensors for a bool
             cls.__eq__ = same_fields  # type: ignore[method-assign]
 
-    def __init__(self) -> None:  # that of a class which dataclass gave none
-        fields_of(self)
+    def __init__(self) -> None:
+        fields_of(self)  # a class that dataclass gave none is told
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
             check_field(self.name, field.name, field.type, getattr(self, field.name))
 
     name: str
-    # True where the loss decides by what a tensor holds, or by Python's own state (a counter, its
-    # random numbers): students are then trained one by one, and no step is recorded.
-    looks_at_values = False
-    of_sequences = False  # True where it is for logits of each token, too
-    reads_classes = False  # True where labels or answers are classes to it: no `Targets` then
-    reads_labels = mixes = False  # True where it asks for labels; for both of mixed images
+    # Where the loss decides by values or Python's own state, students are trained one by one, and
+    looks_at_values = False  # no step is recorded
+    of_sequences = False  # whether it is for logits of each token, too
+    reads_classes = False  # whether labels or answers are classes to it: no `Targets` then
+    reads_labels = mixes = False  # whether it asks for labels; for both of mixed images
     notation = ""  # for pages, "{T}² · KL(p_T ‖ q_T)" with fields in braces; empty: as in code
 
     @property
@@ -194,7 +192,7 @@ class Term(Objective):
 
     @property
     def follows(self) -> bool:
-        """Whether it does something once the optimiser has moved the student's weights."""
+        """Whether it does something once the student's weights have moved."""
         return type(self).after_step is not Term.after_step
 
     _fields = fields_of

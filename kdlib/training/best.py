@@ -1,4 +1,4 @@
-"""The best epoch of a training, by its validation error; and when to stop waiting for a better."""
+"""When a training ends, and the best of its epochs by validation error."""
 
 from typing import Any
 
@@ -49,3 +49,11 @@ def check_waiting(keep: Any, patience: Any, schedule: Any, *, validates: bool) -
             f"{asked} chooses by the validation error; give validate=, labelled examples that are "
             "neither trained on nor tested with"
         )
+
+
+def settled(history: list[dict[str, float]], until: float) -> bool:
+    """Whether the last epoch's loss differs from the one before by less than this share of it."""
+    if len(history) < 2:
+        return False
+    before, now = (row["loss"] for row in history[-2:])
+    return abs(now - before) <= until * abs(before)

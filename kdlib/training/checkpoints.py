@@ -1,11 +1,20 @@
 """A run on disk: written after each epoch, and where to go on from."""
 
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from kdlib import files
+from kdlib.data import Examples
+from kdlib.models import fingerprint
+from kdlib.objectives import Objective
+from kdlib.source import described
+from kdlib.training.checking import Place
 from kdlib.training.optimisers import rates_for_recording
+from kdlib.training.settings import Settings
 
 
 def write_checkpoint(
@@ -60,3 +69,15 @@ def _difference(name: str, theirs: Any, mine: Any) -> str:
         f"{name}={theirs!r}, this run has {mine!r}; use the same settings, or another checkpoint "
         "file"
     )
+
+
+def deciding_of(
+    student: nn.Module, examples: Examples, objective: Objective, settings: Settings, place: Place
+) -> dict[str, Any]:
+    """What a checkpoint must agree in with the run that goes on from it."""
+    schedule = settings.schedule
+    return {
+        "objective": objective.key(), "examples": examples.fingerprint, **asdict(settings),
+        "schedule": described(schedule) if callable(schedule) else schedule,
+        "per domain": place.per_domain, "balanced": place.balanced, "start": fingerprint(student),
+    }  # fmt: skip

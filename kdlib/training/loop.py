@@ -2,9 +2,8 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,15 +11,15 @@ from torch import Tensor, nn
 from kdlib.data import Batch, Examples
 from kdlib.data.transforms import Transform, augmented
 from kdlib.device import autocast, keep_freed_memory, within_quota
-from kdlib.models import evaluating, fingerprint, initialise
+from kdlib.models import evaluating, initialise
 from kdlib.objectives import HardLabels, Learner, Number, Objective
 from kdlib.objectives.teachers import Answers, tabled_answers
 from kdlib.source import described
 from kdlib.training.accumulating import WHOLE, parts_of, together
-from kdlib.training.best import Best
+from kdlib.training.best import Best, settled
 from kdlib.training.capture import record, repeats, stream_of
 from kdlib.training.checking import Place, check_run
-from kdlib.training.checkpoints import read_checkpoint, write_checkpoint
+from kdlib.training.checkpoints import deciding_of, read_checkpoint, write_checkpoint
 from kdlib.training.epochs import Epochs, draws_of
 from kdlib.training.optimisers import (
     Maker,
@@ -142,7 +141,7 @@ def fit(
     run, best = Run(network, precision=settings.precision), Best()
     state = {"learner": learner, "optimizer": steps, "scheduler": scheduler, "best": best}
     if checkpoint is not None:
-        deciding = _deciding(network, examples, objective, settings, place)
+        deciding = deciding_of(network, examples, objective, settings, place)
         deciding |= {"optimizer": type(steps).__name__, "accumulate": accumulate}
         deciding |= {"augment": augment and described(augment)}
         run.history = read_checkpoint(checkpoint, state, deciding)
@@ -183,7 +182,7 @@ def fit(
     learner.train()
     try:
         for number in bar:
-            if until is not None and _settled(run.history, until):
+            if until is not None and settled(run.history, until):
                 break
             if patience is not None and best.epoch and number - best.epoch >= patience:
                 break
@@ -232,22 +231,3 @@ def _prepare(student: nn.Module, seed: int | None, place: Place) -> None:
     student.to(place.device)
     if place.channels_last:
         student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def _settled(history: list[dict[str, float]], until: float) -> bool:
-    if len(history) < 2:
-        return False
-    before, now = (row["loss"] for row in history[-2:])
-    return abs(now - before) <= until * abs(before)
-
-
-def _deciding(
-    student: nn.Module, examples: Examples, objective: Objective, settings: Settings, place: Place
-) -> dict[str, Any]:
-    """What a checkpoint must agree in with the run that goes on from it."""
-    schedule = settings.schedule
-    return {
-        "objective": objective.key(), "examples": examples.fingerprint, **asdict(settings),
-        "schedule": described(schedule) if callable(schedule) else schedule,
-        "per domain": place.per_domain, "balanced": place.balanced, "start": fingerprint(student),
-    }  # fmt: skip

@@ -94,7 +94,9 @@ def check_maker(maker: Any, student: torch.nn.Module, settings: Settings) -> Non
     if maker is None:
         return
     if not callable(maker) or isinstance(maker, type | torch.optim.Optimizer):
-        kind = f"the class {maker.__name__}" if isinstance(maker, type) else type(maker).__name__
+        kind = f"of type {type(maker).__name__}"
+        if isinstance(maker, type):
+            kind = f"the class {maker.__name__}"
         raise ValueError(
             f"optimizer is {kind}; expected a function of groups of weights: "
             "lambda groups: torch.optim.SGD(groups, momentum=0.9)"

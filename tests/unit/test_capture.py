@@ -365,10 +365,9 @@ def test_a_recorded_run_resumes_bit_equal(
 
     with recording():
         whole = run("whole")
-        row = loop._row
-        monkeypatch.setattr(loop, "_row", lambda at, *rest: stop() if at == 3 else row(at, *rest))
-        assert run("cut").interrupted
-        monkeypatch.undo()
+        with monkeypatch.context() as patch:
+            patch.setattr(loop, "row_of", stopping())
+            assert run("cut").interrupted
     with recording():
         resumed = run("cut")
     assert resumed.history == whole.history
@@ -388,9 +387,8 @@ def test_a_checkpoint_of_one_device_goes_on_recorded_on_another(
         )
 
     def cut(file: str) -> None:
-        row = loop._row
         with monkeypatch.context() as patch:
-            patch.setattr(loop, "_row", lambda at, *rest: stop() if at == 3 else row(at, *rest))
+            patch.setattr(loop, "row_of", stopping())
             assert run(file).interrupted
 
     whole = run("whole")
@@ -403,8 +401,16 @@ def test_a_checkpoint_of_one_device_goes_on_recorded_on_another(
     same(run("begun recorded"), whole)
 
 
-def stop() -> dict[str, float]:
-    raise KeyboardInterrupt
+def stopping() -> Any:
+    """`row_of`, interrupted in the third epoch."""
+    row = loop.row_of
+
+    def cut(run: Run, *rest: Any) -> dict[str, float]:
+        if len(run.history) == 2:
+            raise KeyboardInterrupt
+        return row(run, *rest)
+
+    return cut
 
 
 def test_domains_and_mean_teachers_are_not_recorded(train: Examples, recording: Recording) -> None:
@@ -475,7 +481,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nothing)
     monkeypatch.setattr(loop, "made", lambda _, groups, decay: torch.optim.SGD(groups))
     monkeypatch.setattr(checking, "check_taught", lambda *_: None)
-    monkeypatch.setattr(loop, "_row", lambda *_: {"loss": 0.0})
+    monkeypatch.setattr(loop, "row_of", lambda *_: {"loss": 0.0})
     monkeypatch.setattr(Examples, "domains", [0])
     monkeypatch.setattr(TeacherTable, "rows", lambda _, ids, taps=(): first(ids))
     return "meta"

@@ -28,7 +28,7 @@ from kdlib.objectives import (
     progress,
     tabulate,
 )
-from kdlib.training import fit
+from kdlib.training import Run, fit
 
 
 def pair() -> Together:
@@ -215,19 +215,15 @@ def test_rates_that_cannot_be_taken(train: Examples, lr: Any, schedule: str, sai
 def test_a_run_with_such_rates_goes_on_from_its_checkpoint(train: Examples, tmp_path: Any) -> None:
     how: dict[str, Any] = {"lr": 1e-2 * 0.1**progress, "schedule": "constant", "seed": 0}
     whole = fit(mlp(16, 8, 4), train, epochs=4, **how)
-    seen: list[int] = []
+    path = tmp_path / "run.pt"
 
-    def stop(x: Tensor, generator: torch.Generator) -> Tensor:
-        seen.append(1)
-        if len(seen) == 3:
-            raise KeyboardInterrupt
-        return x
+    def stop(run: Run) -> bool:
+        return len(run.history) < 2
 
-    same = {"checkpoint": tmp_path / "run.pt", "augment": lambda x, generator: x}
-    plain = fit(mlp(16, 8, 4), train, epochs=4, augment=lambda x, generator: x, **how)
-    fit(mlp(16, 8, 4), train, epochs=4, **how, **(same | {"augment": stop}))
-    again = fit(mlp(16, 8, 4), train, epochs=4, **how, **same)
-    assert torch.equal(again.logits(train), plain.logits(train))
+    part = fit(mlp(16, 8, 4), train, epochs=4, checkpoint=path, after_epoch=stop, **how)
+    assert len(part.history) == 2
+    again = fit(mlp(16, 8, 4), train, epochs=4, checkpoint=path, **how)
+    assert torch.equal(again.logits(train), whole.logits(train))
     assert len(again.history) == len(whole.history) == 4
 
 
