@@ -1,15 +1,19 @@
 """Files of tensors: written whole or not at all, verified when read."""
 
+import contextlib
+import errno
 import hashlib
 import io
 import os
 import pickle
-import tempfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from kdlib.replacing import replacing
 
 _PLAIN = (bool, int, float, str, bytes, type(None))
 
@@ -26,25 +30,18 @@ def save(path: str | Path, content: Any) -> None:
     path = Path(path)
     if os.path.isdir(path):
         raise _is_a_folder(path)
-    payload = _readable(content)
-    temporary = None
+    payload = _readable(content).getbuffer()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-        with os.fdopen(handle, "wb") as file:
+        with replacing(path) as file:
             digest = hashlib.sha256(payload).hexdigest()
-            content = torch.frombuffer(bytearray(payload), dtype=torch.uint8)
-            torch.save({"sha256": digest, "payload": content}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        if not isinstance(error, OSError | RuntimeError):  # Ctrl-C stays what it is
-            raise
-        raise OSError(  # PyTorch's writer wraps a full disk in RuntimeError
-            f"{path} could not be saved ({error}); what stood there is untouched: "
+            torch.save(
+                {"sha256": digest, "payload": torch.frombuffer(payload, dtype=torch.uint8)}, file
+            )
+    except (OSError, RuntimeError) as error:  # PyTorch's writer hides a full disk behind its own
+        cause = error if isinstance(error, OSError) else error.__context__ or error
+        raise OSError(
+            f"{path} could not be saved ({cause}); what stood there is untouched: "
             "free some space or choose another folder"
         ) from error
 
@@ -70,31 +67,47 @@ def restore(path: str | Path) -> Any:
         ) from error
     try:
         envelope = torch.load(path, weights_only=True)
-        payload = envelope["payload"].numpy().tobytes()
+        payload = envelope["payload"].numpy()
         if hashlib.sha256(payload).hexdigest() == envelope["sha256"]:
-            return torch.load(io.BytesIO(payload), weights_only=True, map_location="cpu")
+            content = io.BytesIO(payload)
+            del envelope, payload  # content has them
+            return torch.load(content, weights_only=True, map_location="cpu")
         damage = "its SHA-256 differs"
     except Exception as error:  # a damaged zip fails in many ways; all mean the same to the reader
         if not (beginning.startswith(b"PK") and b"sha256" in beginning):  # our zip, our first entry
             raise OSError(f"{path} is damaged or not one of ours; choose another name") from error
+        if trouble := _trouble(error, path):
+            raise OSError(f"{path} could not be read: {trouble}, and try again") from error
         damage = "it cannot be read to its end"
     raise OSError(f"{path} is damaged ({damage}); delete it and train again")
 
 
-def _readable(content: Any) -> bytes:
-    """`content` in PyTorch's format, read back once: what cannot be read is not worth a file."""
+def _trouble(error: Exception, path: Path) -> str:
+    """What ails the machine, and what to do, where the file may be sound; else ""."""
+    if isinstance(error, OSError) and error.errno != errno.EINVAL:  # that: it ends too soon
+        return f"{error.strerror or error}; see to its disk"
+    if isinstance(error, MemoryError) or "allocate memory" in str(error):
+        with contextlib.suppress(Exception), zipfile.ZipFile(path) as parts:
+            if parts.testzip() is None:  # needs little memory itself
+                return "not enough memory is free; close other programs"
+    return ""
+
+
+def _readable(content: Any) -> io.BytesIO:
+    """`content` in PyTorch's format, which `restore` will read: else it is not worth a file."""
     buffer = io.BytesIO()
     try:
         torch.save(content, buffer)
         buffer.seek(0)
-        torch.load(buffer, weights_only=True, map_location="cpu")
+        with torch.serialization.skip_data():  # what it is made of, without the numbers
+            torch.load(buffer, weights_only=True, map_location="cpu")
     except (pickle.PickleError, AttributeError, TypeError) as error:
         found = ", ".join(dict.fromkeys(type(leaf).__name__ for leaf in _foreign(content)))
         raise ValueError(
             f"save was given {found or type(content).__name__}; expected tensors, numbers, text, "
             "and lists or dicts of them: for a network save network.state_dict()"
         ) from error
-    return buffer.getvalue()
+    return buffer
 
 
 def _foreign(content: Any) -> Iterator[object]:

@@ -18,6 +18,7 @@ from typing import Any
 from kdcourse.headless.execution import NotebookFailed, execute, harvest, source_hash
 from kdcourse.headless.finding import find, read_notebook, validate
 from kdcourse.parameters import Value
+from kdlib.replacing import replacing
 
 _RUNNING = f".running-{platform.node() or 'here'}-"  # then the process, whose end `tidy` looks for
 
@@ -170,19 +171,12 @@ def _short(value: Value) -> str:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write to a temporary name in the same folder, then replace: whole, or not at all."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    """Write to another name in the same folder, then replace: whole, or not at all."""
     try:
-        with open(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())  # a power cut would leave an empty file under the new name
-        os.chmod(temporary, 0o644)  # mkstemp's 0600 would hide it from the group
-        os.replace(temporary, path)
-    except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            _name(error, path)
+        with replacing(path) as file:
+            file.write(text.encode())
+    except OSError as error:
+        _name(error, path)
         raise
 
 

@@ -4,8 +4,6 @@ import contextlib
 import importlib.util
 import io
 import logging
-import os
-import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +14,7 @@ from torch import Tensor, nn
 
 from kdlib.compression.permanent import made_permanent
 from kdlib.models import predict
+from kdlib.replacing import replacing
 
 
 def export(network: nn.Module, x: Tensor, path: str | Path) -> float:
@@ -41,17 +40,11 @@ def export(network: nn.Module, x: Tensor, path: str | Path) -> float:
     plain = made_permanent(network).cpu().eval()
     images = x.detach().cpu()
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".export-", suffix=path.suffix)
-    os.close(handle)
-    try:
+    with replacing(path, path.suffix) as file:
         with _quiet():
-            _write(plain, images[torch.arange(2) % len(images)].clone(), temporary)
-            answers = _ask(temporary, images)
-        difference = _difference(predict(plain, images), answers, type(network).__name__)
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-    return difference
+            _write(plain, images[torch.arange(2) % len(images)].clone(), file.name)
+            answers = _ask(file.name, images)
+        return _difference(predict(plain, images), answers, type(network).__name__)
 
 
 def _check_installed(*packages: str) -> None:
