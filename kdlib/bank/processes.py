@@ -84,6 +84,7 @@ def _train(
     signal.set_wakeup_fd(-1)  # an event loop's, which is not ours to wake
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it and ends us
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     for end in readers:  # held open here, the pipe would never tell that the parent is gone
         end.close()
     tqdm.set_lock(threading.RLock())  # the parent's may have been held when it forked
@@ -98,6 +99,14 @@ def _train(
             pipe.send_bytes(message)
         except BrokenPipeError:
             return
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed ends us, too, and not only once our present student is done."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _portable(error: Exception) -> Exception:
