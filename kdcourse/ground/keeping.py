@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from kdlib import files
-from kdlib.data.sources import cache_root
+from kdlib.data import cache_root
 from kdlib.models import fingerprint
 from kdlib.source import library_hash
 
@@ -24,15 +24,15 @@ def kept(
     """
     words = [library_hash(), fingerprint(network), *map(repr, decided_by)]
     key = hashlib.sha256("\n".join(words).encode()).hexdigest()[:32]
-    path = cache_root() / "networks" / f"{key}.pt"
     try:
+        path = cache_root() / "networks" / f"{key}.pt"
         network.load_state_dict(files.restore(path))
     except OSError:
         train(network)
         # As what is read will be: the order in memory moves the last digit of a convolution.
         network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         try:
-            files.save(path, network.state_dict())
+            files.save(cache_root() / "networks" / f"{key}.pt", network.state_dict())
         except OSError as error:
             warnings.warn(f"{error}; the network is used without being kept", stacklevel=2)
     return network.eval()

@@ -14,7 +14,7 @@ from torch import nn
 
 from kdlib import files
 from kdlib.bank.group import Group, Outcome
-from kdlib.data import Examples
+from kdlib.data import Examples, cache_root
 from kdlib.models import fingerprint
 from kdlib.source import library_hash
 
@@ -62,6 +62,15 @@ def bank_key(
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:32]
 
 
+def bank_file(key: str) -> Path | None:
+    """Where the bank of this key is kept; None (a warning) where there is no place for any."""
+    try:
+        return cache_root() / "banks" / f"{key}.pt"
+    except OSError as error:
+        warnings.warn(f"{error}; the bank is used without being kept", stacklevel=4)
+        return None
+
+
 def find_bank(path: Path) -> Outcome | None:
     """What stands there of a bank; None where nothing does, or (a warning) no sound one."""
     try:
@@ -77,8 +86,26 @@ def find_bank(path: Path) -> Outcome | None:
 
 
 def store_bank(path: Path, outcome: Outcome) -> None:
-    """Writes a whole bank; what cannot be written costs a warning."""
+    """Writes a whole bank; what cannot be written, and one of nan, costs a warning."""
+    if diverged := _diverged(outcome):
+        warnings.warn(
+            f"{diverged} of {len(outcome.weights)} students hold nan or inf, so the bank is not "
+            "kept; look at the teacher's answers, or use a smaller lr",
+            stacklevel=4,
+        )
+        return
     try:
         files.save(path, {name: getattr(outcome, name) for name in sorted(KEPT)})
     except OSError as error:
         warnings.warn(f"{error}; the bank is used without being kept", stacklevel=4)
+
+
+def _diverged(outcome: Outcome) -> int:
+    """How many students have weights or answers that are no numbers."""
+    sound = torch.tensor([
+        state is not None and all(bool(t.isfinite().all()) for t in state.values())
+        for state in outcome.weights
+    ])  # fmt: skip
+    for logits in outcome.logits.values():  # a class that shall not be chosen may have -inf
+        sound &= logits.amax(-1).isfinite().flatten(1).all(-1).cpu()
+    return int((~sound).sum())

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from kdlib.bank.axes import axes_and_seeds, check_axes, seed_sets, structural_axes
-from kdlib.bank.cache import bank_key, find_bank, hashable, store_bank
+from kdlib.bank.cache import bank_file, bank_key, find_bank, hashable, store_bank
 from kdlib.bank.fast import fast
 from kdlib.bank.group import Engine, Group, Outcome
 from kdlib.bank.planning import (
@@ -26,7 +26,7 @@ from kdlib.bank.reference import reference
 from kdlib.bank.register import Register, Watch
 from kdlib.bank.result import Bank
 from kdlib.bank.sequential import sequential
-from kdlib.data import Examples, Stream, cache_root
+from kdlib.data import Examples, Stream
 from kdlib.device import keep_freed_memory, pick, within_quota
 from kdlib.objectives import HardLabels, Number, Objective, TeacherTable, formula
 from kdlib.training.answering import check_readable, check_taught
@@ -154,8 +154,8 @@ def train_bank(
     outcome = path = None
     data = [*evaluate.values(), *(group.examples for group in groups)]
     if cache and hashable(groups) and not any(isinstance(part, Stream) for part in data):
-        path = cache_root() / "banks" / f"{bank_key(axes, seeds, groups, evaluate)}.pt"
-        outcome = find_bank(path)
+        path = bank_file(bank_key(axes, seeds, groups, evaluate))
+        outcome = None if path is None else find_bank(path)
     cached = outcome is not None
     if outcome is None:
         outcome = _train(groups, Register(shape, groups, evaluate, watch))

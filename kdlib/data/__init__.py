@@ -2,10 +2,11 @@
 
 from kdlib.data.cifar import channel_statistics
 from kdlib.data.examples import Batch, Examples
+from kdlib.data.folders import cache_root, data_root
 from kdlib.data.languages import Language, as_words, words
 from kdlib.data.sealed import SealedLabels
 from kdlib.data.shifts import SHIFTS, severity
-from kdlib.data.sources import Splits, cache_root, data_root, load, names, verify
+from kdlib.data.sources import Splits, load, names, verify
 from kdlib.data.streams import Stream
 from kdlib.data.targets import Targets
 from kdlib.data.tokens import Sequences

