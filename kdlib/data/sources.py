@@ -257,9 +257,10 @@ def _fetched(name: str) -> Path:
             _check(fetched, manifest)
             for file in fetched.iterdir():
                 os.replace(file, folder / file.name)
-    except (OSError, RuntimeError) as error:
+    except Exception as error:  # a disk, a network and a false answer fail in many ways
+        reason = " ".join(str(error).split())  # torchvision's is of several lines
         raise FileNotFoundError(
-            f"data set {name!r} could not be fetched to {folder} ({error}); connect to a network, "
+            f"data set {name!r} could not be fetched to {folder} ({reason}); connect to a network, "
             "set KDLIB_DATA to where the files are, or use 'mnist5k', which needs none"
         ) from error
     return folder
