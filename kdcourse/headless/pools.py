@@ -14,7 +14,10 @@ ENDED = (
     "its process was ended from outside, often for want of memory; "
     "use fewer --workers, or budget=small"
 )
-NEVER_BEGAN = "no process could begin; in a script, sweep under `if __name__ == '__main__':`"
+NEVER_BEGAN = (
+    "no process could begin, and none at a second try (for want of memory? use fewer --workers); "
+    "in a script, sweep under `if __name__ == '__main__':`"
+)
 Submit = Callable[[Executor, int], "Future[Any]"]  # hands job number i to an executor
 Done = Callable[[int, "Future[Any]"], None]  # hears of its end
 
@@ -39,22 +42,29 @@ def on_processes(
     """Run jobs on `workers` processes, begun by spawn.
 
     Nobody knows which job lost its process, so those that may have been at work are run again, each
-    in a process of its own; one that loses this, too, is done, with a ChildProcessError.
+    in a process of its own; one that loses this, too, is done, with a ChildProcessError. Where a
+    process was lost before any had begun, all begin again, once.
     """
-    left = list(jobs)
+    left, stuck = list(jobs), False
     while left:
-        left = _together(left, workers, submit, done)
+        left, begun = _together(left, workers, submit, done)
+        if left and not begun and stuck:
+            for job in left:
+                done(job, _lost(NEVER_BEGAN))
+            return
+        stuck = not begun
         # Jobs begin in order: each process had one at work, and may have ended one unheard.
-        suspects, left = left[: 2 * workers], left[2 * workers :]
+        suspects = left[: 2 * workers] if begun else []
+        left = left[len(suspects) :]
         if suspects:
             say("a process was ended from outside: what it may have run is run again, one by one")
         for job in suspects:
-            if _together([job], 1, submit, done):
+            if _together([job], 1, submit, done)[0]:
                 done(job, _lost(ENDED))
 
 
-def _together(jobs: list[int], workers: int, submit: Submit, done: Done) -> list[int]:
-    """Run jobs on one pool; those that were not done when it lost a process."""
+def _together(jobs: list[int], workers: int, submit: Submit, done: Done) -> tuple[list[int], bool]:
+    """Run jobs on one pool: those not done when it lost a process, and whether one had begun."""
     futures: dict[Future[Any], int] = {}
     left = dict.fromkeys(jobs)
     with _processes(workers) as (pool, told):
@@ -65,11 +75,7 @@ def _together(jobs: list[int], workers: int, submit: Submit, done: Done) -> list
             if not isinstance(future.exception(), BrokenProcessPool):
                 del left[futures[future]]
                 done(futures[future], future)
-        if left and not told.poll():  # a second try would end alike
-            for job in left:
-                done(job, _lost(NEVER_BEGAN))
-            left.clear()
-    return list(left)
+        return list(left), told.poll()
 
 
 @contextmanager
