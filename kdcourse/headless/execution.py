@@ -5,14 +5,15 @@ import json
 import logging
 import math
 import os
+import platform
 import re
-import secrets
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import nbformat
 from ipykernel.kernelspec import get_kernel_dict
@@ -21,8 +22,12 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
 from kdcourse.headless.finding import read_notebook
+from kdcourse.headless.marking import marked_folder
 from kdcourse.parameters import Value
 from kdlib.source import library_hash
+
+_HERE = crc32(platform.node().encode())  # short, for a socket's path may have 104 characters
+_SOCKETS = f"kdlib-{_HERE:08x}-"
 
 
 class NotebookFailed(RuntimeError):
@@ -55,22 +60,23 @@ def execute(
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     try:
-        return papermill.execute_notebook(
-            notebook,
-            str(target.absolute()),
-            parameters=dict(parameters or {}),
-            kernel_name="python3",
-            language="python",
-            engine_name="saved once",
-            progress_bar=False,
-            store_widget_state=False,  # with it, exporters leave the explorers' pictures out
-            execution_timeout=None if timeout is None else math.ceil(timeout),  # whole seconds
-            kernel_manager_class=_kernel_of_this_interpreter(env or {}),
-            resources={"metadata": {"path": str(folder.absolute())}},
-        )
+        with marked_folder(Path(tempfile.gettempdir()), _SOCKETS) as sockets:
+            return papermill.execute_notebook(
+                notebook,
+                str(target.absolute()),
+                parameters=dict(parameters or {}),
+                kernel_name="python3",
+                language="python",
+                engine_name="saved once",
+                progress_bar=False,
+                store_widget_state=False,  # with it, exporters leave the explorers' pictures out
+                execution_timeout=None if timeout is None else math.ceil(timeout),  # whole seconds
+                kernel_manager_class=_kernel_of_this_interpreter(env or {}, sockets),
+                resources={"metadata": {"path": str(folder.absolute())}},
+            )
     except papermill.PapermillExecutionError as error:
         where = f"In [{error.exec_count}] ({_first_line(error.source)})"
-        reason = f"{error.ename}: {_first_line(error.evalue)}"
+        reason = f"{error.ename}: {_first_line(error.evalue)}".removesuffix(": ")
         raise NotebookFailed(f"{name} stopped in cell {where}: {reason}") from None
     except CellTimeoutError:
         where = _last_started(target)
@@ -104,8 +110,11 @@ def source_hash(notebook: nbformat.NotebookNode) -> str:
     return digest.hexdigest()
 
 
-def _kernel_of_this_interpreter(env: Mapping[str, str]) -> type[AsyncKernelManager]:
-    """Kernels that are this interpreter's ipykernel, whatever kernels the user has installed."""
+def _kernel_of_this_interpreter(env: Mapping[str, str], sockets: Path) -> type[AsyncKernelManager]:
+    """Kernels that are this interpreter's ipykernel, whatever kernels the user has installed.
+
+    Their sockets, and the file that names them, are in the folder `sockets`.
+    """
     kdlib_home = str(Path(__file__).parents[2])
     added = {
         "PYTHONPATH": os.pathsep.join(filter(None, [kdlib_home, os.environ.get("PYTHONPATH")])),
@@ -125,8 +134,8 @@ def _kernel_of_this_interpreter(env: Mapping[str, str]) -> type[AsyncKernelManag
             if os.name == "posix":
                 # Sockets by name: a port found free here may be another's when the kernel, seconds
                 # later, takes it, and then nobody would ever answer.
-                name = f"kdlib-{secrets.token_hex(8)}"
-                self.transport, self.ip = "ipc", os.path.join(tempfile.gettempdir(), name)
+                self.transport, self.ip = "ipc", str(sockets / "k")
+                self.connection_file = str(sockets / "kernel.json")
 
         def _kernel_spec_manager_default(self) -> KernelSpecManager:
             return Specs()

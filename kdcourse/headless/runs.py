@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import re
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -17,10 +16,11 @@ from typing import Any
 
 from kdcourse.headless.execution import NotebookFailed, execute, harvest, source_hash
 from kdcourse.headless.finding import find, read_notebook, validate
+from kdcourse.headless.marking import marked_folder, remove_left
 from kdcourse.parameters import Value
-from kdlib.replacing import replacing
+from kdlib.replacing import replacing, tidy_folder
 
-_RUNNING = f".running-{platform.node() or 'here'}-"  # then the process, whose end `tidy` looks for
+_RUNNING = f".running-{platform.node() or 'here'}-"  # then the process
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,8 @@ def run(
     env = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
     claims: list[dict[str, Any]] = []
     error = None
-    tidy(out)
-    with tempfile.TemporaryDirectory(prefix=f"{_RUNNING}{os.getpid()}-", dir=out) as running:
-        target = Path(running) / f"{stem}.ipynb"
+    with marked_folder(out, _RUNNING) as running:
+        target = running / f"{stem}.ipynb"
         try:
             done_node = execute(
                 node,
@@ -149,12 +148,8 @@ def results_folder(out: str | Path) -> Path:
 
 def tidy(out: Path) -> None:
     """Removes what runs of this machine that were killed left behind, and none that goes on."""
-    import psutil
-
-    for left in out.glob(f"{_RUNNING}*"):
-        pid = left.name.removeprefix(_RUNNING).partition("-")[0]
-        if pid.isdecimal() and not psutil.pid_exists(int(pid)):
-            shutil.rmtree(left, ignore_errors=True)
+    remove_left(out, _RUNNING)
+    tidy_folder(out)
 
 
 def run_name(stem: str, given: Mapping[str, Value]) -> str:

@@ -138,6 +138,7 @@ def test_a_notebook_is_found_by_number_or_name(course: Path, name: str) -> None:
         (["run", "-p", "T=1", "04", "-p", "seed=3", "nope"], "no notebook 'nope'"),
         (["run", "04", "--oops", "05"], "unrecognized arguments: --oops 05"),
         (["sweep", "04", "05", "-g", "T=1"], "unrecognized arguments: 05"),
+        (["sweep", "04", "-g", "T=1", "-p", "quick=True"], "hold a value fixed by -g NAME=VALUE"),
         (["swap"], "invalid choice"),
     ],
 )
@@ -613,10 +614,10 @@ def test_the_doctor_goes_on_after_a_failed_check(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sockets with names are POSIX's")
-def test_kernels_share_no_ports_that_another_program_could_take() -> None:
-    managers = [execution._kernel_of_this_interpreter({})() for _ in range(2)]
-    assert {manager.transport for manager in managers} == {"ipc"}
-    assert managers[0].ip != managers[1].ip
+def test_kernels_share_no_ports_that_another_program_could_take(tmp_path: Path) -> None:
+    manager = execution._kernel_of_this_interpreter({}, tmp_path)()
+    assert manager.transport == "ipc" and Path(manager.ip).parent == tmp_path
+    assert Path(manager.connection_file).parent == tmp_path
 
 
 @pytest.fixture
@@ -688,6 +689,15 @@ def test_the_doctor_looks_where_banks_are_kept(
         assert "set HOME" in lines[1] and str(tmp_path / "nobody") in lines[1]
     else:
         assert seen == [cache if where == "there" else tmp_path] and len(lines) == 1
+
+
+def test_the_doctor_knows_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    from kdcourse import doctor
+
+    monkeypatch.setenv("KDLIB_CACHE", "~nobody-of-this-name")
+    (line,) = doctor._disk()
+    assert not line.broken and line.what.startswith("cache: KDLIB_CACHE='~nobody")
+    assert line.mend.startswith("set KDLIB_CACHE to a folder of your own; meanwhile")
 
 
 def test_the_doctor_has_no_mend_for_what_it_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
