@@ -70,7 +70,7 @@ def read(maker: str | Path) -> list[dict[str, Any]]:
 def _stored(maker: Path) -> dict[str, Any]:
     file = maker.with_suffix(".json")
     try:
-        content = json.loads(file.read_text("utf-8"))
+        content = json.loads(file.read_text("utf-8"), parse_constant=_no_number)
         if content["sha256"] == _hash(content["cells"]):
             return content
         wrong = "was changed by hand, or damaged"
@@ -83,13 +83,28 @@ def _stored(maker: Path) -> dict[str, Any]:
     raise ValueError(f"the table {file} {wrong}; {mend}")
 
 
+def _no_number(word: str) -> None:
+    raise ValueError(f"{word} is no number")
+
+
 def _hash(rows: list[Any]) -> str:
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
 
 
 def write(maker: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Stores the rows beside their script, one a line; whole, or not at all."""
+    """Stores the rows beside their script, one a line; whole, or not at all.
+
+    Raises ValueError for a row that holds nan or inf.
+    """
     rows = [dict(row) for row in rows]
+    for row in rows:
+        try:
+            json.dumps(row, allow_nan=False)
+        except ValueError:
+            raise ValueError(
+                f"the row {row} holds nan or inf, so the table is not stored; see why a training "
+                "diverged, or leave the row out"
+            ) from None
     about = {"made by": key(Path(maker)), "torch": torch.__version__.split("+")[0]}
     about["sha256"] = _hash(json.loads(json.dumps(rows)))
     lines = ",\n".join(json.dumps(row) for row in rows)

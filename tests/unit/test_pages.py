@@ -357,15 +357,26 @@ def test_a_table_that_was_changed_is_not_read(tmp_path: Path) -> None:
     maker = tmp_path / "lesson03" / "table.py"
     maker.parent.mkdir()
     maker.write_text("")
-    tables.write(maker, [{"error %": 3.25, "seeds": [1, 2]}, {"error %": float("nan")}])
+    tables.write(maker, [{"error %": 3.25, "seeds": [1, 2]}, {"error %": 0.5}])
     stored = maker.with_suffix(".json")
     whole = stored.read_text()
     assert tables.is_current(maker) and tables.read(maker)[0] == {"error %": 3.25, "seeds": [1, 2]}
-    for damaged in (whole.replace("3.25", "3.24"), whole[:-9], "", "[]", whole.replace("[1", "[0")):
+    for damaged in (
+        whole.replace("3.25", "3.24"),
+        whole.replace("3.25", "NaN"),
+        whole[:-9],
+        "",
+        "[]",
+        whole.replace("[1", "[0"),
+    ):
         stored.write_text(damaged)
         assert not tables.is_current(maker)
         with pytest.raises(ValueError, match=r"(damaged|changed by hand).*course.py build 03"):
             tables.read(maker)
+    for bad in (float("nan"), [1, float("inf")], {"low": float("-inf")}):
+        with pytest.raises(ValueError, match=r"holds nan or inf, so the table is not stored"):
+            tables.write(maker, [{"error %": 1.0}, {"error %": bad}])
+    assert stored.read_text() == whole.replace("[1", "[0"), "what stood there is untouched"
     stored.unlink()
     assert not tables.is_current(maker)
 
