@@ -436,13 +436,22 @@ def command_for(word: str, extra: list[str]) -> tuple[list[str], Path | None]:
     return ["-m", "kdcourse", word, *extra], None
 
 
+def end_with_us() -> None:
+    """Asks Linux to tell this process, which runs a command, when we are killed: SIGTERM."""
+    with contextlib.suppress(ImportError, OSError, AttributeError):
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
 def start(command: list[str], env: dict[str, str], cwd: Path | None) -> int:
     """Run a program in the foreground; its exit code, or 130 if the reader stopped it.
 
     Ctrl-C reaches the program too, and is for it to answer (JupyterLab asks first): wait for it.
     """
     interrupted = False
-    child = subprocess.Popen(command, env=env, cwd=cwd)
+    linux = sys.platform == "linux"
+    child = subprocess.Popen(command, env=env, cwd=cwd, preexec_fn=end_with_us if linux else None)
     before = signal.signal(signal.SIGTERM, lambda *_: child.terminate())
     try:
         while True:

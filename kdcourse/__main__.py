@@ -51,7 +51,8 @@ def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = _parser()
     arguments, more = parser.parse_known_args(argv)
     if more and ("names" not in arguments or any(word.startswith("-") for word in more)):
-        parser.error(f"unrecognized arguments: {' '.join(more)}")
+        hint = "; hold a value fixed by -g NAME=VALUE" if "-p" in more else ""
+        parser.error(f"unrecognized arguments: {' '.join(more)}{hint}")
     if more:
         arguments.names = [*arguments.names, *more]
     return arguments

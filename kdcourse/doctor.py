@@ -151,7 +151,12 @@ def _disk() -> Iterator[Line]:
     """Room where data and banks are kept, and whether anything can be written there, or at home."""
     from kdlib.data import cache_root
 
-    folder = cache_root()
+    try:
+        folder = cache_root()
+    except OSError as error:  # a user without a home
+        what, _, mend = str(error).partition("; ")
+        yield Line("○", f"cache: {what}", f"{mend}; meanwhile each run trains its banks anew")
+        return
     there = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if os.access(there, os.W_OK | os.X_OK):
         free = shutil.disk_usage(there).free
