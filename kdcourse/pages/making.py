@@ -14,7 +14,7 @@ from kdcourse.headless import NotebookFailed, execute, harvest, write_atomically
 from kdcourse.pages import tables
 from kdcourse.pages.freeze import freeze, refreshed, stderr
 from kdcourse.pages.reading_time import pictures
-from kdcourse.pages.results import generated
+from kdcourse.pages.results import generated, stored_notebook
 from kdcourse.pages.step import in_step
 from kdcourse.pages.student import student
 
@@ -48,7 +48,7 @@ def follow(course: Course, *, report: Callable[[str], None] = print) -> None:
     for page in (page for lesson in course.lessons() for page in lesson.pages):
         notebook = course.notebook(page)
         if notebook.exists() and not in_step(page, course):
-            stored = nbformat.read(notebook, as_version=4)
+            stored = stored_notebook(page, course)
             copy = student(page, course, pictures=pictures(stored))
             followed = refreshed(copy, stored)
             if followed is not None:

@@ -4,9 +4,11 @@ import re
 from typing import Any
 
 import nbformat
+from nbformat import NotebookNode
 
 from kdcourse.catalogue import Course, Lesson, Page
 from kdcourse.headless import harvest
+from kdcourse.headless.finding import read_notebook
 from kdcourse.measured import phrase
 
 _HEAD = "| | claim | measured | published |\n|---|---|---|---|\n"
@@ -40,6 +42,18 @@ def results(course: Course) -> str:
     return "\n".join(parts)
 
 
+def stored_notebook(page: Page, course: Course) -> NotebookNode:
+    """The page's notebook as it was built; ValueError for a file that holds none any more."""
+    notebook = course.notebook(page)
+    try:
+        stored = read_notebook(notebook)
+        nbformat.validate(stored)  # reading has only logged what is wrong
+        return stored
+    except (ValueError, nbformat.ValidationError):
+        mend = f"run `python3 course.py build {page.number}`"
+        raise ValueError(f"{notebook} is damaged; {mend}") from None
+
+
 def _between(name: str, text: str, table: str) -> str:
     """The text with the table between its marks, <!-- name: … --> and <!-- /name -->."""
     marks = re.compile(rf"(<!-- {name}:[^>]*-->)\n.*?(<!-- /{name} -->)", re.DOTALL)
@@ -70,8 +84,7 @@ def _short_table(course: Course) -> str:
 
 
 def _claims(page: Page, course: Course) -> list[dict[str, Any]]:
-    notebook = course.notebook(page)
-    return harvest(nbformat.read(notebook, as_version=4)) if notebook.exists() else []
+    return harvest(stored_notebook(page, course)) if course.notebook(page).exists() else []
 
 
 def _row(claim: dict[str, Any]) -> str:

@@ -2,21 +2,20 @@
 
 from collections.abc import Iterable, Iterator
 
-import nbformat
 from nbformat import NotebookNode
 
 from kdcourse.catalogue import Course, Lesson, Page
 from kdcourse.pages import tables
 from kdcourse.pages.reading_time import pictures
-from kdcourse.pages.results import generated
+from kdcourse.pages.results import generated, stored_notebook
 from kdcourse.pages.student import student
 
 REBUILD = "run `python3 course.py build`"
 
 
 def in_step(page: Page, course: Course) -> bool:
-    """Whether the page's notebook is its student copy."""
-    frozen = nbformat.read(course.notebook(page), as_version=4)
+    """Whether the page's notebook is its student copy; ValueError for a damaged one."""
+    frozen = stored_notebook(page, course)
     return _outline(student(page, course, pictures=pictures(frozen))) == _outline(frozen)
 
 
@@ -40,7 +39,7 @@ def out_of_step(course: Course, chosen: Iterable[Lesson]) -> Iterator[str]:
             yield f"{notebook.name} has no lesson; write one, or delete it"
     for name, text in generated(course).items():
         written = course.root / name
-        if not written.exists() or written.read_text(encoding="utf-8") != text:
+        if not written.exists() or written.read_text("utf-8", errors="replace") != text:
             yield f"{name} is not what the lessons and their notebooks say; {REBUILD}"
 
 

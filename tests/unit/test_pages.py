@@ -244,6 +244,29 @@ def test_what_is_out_of_step_is_said(course: Course, capsys: pytest.CaptureFixtu
     assert "RESULTS.md is not what the lessons and their notebooks say" in check()
 
 
+@pytest.mark.parametrize("damage", ["cut off", "no text", "no cells", "no notebook"])
+def test_a_damaged_notebook_is_named_and_made_anew(
+    course: Course, capsys: pytest.CaptureFixture[str], damage: str
+) -> None:
+    notebook = course.notebooks / "04_temperature.ipynb"
+    course.notebooks.mkdir()
+    whole = nbformat.writes(pages.student(page(course), course)).encode()
+    parts = {
+        "cut off": whole[: len(whole) // 2],
+        "no text": whole.replace(b"cells", b"\xff"),
+        "no cells": whole.replace(b'"cell_type"', b'"cell_tipe"'),
+        "no notebook": b"[]",
+    }
+    notebook.write_bytes(parts[damage])
+    assert main(course, "--check") == 2
+    said = capsys.readouterr().err
+    assert "04_temperature.ipynb is damaged; run `python3 course.py build 04`" in said
+    assert len(said.splitlines()) == 1
+    if damage == "cut off":
+        assert main(course, "04") == 0, "as it was told"
+        assert main(course, "--check") == 0
+
+
 def test_a_failed_build_names_the_cell_and_keeps_the_old_notebook(
     course: Course, capsys: pytest.CaptureFixture[str]
 ) -> None:
