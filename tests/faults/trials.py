@@ -19,12 +19,14 @@ from kdlib.training import Run, fit
 KILLS = 20  # of each kind of work
 KERNELS = 2  # killed for good, seconds each
 FLIPS = CUTS = 40  # of each kind of file
+PICKLES_TRIED = 6  # in each of four kinds of file
 BAD_INPUTS = 200  # of each function
 TABLE = {  # the numbers in CONTRIBUTING.md's table, by what stands first in their row
     "SIGKILL": f"{KILLS} each",
     "a killed kernel": f"{KERNELS}",
     "flipped bits": f"{FLIPS} each",
     "cut files": f"{CUTS} each",
+    "malicious pickles": f"{PICKLES_TRIED} each",
     "bad input": f"{BAD_INPUTS} each",
 }
 
