@@ -27,7 +27,7 @@ def save(path: str | Path, content: Any) -> None:
     OSError with one sentence when the disk is full or `path` is a folder; what stood at `path` is
     then untouched.
     """
-    path = Path(path)
+    path = _as_file(path)
     if os.path.isdir(path):
         raise _is_a_folder(path)
     payload = _readable(content).getbuffer()
@@ -52,7 +52,7 @@ def restore(path: str | Path) -> Any:
     Raises FileNotFoundError, or OSError for a folder and for a file that may not be read, is
     damaged, or is not one of ours.
     """
-    path = Path(path)
+    path = _as_file(path)
     try:
         with path.open("rb") as file:
             beginning = file.read(512)
@@ -80,6 +80,12 @@ def restore(path: str | Path) -> Any:
             raise OSError(f"{path} could not be read: {trouble}, and try again") from error
         damage = "it cannot be read to its end"
     raise OSError(f"{path} is damaged ({damage}); delete it and train again")
+
+
+def _as_file(path: Any) -> Path:
+    if not isinstance(path, str | os.PathLike) or "\0" in os.fspath(path):
+        raise ValueError(f"path is {path!r}; expected the name of a file, such as 'run.pt'")
+    return Path(path)
 
 
 def _trouble(error: Exception, path: Path) -> str:

@@ -122,3 +122,13 @@ def test_a_full_disk_is_named_whatever_pytorch_says(
     for size in (10, 500_000):
         with pytest.raises(OSError, match=r"could not be saved \(.*No space left on device"):
             save(tmp_path / "run.pt", {"w": torch.ones(size)})
+
+
+@pytest.mark.parametrize("path", [None, 5, b"run.pt", "run\0.pt", ["run.pt"]])
+def test_a_path_is_the_name_of_a_file(path: object) -> None:
+    with pytest.raises(
+        ValueError, match=r"path is .*expected the name of a file, such as 'run.pt'"
+    ):
+        save(path, {})  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="expected the name of a file"):
+        restore(path)  # type: ignore[arg-type]
