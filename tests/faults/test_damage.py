@@ -90,6 +90,7 @@ def test_checkpoints(tmp_path: Path, damage: Damage, tries: int) -> None:
     assert trial(path, damage, tries, look) > 0.8 * tries
 
 
+@pytest.mark.slow
 @EACH
 def test_banks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Damage, tries: int) -> None:
     monkeypatch.setenv("KDLIB_CACHE", str(tmp_path))
