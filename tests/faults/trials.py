@@ -23,6 +23,7 @@ PICKLES_TRIED = 6  # in each of four kinds of file
 FULL = 20  # disks for each way of writing
 PAIRS = 5  # of processes on one cache and one checkpoint
 DOWNLOADS = 6  # of four kinds
+BAD_INPUTS = 200  # of each function
 TABLE = {  # the numbers in CONTRIBUTING.md's table, by what stands first in their row
     "SIGKILL": f"{KILLS} each",
     "a killed kernel": f"{KERNELS}",
@@ -32,6 +33,7 @@ TABLE = {  # the numbers in CONTRIBUTING.md's table, by what stands first in the
     "two processes": f"{PAIRS} pairs",
     "a false download": f"{DOWNLOADS} each",
     "malicious pickles": f"{PICKLES_TRIED} each",
+    "bad input": f"{BAD_INPUTS} each",
 }
 
 GROUPS: list[int] = []  # of processes
