@@ -86,21 +86,14 @@ def find_bank(path: Path) -> Outcome | None:
 
 
 def store_bank(path: Path, outcome: Outcome) -> None:
-    """Writes a whole bank; what cannot be written, and one of nan, costs a warning."""
-    if diverged := _diverged(outcome):
-        warnings.warn(
-            f"{diverged} of {len(outcome.weights)} students hold nan or inf, so the bank is not "
-            "kept; look at the teacher's answers, or use a smaller lr",
-            stacklevel=4,
-        )
-        return
+    """Writes a whole bank; what cannot be written costs a warning."""
     try:
         files.save(path, {name: getattr(outcome, name) for name in sorted(KEPT)})
     except OSError as error:
         warnings.warn(f"{error}; the bank is used without being kept", stacklevel=4)
 
 
-def _diverged(outcome: Outcome) -> int:
+def diverged(outcome: Outcome) -> int:
     """How many students have weights or answers that are no numbers."""
     sound = torch.tensor([
         state is not None and all(bool(t.isfinite().all()) for t in state.values())

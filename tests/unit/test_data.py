@@ -22,6 +22,7 @@ from kdlib.data import (
     jitter,
     load,
     names,
+    published,
     sources,
     transfer_set,
     verify,
@@ -359,7 +360,7 @@ def tiny_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             idx(np.arange(count, dtype=np.uint8) % 10)
         )
     manifest = {
-        name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in sources._MNIST
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in published.MNIST
     }
     monkeypatch.setitem(sources._TORCHVISION, "mnist", ("MNIST", manifest))
     monkeypatch.setenv("KDLIB_DATA", str(tmp_path))
@@ -591,7 +592,7 @@ def test_full_mnist() -> None:
 def test_full_mnist_truncated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     raw = tmp_path / "MNIST" / "raw"
     raw.mkdir(parents=True)
-    for file in sources._MNIST:
+    for file in published.MNIST:
         (raw / file).symlink_to(FULL / file)
     labels = raw / "t10k-labels-idx1-ubyte"
     labels.unlink()

@@ -306,7 +306,7 @@ def test_a_run_that_goes_on_writes_the_same(
         how: dict[str, Any] = {"batch": 32, "seed": 1, "schedule": "constant", "checkpoint": kept}
         if epochs == 1:
             with monkeypatch.context() as patch:
-                patch.setattr("kdlib.training.loop._settled", lambda h, u: len(h) == 1)
+                patch.setattr("kdlib.training.loop.settled", lambda h, u: len(h) == 1)
                 fit(student, text, objective, epochs=3, until=0.5, **how)
         else:
             run = fit(student, text, objective, epochs=3, **how)
