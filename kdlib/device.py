@@ -22,7 +22,7 @@ def pick(device: str | torch.device | None = None) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         picked = torch.device(device)
-        torch.empty(0, device=picked)
+        torch.zeros(1, device=picked).add_(1)  # a card may be there, and run no kernel
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(
             f"device {str(device)!r} cannot be used here ({str(error).splitlines()[0]}); "
@@ -87,7 +87,7 @@ def has_bf16(device: str | torch.device = "cpu") -> bool:
     """Whether bf16 products have hardware of their own here (AMX, AVX-512 BF16, or a GPU)."""
     kind = torch.device(device).type
     if kind == "cuda":
-        return torch.cuda.is_available() and torch.cuda.get_device_capability()[0] >= 8
+        return torch.cuda.is_available() and torch.cuda.get_device_capability(device)[0] >= 8
     if kind == "cpu":
         return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
     return False
@@ -124,9 +124,19 @@ def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
     with torch.random.fork_rng(devices=devices):
         # Not torch.manual_seed, which also seeds devices that nobody restores, in a millisecond.
         torch.default_generator.manual_seed(seed)
-        if kind == "mps":
-            torch.mps.manual_seed(seed)
         with torch.cuda.device(device) if kind == "cuda" else contextlib.nullcontext():
             if kind == "cuda":
                 torch.cuda.manual_seed(seed)  # of the device that is current
-            yield
+            with _seeded_mps(seed) if kind == "mps" else contextlib.nullcontext():
+                yield
+
+
+@contextlib.contextmanager
+def _seeded_mps(seed: int) -> Iterator[None]:
+    """`fork_rng` knows no MPS."""
+    before = torch.mps.get_rng_state()
+    torch.mps.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.mps.set_rng_state(before)

@@ -114,3 +114,43 @@ def test_memory_that_a_step_frees_is_not_faulted_in_again(kept: bool) -> None:
     words = [sys.executable, "-c", textwrap.dedent(script), str(kept)]
     said = subprocess.run(words, check=True, capture_output=True, text=True).stdout
     assert (int(said) < 3_000) == kept, said
+
+
+@pytest.mark.parametrize("name", ["cuda", "mps"])
+def test_a_card_that_runs_no_kernel_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory on a card that is too old for this PyTorch can be had; its first kernel fails."""
+
+    class Card(torch.Tensor):
+        def add_(self, *args: object, **kwargs: object) -> torch.Tensor:
+            raise RuntimeError("CUDA error: no kernel image is available for execution")
+
+    def made(*shape: int, device: torch.device) -> torch.Tensor:
+        assert device.type == name
+        return torch.ones(*shape).as_subclass(Card)
+
+    monkeypatch.setattr(torch, "zeros", made)
+    monkeypatch.setattr(torch, "empty", made)
+    with pytest.raises(ValueError, match=r"cannot be used here \(CUDA error: no kernel image"):
+        device.pick(name)
+
+
+def test_bf16_is_asked_of_the_card_that_is_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    cards = {"cuda:0": (7, 5), "cuda:1": (9, 0)}
+    monkeypatch.setattr(
+        torch.cuda, "get_device_capability", lambda card=None: cards[str(card or "cuda:0")]
+    )
+    assert device.has_bf16("cuda:1") and not device.has_bf16("cuda:0")
+
+
+def test_seeded_leaves_the_randomness_of_mps_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    state = [torch.tensor([3])]
+    monkeypatch.setattr(torch.mps, "get_rng_state", lambda: state[0])
+    monkeypatch.setattr(torch.mps, "set_rng_state", lambda new: state.__setitem__(0, new))
+    monkeypatch.setattr(
+        torch.mps, "manual_seed", lambda seed: state.__setitem__(0, torch.tensor([seed]))
+    )
+    with pytest.raises(KeyError), device.seeded(5, "mps"):
+        assert state[0].item() == 5
+        raise KeyError
+    assert state[0].item() == 3
