@@ -78,7 +78,7 @@ class Register:
 
     def _errors(self, split: str) -> Tensor:
         """Error % (*axes, seeds), nan for students that have not answered, and without labels."""
-        y = self._evaluate[split].y
+        y = self._evaluate[split].y.cpu()  # as the answers
         numbers = y.is_floating_point() and not is_binary(y)  # no errors to be counted
         if numbers or bool((y < 0).any()):
             return torch.full(self._shape, torch.nan, dtype=torch.float64)

@@ -165,7 +165,7 @@ def train_bank(
         axes=axes,
         seeds=seeds,
         logits={split: z.view(*shape, *z.shape[1:]) for split, z in outcome.logits.items()},
-        labels={split: unseen.y for split, unseen in evaluate.items()},
+        labels={split: unseen.y.cpu() for split, unseen in evaluate.items()},
         losses=outcome.losses.view(*shape, -1),
         weights=outcome.weights,
         engine="+".join(dict.fromkeys(group.engine for group in groups)),

@@ -21,6 +21,7 @@ def wrong(logits: Tensor, y: Tensor) -> Tensor:
 
 def share_wrong(logits: Tensor, y: Tensor) -> Tensor:
     """As `wrong`, of answers that were looked at already."""
+    y = y.to(logits.device)
     numbers = y.is_floating_point()
     missed = (logits > 0) != (y > 0.5) if numbers else logits.argmax(-1) != y
     if y.dim() == 1:
@@ -30,5 +31,5 @@ def share_wrong(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def error_percent(logits: Tensor, y: Tensor) -> Tensor:
-    """Wrong answers in percent, (…)."""
-    return 100 * wrong(logits, y).double().mean(-1)
+    """Wrong answers in percent, (…), on the CPU: not every device has float64."""
+    return 100 * wrong(logits, y).cpu().double().mean(-1)
