@@ -1,5 +1,6 @@
 """What a teacher says: live of a batch, or kept in a table of a whole data set."""
 
+import copy
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -65,10 +66,14 @@ class TeacherTable:
             raise ValueError(f"{len(logits)} answers for {len(self.ids)} images; give one each")
         return TeacherTable(self.ids, logits, None, name)
 
-    def to(self, device: torch.device) -> "TeacherTable":
+    def to(self, device: str | torch.device) -> "TeacherTable":
+        """On another device, with a copy of the network where that is elsewhere."""
         features = {tap: f.to(device) for tap, f in self.features.items()}
-        ids, logits = self.ids.to(device), self.logits.to(device)
-        return TeacherTable(ids, logits, self.network, self.name, features)
+        ids, logits, network = self.ids.to(device), self.logits.to(device), self.network
+        held = () if network is None else (*network.parameters(), *network.buffers())
+        if network is not None and any(tensor.device != logits.device for tensor in held):
+            network = copy.deepcopy(network).to(device)  # the teacher itself stays where it is
+        return TeacherTable(ids, logits, network, self.name, features)
 
     def key(self) -> str:
         digest = hashlib.sha256(self.ids.cpu().numpy().tobytes())
@@ -94,10 +99,14 @@ def tabulate(
     check_examples("a table is made", examples)
     if not taps:
         return TeacherTable(examples.ids, predict(teacher, examples, size=size).float(), teacher)
+    there = next((weight.device for weight in teacher.parameters()), examples.device)
     with evaluating(teacher):
-        seen = [observe(teacher, batch.x, taps) for batch in examples.batches(size)]
-    logits = torch.cat([part.logits for part in seen]).float()
-    features = {tap: torch.cat([part.features[tap] for part in seen]).float() for tap in taps}
+        seen = [observe(teacher, batch.x.to(there), taps) for batch in examples.batches(size)]
+    logits = torch.cat([part.logits for part in seen]).float().to(examples.device)
+    features = {
+        tap: torch.cat([part.features[tap] for part in seen]).float().to(examples.device)
+        for tap in taps
+    }
     return TeacherTable(examples.ids, logits, teacher, features=features)
 
 
