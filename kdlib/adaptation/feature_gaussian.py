@@ -1,7 +1,7 @@
 """The target's features as a Gaussian: F(x) = tanh(A f_t(x)), standardised, N(0, S), weights."""
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import torch
@@ -39,11 +39,13 @@ def fit_map(
     lr: float = 1e-2,
     seed: int = 0,
 ) -> FeatureMap:
-    """Fits A and a classifier head on the labelled source; the teacher stays as it is."""
+    """Fits A and a classifier head on the labelled source, on the teacher's device."""
     if width < 1:
         raise ValueError(f"width={width}: expected at least 1 feature")
     if not bool((source.y >= 0).any()):
         raise ValueError(f"{source!r} has no labels to fit a classifier head on; give the source")
+    there = next((weight.device for weight in teacher.parameters()), source.device)
+    source = source.to(there)
     with evaluating(teacher):
         seen = [observe(teacher, part.x, (layer,)) for part in source.batches(500)]
     f_t = torch.cat([one.features[layer].flatten(1) for one in seen])
@@ -51,7 +53,7 @@ def fit_map(
         A, head = nn.Linear(f_t.shape[1], width), nn.Linear(width, source.classes)
     parts = OrderedDict(flatten=nn.Flatten(), A=A, tanh=nn.Tanh(), head=head)
     embedded = Examples.of_features(f_t, source.y)
-    fit(nn.Sequential(parts), embedded, HardLabels(), epochs=epochs, lr=lr, seed=seed)
+    fit(nn.Sequential(parts).to(there), embedded, HardLabels(), epochs=epochs, lr=lr, seed=seed)
     return FeatureMap(teacher, layer, A, head)
 
 
@@ -107,6 +109,10 @@ class Cloud:
         """L, lower triangular, with L L' = S."""
         return torch.linalg.cholesky(self.S)
 
+    def to(self, device: str | torch.device) -> "Cloud":
+        """On another device, with a copy of its map."""
+        return Cloud(*(getattr(self, part.name).to(device) for part in fields(self)))
+
     def __repr__(self) -> str:
         return f"Cloud({len(self.S)} features)"
 
@@ -129,6 +135,9 @@ def describe(
         raise ValueError(f"{target!r} has no spread to describe; give at least 2 images")
     if not floor > 0:
         raise ValueError(f"floor={floor}: expected a standard deviation above 0")
+    there = next(feature_map.parameters()).device  # a cloud is where its map is
+    _ = target.ids  # hashed once, and kept by the copy
+    target, source = target.to(there), None if source is None else source.to(there)
     mu = predict(feature_map, target).float()
     alive = mu.std(0) > floor / 1000
     if not bool(alive.any()):
