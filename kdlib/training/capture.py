@@ -64,17 +64,21 @@ def waits(device: torch.device) -> Iterator[list[str]]:
     if device.type != "cuda":
         yield places
         return
-    before = torch.cuda.get_sync_debug_mode()
+    before, always = torch.cuda.get_sync_debug_mode(), torch.is_warn_always_enabled()
     torch.cuda.set_sync_debug_mode("warn")
+    torch.set_warn_always(True)  # of an older graph PyTorch warns once in a process
     try:
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
             yield places
     finally:
         torch.cuda.set_sync_debug_mode(before)
+        torch.set_warn_always(always)
     for warning in warned:
         if "synchronizing CUDA operation" in str(warning.message):
             places.append(f"it waits for the GPU at {warning.filename}:{warning.lineno}")
+        elif "AccumulateGrad node's stream" in str(warning.message):
+            places.append("an earlier answer or loss of the student is kept; `del` it before")
         else:
             warnings.warn_explicit(
                 warning.message, warning.category, warning.filename, warning.lineno
