@@ -12,23 +12,32 @@ from torch import nn
 
 
 def pick(device: str | torch.device | None = None) -> torch.device:
-    """The device asked for, or the best one here: CUDA, then MPS, then the CPU.
+    """The device asked for, or the best one that works here: CUDA, then MPS, then the CPU.
 
-    Raises ValueError when the device asked for is not on this machine.
+    Raises ValueError when the device asked for is not on this machine, or computes nothing.
     """
     if device is None:
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        picked = torch.device(device)
-        torch.zeros(1, device=picked).add_(1)  # a card may be there, and run no kernel
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        best = (name for name, there in here.items() if there and why_not(name) is None)
+        return torch.device(next(best, "cpu"))
+    if (why := why_not(device)) is not None:
         raise ValueError(
-            f"device {str(device)!r} cannot be used here ({str(error).splitlines()[0]}); "
+            f"device {str(device)!r} cannot be used here ({why}); "
             "use device='cpu', or None for the best device of this machine"
-        ) from error
-    return picked
+        )
+    return torch.device(device)
+
+
+def why_not(device: str | torch.device) -> str | None:
+    """Why nothing can be computed on this device; None where it can.
+
+    It takes a kernel to know: memory can be had of a card that this PyTorch has no kernels for.
+    """
+    try:
+        torch.zeros(1, device=torch.device(device)).add_(1)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        return str(error).splitlines()[0]
+    return None
 
 
 def threads(cgroup: Path = Path("/sys/fs/cgroup")) -> int:

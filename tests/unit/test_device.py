@@ -132,6 +132,9 @@ def test_a_card_that_runs_no_kernel_is_refused(name: str, monkeypatch: pytest.Mo
     monkeypatch.setattr(torch, "empty", made)
     with pytest.raises(ValueError, match=r"cannot be used here \(CUDA error: no kernel image"):
         device.pick(name)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert device.pick() == torch.device("cpu")
 
 
 def test_bf16_is_asked_of_the_card_that_is_meant(monkeypatch: pytest.MonkeyPatch) -> None:
