@@ -10,6 +10,7 @@ from kdlib.bank.axes import arguments, axes_and_seeds
 from kdlib.bank.result import Bank
 from kdlib.bank.train import train_bank
 from kdlib.data import Examples
+from kdlib.device import pick
 from kdlib.models import parameter_count
 from kdlib.objectives import Objective, TeacherTable, tabulate
 from kdlib.objectives.teachers import Teacher
@@ -48,7 +49,7 @@ def ladder(
         for seed in chosen:  # whoever teaches several seeds is asked once
             asked = above[seed], shown[seed]
             if asked not in answers:
-                answers[asked] = _asked(*asked)
+                answers[asked] = _asked(*asked, own.get("device"))
         taught = {seed: objective(answers[above[seed], shown[seed]]) for seed in chosen}
         ended: list[bool] = []
         bank = train_bank(
@@ -103,8 +104,9 @@ def _warn_of_a_wide_one(number: int, rung: nn.Module, teacher: Teacher) -> None:
         )
 
 
-def _asked(teacher: Teacher, images: Examples) -> Teacher:
-    return tabulate(teacher, images) if isinstance(teacher, nn.Module) else teacher
+def _asked(teacher: Teacher, images: Examples, device: Any) -> Teacher:
+    table = tabulate(teacher, images) if isinstance(teacher, nn.Module) else teacher
+    return table if device is None else table.to(pick(device))
 
 
 def _of_seed(values: Mapping[int, Any]) -> Callable[[int], Any]:
