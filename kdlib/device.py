@@ -117,7 +117,10 @@ def autocast(precision: str, device: torch.device) -> contextlib.AbstractContext
 
 
 def resolve_precision(precision: str, network: nn.Module, device: torch.device) -> str:
-    """ "auto" is bf16 for convolutional networks where the hardware has it, else fp32."""
+    """ "auto" is bf16 for convolutional networks where the hardware has it, else fp32.
+
+    A card without it (before Ampere, such as a T4) computes "bf16" all the same, and slower.
+    """
     check_precision(precision)
     if precision != "auto":
         return precision
