@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 import platform
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ def report() -> Iterator[Line]:
         _pairs,
         _operators,
         _processor,
+        _card,
         _data,
         _memory,
         _disk,
@@ -120,6 +122,57 @@ def _processor() -> Iterator[Line]:
         yield Line("○", what, f"set OMP_NUM_THREADS={usable}")
     else:
         yield Line("✓", f"{usable} processor{'s' if usable > 1 else ''} to use")
+
+
+def _card() -> Iterator[Line]:
+    """Why an NVIDIA card that is in this machine is not used; nothing where there is none."""
+    import torch
+
+    from kdlib import device
+
+    if (card := nvidia()) is None:
+        return
+    name, driver = card
+    built = torch.version.cuda
+    other = f"run {_with_cuda()}, which asks for less of driver and card"
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        why, mend = "CUDA_VISIBLE_DEVICES hides it", "unset CUDA_VISIBLE_DEVICES to use the card"
+    elif built is None:
+        why, mend = "this torch is built for the CPU alone", f"run {_with_cuda()}"
+    elif not torch.cuda.is_available():
+        why = f"its driver {driver} is too old for this torch, built for CUDA {built}"
+        mend = "update NVIDIA's driver" + (f", or {other}" if built != "12.6" else "")
+    elif (reason := device.why_not("cuda")) is not None:
+        old = "no kernel image" in reason
+        why = f"this torch has no kernels for it ({reason})" if old else reason
+        mend = other if old and built != "12.6" else "device='cpu' works; restart, or ask its owner"
+    else:
+        what = f"{name} is used where device='cuda' is given; banks of convolutions on the CPU "
+        mend = "set CUDA_VISIBLE_DEVICES=-1 for work on the CPU alone"
+        yield Line("○", what + "have one process while it is seen", mend)
+        return
+    yield Line("○", f"{name} is not used: {why}", mend)
+
+
+def nvidia() -> tuple[str, str] | None:
+    """Name and driver of the first NVIDIA card, as its own tool tells; None where none is told."""
+    asked = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    try:
+        told = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    name, comma, driver = told.partition("\n")[0].rpartition(", ")
+    return (name, driver) if comma else None
+
+
+def _with_cuda() -> str:
+    """The line that installs these versions, built for CUDA 12.6."""
+    wanted = " ".join(
+        f"{package}=={importlib.metadata.version(package).partition('+')[0]}+cu126"
+        for package in ("torch", "torchvision")
+    )
+    index = "https://download.pytorch.org/whl/cu126"
+    return f"`{sys.executable} -m pip install {wanted} --index-url {index}`"
 
 
 def _data() -> Iterator[Line]:
