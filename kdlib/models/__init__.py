@@ -21,6 +21,7 @@ from kdlib.models.observing import (
     main_tensor,
     observe,
     predict,
+    seen_by,
 )
 from kdlib.models.sequences import GRU, Transformer, gru, transformer
 from kdlib.models.weights import built, fingerprint, inherit, initialise

@@ -65,11 +65,18 @@ def observe(network: nn.Module, x: Tensor, taps: str | Iterable[str] = ()) -> Ob
     return Observation(logits, features)
 
 
+def seen_by(network: nn.Module, x: Tensor) -> Tensor:
+    """Floats in the precision of the network's weights; other tensors as they are."""
+    if not x.is_floating_point():
+        return x
+    kinds = (weight.dtype for weight in network.parameters() if weight.is_floating_point())
+    return x.to(next(kinds, x.dtype))
+
+
 def _answer(network: nn.Module, x: Tensor) -> Tensor:
     """What the network says of x; images that are not float32 it sees in its weights' precision."""
-    if x.is_floating_point() and x.dtype != torch.float32:  # pixels are; to look takes time
-        kinds = (weight.dtype for weight in network.parameters() if weight.is_floating_point())
-        x = x.to(next(kinds, x.dtype))
+    if x.dtype != torch.float32:  # pixels are; to look takes time
+        x = seen_by(network, x)
     before = _version(x)
     answer: Any = network(x)
     if _version(x) != before:

@@ -16,7 +16,7 @@ from kdlib.models import (
     evaluating,
     fingerprint,
     observe,
-    predict,
+    seen_by,
 )
 
 
@@ -97,11 +97,12 @@ def tabulate(
     """
     taps = as_taps(taps)
     check_examples("a table is made", examples)
-    if not taps:
-        return TeacherTable(examples.ids, predict(teacher, examples, size=size).float(), teacher)
     there = next((weight.device for weight in teacher.parameters()), examples.device)
     with evaluating(teacher):
-        seen = [observe(teacher, batch.x.to(there), taps) for batch in examples.batches(size)]
+        seen = [
+            observe(teacher, seen_by(teacher, batch.x.to(there)), taps)
+            for batch in examples.batches(size)
+        ]
     logits = torch.cat([part.logits for part in seen]).float().to(examples.device)
     features = {
         tap: torch.cat([part.features[tap] for part in seen]).float().to(examples.device)
@@ -183,4 +184,9 @@ def ask(teacher: Teacher, batch: Batch, taps: Iterable[str] = ()) -> Observation
     network = teacher.network if isinstance(teacher, TeacherTable) else teacher
     assert network is not None
     with evaluating(network), torch.autocast(batch.x.device.type, enabled=False):
-        return observe(network, batch.x, taps)
+        x = seen_by(network, batch.x)
+        seen = observe(network, x, taps)
+    if x.dtype == batch.x.dtype:
+        return seen
+    features = {tap: feature.to(batch.x.dtype) for tap, feature in seen.features.items()}
+    return Observation(seen.logits.to(batch.x.dtype), features)

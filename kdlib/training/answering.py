@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from kdlib.arguments import check_same_classes
 from kdlib.data import Examples, Sequences
-from kdlib.models import Observation, evaluating, observe, predict
+from kdlib.models import Observation, evaluating, observe, predict, seen_by
 from kdlib.objectives import (
     Decoupled,
     HardLabels,
@@ -171,7 +171,9 @@ def _said(teacher: Any, few: Examples, term: Term) -> Tensor | None:
             return z
         teacher = teacher.network
     try:
-        return predict(teacher, few)
+        x = few.batch().x
+        z = predict(teacher, seen_by(teacher, x))
+        return z.to(x.dtype) if x.is_floating_point() else z
     except ValueError:
         raise
     except Exception as error:

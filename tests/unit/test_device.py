@@ -106,10 +106,12 @@ def test_memory_that_a_step_frees_is_not_faulted_in_again(kept: bool) -> None:
             return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         if sys.argv[1] == "True":
             keep_freed_memory()
-        for i in range(13):
-            before = before if i > 9 else faults()  # the heap has grown by then
+        each = []
+        for i in range(16):
+            before = faults()
             torch.ones(10 << 20)
-        print(faults() - before)
+            each.append(faults() - before)
+        print(sorted(each[-5:])[2])  # the heap has grown by then, or grows once more
     """
     words = [sys.executable, "-c", textwrap.dedent(script), str(kept)]
     said = subprocess.run(words, check=True, capture_output=True, text=True).stdout

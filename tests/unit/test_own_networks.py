@@ -21,7 +21,7 @@ from kdlib import losses, vision
 from kdlib.adaptation import MeanTeacher, adabn, freeze
 from kdlib.bank import train_bank
 from kdlib.data import Examples
-from kdlib.models import CNN, Ensemble, Together, cnn, observe, of_tokens, predict
+from kdlib.models import CNN, Ensemble, Together, cnn, initialise, mlp, observe, of_tokens, predict
 from kdlib.objectives import (
     Attention,
     Contrastive,
@@ -778,3 +778,19 @@ def test_every_kind_of_torchvision_trains_from_a_seed_and_in_a_bank(name: str) -
     )  # fmt: skip
     assert not torch.equal(*bank.logits["test"])
     torch.testing.assert_close(bank.logits["test"][0], run.logits(examples), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("how", ["table", "augmented", "layers"])
+def test_a_teacher_of_another_precision_is_asked_in_its_own(dtype: torch.dtype, how: str) -> None:
+    examples = Examples(torch.rand(24, 1, 4, 4), torch.arange(24) % 4)
+    teacher = initialise(mlp(16, 8, 4), 1).to(dtype)
+    plain = copy.deepcopy(teacher).float()
+    runs = []
+    for one in (teacher, plain):
+        objective = Hint(one, {"stage1": "stage1"}) if how == "layers" else SoftTargets(one, 4)
+        augment = (lambda x, generator: x + 0.0) if how == "augmented" else None
+        run = fit(mlp(16, 8, 4), examples, objective, epochs=2, seed=0, augment=augment)
+        runs.append(run.logits(examples))
+    torch.testing.assert_close(*runs, rtol=0.1, atol=0.1)
+    assert next(teacher.parameters()).dtype == dtype
