@@ -23,7 +23,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import contenders, explorers, gpu, growth, networks, profiles, tutorial
+from benchmarks import contenders, explorers, foreign, gpu, growth, networks, profiles, tutorial
 from benchmarks.contenders import Contender, Entries, Stopwatch, Taken
 from benchmarks.elsewhere import elsewhere
 from benchmarks.page import Cell, page_of
@@ -202,7 +202,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m benchmarks")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="no torchdistill, two rounds")
+    parser.add_argument(
+        "--quick", action="store_true", help="two rounds, and no torchdistill among the 64 students"
+    )
     parser.add_argument("--course", action="store_true", help="run all notebooks, too (minutes)")
     given = parser.parse_args()
     if given.rounds < 1:
@@ -222,6 +224,7 @@ def main() -> None:
         "convolutional student": lambda: convolutional(sixty, rounds),
         "good teacher": lambda: good_teacher(3 if given.quick else 10),
         "tutorial": lambda: five_trainings(rounds),
+        "networks of torchvision": lambda: compare(*foreign.row(), rounds, 1),
         "GPU": lambda: on_gpu(sixty, five, rounds),
         **({"course": course} if given.course else {}),
     }.items():

@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from benchmarks import contenders, elsewhere, explorers, gpu, profiles
+from benchmarks import contenders, elsewhere, explorers, foreign, gpu, profiles
 from benchmarks.__main__ import compare
 from benchmarks.page import Cell, page_of, reached, table, waited
 from benchmarks.work import Work
@@ -80,6 +80,16 @@ def test_peoples_loops_run_in_a_process_of_their_own() -> None:
     with pytest.raises((RuntimeError, BrokenPipeError)):
         elsewhere._answer(0, 2)
     elsewhere._process.cache_clear()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("live", [True, False])
+def test_foreign_networks_have_the_same_losses_in_torchdistills_box(live: bool) -> None:
+    pytest.importorskip("torchdistill")
+    theirs, ours = foreign.losses(5, live)
+    assert len(ours) == 5 and theirs[4] < 0.95 * theirs[0]  # else no optimiser would show
+    # Without momentum they are 4e-2 apart at the end, with a T of 4.01 from the first step 2e-3.
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=0)
 
 
 def test_goals_are_reached_or_missed_by_a_factor() -> None:
