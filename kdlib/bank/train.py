@@ -31,6 +31,7 @@ from kdlib.device import keep_freed_memory, pick, within_quota
 from kdlib.objectives import HardLabels, Number, Objective, TeacherTable, formula
 from kdlib.training.answering import check_readable, check_taught
 from kdlib.training.checking import (
+    check_countable,
     check_teachers,
     check_unseen,
     domain_rules,
@@ -128,6 +129,7 @@ def train_bank(
         for split, unseen in evaluate.items():
             check_unseen(f"evaluate[{split!r}]", unseen, group.examples)
             check_readable(f"evaluate[{split!r}]", group.build(), unseen)
+            check_countable(f"evaluate[{split!r}]", unseen, group.classes)
         group = group if device is None else group.to(pick(device))
         check_teachers(group.objective, group.examples.device)
         check_taught(group.build(), group.examples, group.objective)

@@ -76,9 +76,10 @@ def check_run(
         raise ValueError(f"after_epoch={after_epoch!r}; expected a function of the run so far")
     check_parts(student, examples, objective)
     objective.check(examples)
-    check_answers(student, examples, objective)
+    outputs = check_answers(student, examples, objective)
     if validate is not None:
         check_validation(validate, examples)
+        check_countable("validate", validate, outputs)
         check_readable("validate", student, validate)
     if augment is not None and isinstance(examples, Sequences):
         raise ValueError("augment= changes images, and these are sequences; leave it out")
@@ -171,6 +172,15 @@ def check_unseen(name: str, unseen: Any, examples: Examples) -> None:
         raise ValueError(
             f"{name} has images of {tuple(unseen.x.shape[1:])} and training has "
             f"{tuple(examples.x.shape[1:])}; load both with the same size="
+        )
+
+
+def check_countable(name: str, unseen: Examples, outputs: int) -> None:
+    """Raises ValueError for labels beyond the outputs, which nobody could answer with."""
+    if unseen.classes > outputs:
+        raise ValueError(
+            f"{name} has a label {unseen.classes - 1} and the student {outputs} outputs; leave "
+            f"classes out with examples.only(…), or take the labels away with .unlabelled()"
         )
 
 

@@ -414,3 +414,19 @@ def test_few_are_asked_at_a_time_where_batches_are_small(train: Examples) -> Non
     seen.clear()
     fit(student, train, SoftTargets(teacher, 4), epochs=1, batch=64, validate=train)
     assert max(seen) == 320
+
+
+def test_labels_that_nobody_could_answer_with_are_told(train: Examples) -> None:
+    beyond = train.labelled_as(train.y + 3)
+    student = initialise(mlp(16, 8, 4), 1)
+    kept = fingerprint(student)
+    with pytest.raises(ValueError, match=r"validate has a label 6 and the student 4 outputs; leave"):
+        fit(student, train, epochs=1, seed=0, validate=beyond)
+    assert fingerprint(student) == kept
+    with pytest.raises(ValueError, match=r"evaluate\['far'\] has a label 6 and the student 4 out"):
+        train_bank(student=student, examples=train, seeds=1, epochs=1, evaluate={"far": beyond})
+    common: dict[str, Any] = dict(epochs=1, seed=0)
+    fit(student, train, validate=beyond.only([3]), **common)
+    train_bank(
+        student=student, examples=train, seeds=1, epochs=1, evaluate={"far": beyond.unlabelled()}
+    )
