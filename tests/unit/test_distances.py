@@ -410,3 +410,12 @@ def test_the_probe_is_scikit_learns_logistic_regression():
         peer.fit(torch.cat([a, b]).numpy(), [0] * 40 + [1] * 25)
         theirs = torch.tensor([*peer.coef_[0], *peer.intercept_])
         torch.testing.assert_close(ours, theirs, rtol=2e-3, atol=2e-3)
+
+
+def test_sinkhorn_sees_past_an_outlier_and_refuses_what_is_no_plan() -> None:
+    a, b = cloud(200, 16).float(), cloud(200, 16, seed=1).float()
+    a[0] *= 20
+    assert sinkhorn(a, b).item() > 0.1
+    assert sinkhorn(a, b).item() == pytest.approx(sinkhorn(a.double(), b.double()).item(), rel=1e-4)
+    with pytest.raises(ValueError, match="give more iterations"):
+        sinkhorn(a, b, regularisation=1e-4, iterations=2)
