@@ -9,7 +9,7 @@ import torch
 from scipy import special, stats
 from torch import Tensor
 
-from kdlib.arguments import finite
+from kdlib.arguments import finite, whole
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,13 @@ def interval(values: Tensor | Sequence[float]) -> Interval:
     degrees of freedom (Satterthwaite 1946; a crossed two-way design with random effects). The
     p-value is of the same t. One row, (1, images): what other images would say, of this one seed.
     (seeds,): Student's t over seeds, nothing of images; one seed has no interval (nan, p 1).
-    Raises ValueError for no values.
+    Raises ValueError for no values, and for values that are not finite.
     """
     plain = values.detach().cpu().double().numpy() if isinstance(values, Tensor) else values
     table = np.array(plain, dtype=float)
     if table.ndim not in (1, 2) or not table.size:
         raise ValueError(f"no mean of shape {table.shape}; give (seeds,), or (seeds, images)")
+    _check_finite(table)
     mean = float(table.mean())
     if table.ndim == 1 or 1 in table.shape:
         flat = table.ravel()
@@ -66,6 +67,14 @@ def interval(values: Tensor | Sequence[float]) -> Interval:
     variance = max(parts[0] + parts[1] - parts[2], parts[0], parts[1]) or float(parts[2])
     spread = float((parts**2 / degrees).sum())
     return _students_t(mean, variance, max(1.0, variance**2 / spread) if spread else 1.0)
+
+
+def _check_finite(values: np.ndarray) -> None:
+    if not np.isfinite(values).all():
+        raise ValueError(
+            f"{int((~np.isfinite(values)).sum())} of {values.size} values are nan or inf, of which "
+            "there is no mean: did a training diverge? Leave it out, and say so"
+        )
 
 
 def _students_t(mean: float, variance: float, degrees: float) -> Interval:
@@ -126,10 +135,20 @@ def holm(p_values: Mapping[str, float], *, level: float = 0.05) -> dict[str, boo
 def rank_correlation(
     a: Sequence[float], b: Sequence[float], *, draws: int = 2000, seed: int = 0
 ) -> Interval:
-    """Spearman's rank correlation with a bootstrap interval over the pairs."""
+    """Spearman's rank correlation with a bootstrap interval over the pairs.
+
+    Pairs must be independent: several seeds of one method are not, so average them first. Of 4 or
+    5 pairs the interval is too narrow. Raises ValueError for values that are not finite.
+    """
     x, y = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
-    if x.shape != y.shape or len(x) < 4:
-        raise ValueError(f"{len(x)} and {len(y)} values; expected the same number, at least 4")
+    if x.shape != y.shape or x.ndim != 1 or len(x) < 4:
+        raise ValueError(
+            f"values of shapes {x.shape} and {y.shape}; expected two rows of one length, at least 4"
+        )
+    if not (whole(draws, 1) and whole(seed, 0)):
+        raise ValueError(f"draws={draws!r}, seed={seed!r}: expected whole numbers, draws 1 or more")
+    _check_finite(x)
+    _check_finite(y)
     picks = np.random.default_rng(seed).integers(0, len(x), (draws, len(x)))
     low, high = np.nanquantile(_spearman(x[picks], y[picks]), [0.025, 0.975])
     return Interval(float(_spearman(x[None], y[None])[0]), float(low), float(high))

@@ -325,7 +325,7 @@ def test_rank_correlation_is_spearmans() -> None:
     interval = metrics.rank_correlation(a, b, draws=200)
     assert interval.mean == pytest.approx(stats.spearmanr(a, b).statistic)
     assert interval.low < interval.mean <= interval.high <= 1 + 1e-12
-    with pytest.raises(ValueError, match=r"3 and 3 values; expected .* at least 4"):
+    with pytest.raises(ValueError, match=r"shapes \(3,\) and \(3,\); expected .* at least 4"):
         metrics.rank_correlation(a[:3], b[:3])
 
 
@@ -380,3 +380,56 @@ def test_no_number_is_written_as_minus_zero() -> None:
     assert f"{near}" == "0.0 (-0.3 to 0.0)" and f"{near:+.2f}" == "-0.04 (-0.30 to +0.04)"
     assert saves(near) == "costs 0.0 (0.0 to 0.3) points, not resolved"
     assert value_text({"mean": -0.04, "low": -0.3, "high": -0.01}) == "0.0 (-0.3 to 0.0)"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "accuracy",
+        "confusion",
+        "macro_f1",
+        "nll",
+        "reliability",
+        "calibration_error",
+        "calibration_null",
+        "coverage_error",
+        "dark_knowledge",
+    ],
+)
+def test_a_score_of_many_networks_is_that_of_each(name: str) -> None:
+    g = torch.Generator().manual_seed(0)
+    z, y = torch.randn(2, 3, 60, 4, generator=g), torch.randint(4, (60,), generator=g)
+    score = getattr(metrics, name)
+    given = () if name == "calibration_null" else (y,)
+    many, one = score(z, *given), score(z[1, 2], *given)
+    pairs = zip(many, one, strict=True) if isinstance(many, tuple) else [(many, one)]
+    for part, (all_of_them, own) in enumerate(pairs):
+        if name == "coverage_error" and part == 1:  # the share answered is one for all
+            assert torch.equal(all_of_them, own)
+            continue
+        assert all_of_them.shape[:2] == (2, 3)
+        torch.testing.assert_close(all_of_them[1, 2], torch.as_tensor(own, dtype=all_of_them.dtype))
+
+
+@pytest.mark.parametrize("name", ["reliability", "calibration_error", "coverage_error"])
+def test_labels_beyond_the_outputs_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="a label is 4 and the logits speak of 3 classes"):
+        getattr(metrics, name)(torch.randn(20, 3), torch.full((20,), 4))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_statistics_refuse_values_that_are_not_finite(bad: float) -> None:
+    values = [1.0, 2, 3, 4, 5, bad]
+    with pytest.raises(ValueError, match="1 of 6 values are nan or inf"):
+        metrics.interval(values)
+    for pair in ((values, [1.0, 2, 3, 4, 5, 6]), ([1.0, 2, 3, 4, 5, 6], values)):
+        with pytest.raises(ValueError, match="1 of 6 values are nan or inf"):
+            metrics.rank_correlation(*pair)
+
+
+@pytest.mark.parametrize("bad", [{"draws": 0}, {"draws": 2.5}, {"seed": 0.5}, {"seed": -1}])
+def test_draws_and_seeds_are_whole_numbers(bad: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="expected whole numbers"):
+        metrics.rank_correlation(range(6), range(6), **bad)
+    with pytest.raises(ValueError, match="expected whole numbers"):
+        metrics.calibration_null(torch.randn(20, 3), **bad)
