@@ -171,6 +171,8 @@ def check_where(where: Tensor, batch: torch.Size) -> None:
             f"where has shape {tuple(where.shape)} and the batch {tuple(batch)}; "
             "expected True or False once for each image"
         )
+    if where.dtype != torch.bool:
+        raise ValueError(f"where is {where.dtype}; expected torch.bool: where.bool() makes it so")
 
 
 def check_same_classes(z_s: Tensor, z_t: Tensor) -> None:

@@ -56,7 +56,8 @@ def attention(f_s: Tensor, f_t: Tensor, *, where: Where = None) -> Tensor:
 
     (Attention transfer, Zagoruyko & Komodakis 2017.) *Where* a layer is active, not in which
     channel: channels may differ; of two sizes the larger map is average-pooled to the smaller. A
-    vector is one channel with a position for each unit, so widths must agree.
+    vector is one channel with a position for each unit, so widths must agree. A sum over positions:
+    libraries that average over them need a weight height · width times larger.
     """
     s, t = _same_positions(*floats(f_s, f_t))
     q_s, q_t = (_unit(f.square().sum(1).flatten(1)) for f in (s, t))
@@ -131,6 +132,7 @@ def variational(
     mean: (batch, width) regressed from the student's feature; log_variance: (width,), learned.
     The variational reading of feature distillation: a lower bound on the mutual information.
     """
+    check_same_shape(mean, f_t)
     mean, log_variance, f_t = floats(mean, log_variance, f_t)
     squared = (f_t - mean).square() / log_variance.exp()
     return average((squared + log_variance + math.log(2 * math.pi)).mean(-1) / 2, where)

@@ -3,12 +3,21 @@
 import torch
 from torch import Tensor
 
-from kdlib.arguments import check_temperature
+from kdlib.arguments import check_labels, check_temperature
 from kdlib.losses.answers import average, floats, per_image_kl
 
 
 def class_centres(features: Tensor, y: Tensor) -> Tensor:
-    """The mean feature of each class: (N, width), (N,) -> (classes, width)."""
+    """The mean feature of each class: (N, width), (N,) -> (classes, width); before training.
+
+    Raises ValueError unless each class up to the largest label has an image.
+    """
+    check_labels(y, len(features))
+    if not len(y) or bool((torch.bincount(y.clamp(min=0)) == 0).any()) or int(y.min()) < 0:
+        raise ValueError(
+            "a class has no image, or an image no label: it has no centre; give labelled images of "
+            "all classes"
+        )
     one_hot = torch.nn.functional.one_hot(y).to(features.dtype)
     return one_hot.T @ features / one_hot.sum(0).clamp(min=1)[:, None]
 

@@ -15,7 +15,9 @@ def cka(f_a: Tensor, f_b: Tensor) -> Tensor:
             f"features of {len(f_a)} and {len(f_b)} images; "
             "expected those of the same images, at least 2"
         )
-    a, b = (f.detach().double().flatten(1) for f in (f_a, f_b))
+    a, b = (f.detach().cpu().double().flatten(1) for f in (f_a, f_b))
+    if not bool(a.isfinite().all() and b.isfinite().all()):
+        raise ValueError("features hold nan or inf: did the training of their network diverge?")
     a, b = a - a.mean(0), b - b.mean(0)
     if max(a.shape[1], b.shape[1]) <= len(a):
         cross, own_a, own_b = ((x.T @ y).square().sum() for x, y in ((a, b), (a, a), (b, b)))

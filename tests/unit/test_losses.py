@@ -640,3 +640,17 @@ def test_no_examples_are_no_loss(loss) -> None:
     value = loss(z)
     value.backward()
     assert value == 0 and z.grad is not None
+
+
+@pytest.mark.parametrize("y", [[0, 2, 0], [0, -1, 1]])
+def test_a_class_without_images_has_no_centre(y: list[int]) -> None:
+    with pytest.raises(ValueError, match="it has no centre"):
+        losses.class_centres(torch.randn(3, 2), torch.tensor(y))
+
+
+def test_where_is_true_or_false_and_means_have_the_targets_shape() -> None:
+    z = torch.randn(3, 4)
+    with pytest.raises(ValueError, match=r"where\.bool\(\)"):
+        losses.soft_targets(z, z, 2.0, where=torch.ones(3))
+    with pytest.raises(ValueError, match="project the student's"):
+        losses.variational(z[:, :1], torch.zeros(4), z)
