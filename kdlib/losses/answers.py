@@ -180,8 +180,16 @@ def dist(
 
 
 def standardized(z_s: Tensor, z_t: Tensor, T: float | Tensor, *, where: Where = None) -> Tensor:
-    """Soft targets of logits standardised per image: mean 0, deviation 1 (Sun et al. 2024)."""
+    """Soft targets of logits standardised per image: mean 0, deviation 1 (Sun et al. 2024).
+
+    Raises ValueError for fewer than 3 classes: standardised, two logits are always the same.
+    """
     check_same_classes(z_s, z_t)
+    if z_s.shape[-1] < 3:
+        raise ValueError(
+            f"logits of {z_s.shape[-1]} classes are constants once standardised, and teach "
+            "nothing; use soft_targets"
+        )
     z_s, z_t = (
         (z - z.mean(-1, keepdim=True)) / (z.std(-1, keepdim=True) + 1e-7) for z in floats(z_s, z_t)
     )

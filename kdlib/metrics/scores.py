@@ -67,6 +67,7 @@ def _each(score: Callable[..., Any], logits: Tensor, *given: Any, **settings: An
 def nll(logits: Tensor, y: Tensor) -> Tensor:
     """Mean negative log-likelihood of the labels in nats, (…)."""
     _check_classes(logits, y)
+    logits, y = logits.cpu(), y.cpu()
     log_p = logits.double().log_softmax(-1)
     return -log_p.gather(-1, y.expand(log_p.shape[:-1])[..., None])[..., 0].mean(-1)
 
@@ -182,6 +183,7 @@ def dark_knowledge(logits: Tensor, y: Tensor, T: float = 1.0) -> Tensor:
     """
     _check_classes(logits, y)
     check_temperature(T)
+    logits, y = logits.cpu(), y.cpu()
     p = (logits.double() / T).softmax(-1)
     one_hot = torch.nn.functional.one_hot(y, p.shape[-1]).double()
     means = one_hot.T @ p / one_hot.sum(0).clamp(min=1)[:, None]

@@ -12,12 +12,12 @@ from kdlib import losses
 
 def negative_entropy(logits: Tensor) -> float:
     """-(mean entropy per image) in nats; 0 at best, also for a network that says one class only."""
-    return float(-losses.entropy(logits.double()))
+    return float(-losses.entropy(logits.cpu().double()))
 
 
 def information_maximization_score(logits: Tensor) -> float:
     """Diversity of the mean answer less the mean entropy per image; log(classes) at best."""
-    return float(-losses.information_maximization(logits.double()))
+    return float(-losses.information_maximization(logits.cpu().double()))
 
 
 def snd(logits: Tensor, features: Tensor | None = None, *, T: float = 0.05) -> float:
@@ -27,7 +27,11 @@ def snd(logits: Tensor, features: Tensor | None = None, *, T: float = 0.05) -> f
     the cosine between their `features` (N, …), or between their answers where none are given.
     High where an image has many close neighbours. Raises ValueError for fewer than 2 images.
     """
-    rows = logits.double().softmax(-1) if features is None else features.double().flatten(1)
+    rows = (
+        logits.cpu().double().softmax(-1)
+        if features is None
+        else features.cpu().double().flatten(1)
+    )
     if len(rows) < 2:
         raise ValueError(f"{len(rows)} image has no neighbours; score at least 2")
     rows = torch.nn.functional.normalize(rows, dim=-1)
@@ -42,5 +46,5 @@ def bnm(logits: Tensor) -> float:
     (Batch nuclear-norm maximisation, Cui et al. 2020.) 1 where each answer is sure and all classes
     come equally often.
     """
-    p = logits.double().softmax(-1)
+    p = logits.cpu().double().softmax(-1)
     return float(torch.linalg.svdvals(p).sum() / p.numel() ** 0.5)

@@ -654,3 +654,8 @@ def test_where_is_true_or_false_and_means_have_the_targets_shape() -> None:
         losses.soft_targets(z, z, 2.0, where=torch.ones(3))
     with pytest.raises(ValueError, match="project the student's"):
         losses.variational(z[:, :1], torch.zeros(4), z)
+
+
+def test_two_standardised_logits_are_refused() -> None:
+    with pytest.raises(ValueError, match="logits of 2 classes are constants"):
+        losses.standardized(torch.randn(3, 2), torch.randn(3, 2), 2.0)
