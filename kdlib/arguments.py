@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kdlib.tensors import UNREAL, check_tensor, check_tensors
+
 # ---- numbers -------------------------------------------------------------------------------------
 
 
@@ -147,25 +149,29 @@ def check_domain(domain: Any, count: int) -> None:
         )
 
 
-def check_tensor(what: str, given: Any) -> None:
-    if not isinstance(given, Tensor):
-        raise ValueError(
-            f"{what} are a {type(given).__name__}; expected a tensor: torch.as_tensor(…) makes one"
-        )
-
-
 # ---- answers and features ------------------------------------------------------------------------
 
 
-def check_label_for_each(z: Tensor, y: Tensor) -> None:
+def check_label_for_each(z: Any, y: Any) -> None:
+    # a call in a training step only where something is wrong
+    if not isinstance(z, Tensor) or z.dtype in UNREAL or z.dim() < 2 or not z.shape[-1]:
+        check_tensors(logits=z)
+    if not isinstance(y, Tensor):
+        check_tensor("labels", y)
     if y.shape != z.shape[:-1]:
         raise ValueError(
             f"labels have shape {tuple(y.shape)} and logits {tuple(z.shape)}; "
             f"expected {tuple(z.shape[:-1])}: one label for each image, -1 where there is none"
         )
+    if y.dtype != torch.int64:
+        raise ValueError(
+            f"labels are {y.dtype}; expected class indices, torch.int64: y.long() makes them so"
+        )
 
 
-def check_where(where: Tensor, batch: torch.Size) -> None:
+def check_where(where: Any, batch: torch.Size) -> None:
+    if not isinstance(where, Tensor):
+        raise ValueError(f"where is a {type(where).__name__}; expected a tensor of True and False")
     if where.shape != batch:
         raise ValueError(
             f"where has shape {tuple(where.shape)} and the batch {tuple(batch)}; "
@@ -175,7 +181,11 @@ def check_where(where: Tensor, batch: torch.Size) -> None:
         raise ValueError(f"where is {where.dtype}; expected torch.bool: where.bool() makes it so")
 
 
-def check_same_classes(z_s: Tensor, z_t: Tensor) -> None:
+def check_same_classes(z_s: Any, z_t: Any) -> None:
+    both = isinstance(z_s, Tensor) and isinstance(z_t, Tensor)
+    empty = both and not (z_s.dim() > 1 < z_t.dim() and z_s.shape[-1] and z_t.shape[-1])
+    if not both or empty or z_s.dtype in UNREAL or z_t.dtype in UNREAL:
+        check_tensors(z_s=z_s, z_t=z_t)
     if z_s.shape[-1] != z_t.shape[-1]:
         raise ValueError(
             f"the student answers with {z_s.shape[-1]} classes and the teacher with "
@@ -189,6 +199,7 @@ def check_same_classes(z_s: Tensor, z_t: Tensor) -> None:
 
 
 def check_same_shape(f_s: Tensor, f_t: Tensor) -> None:
+    check_tensors(f_s=f_s, f_t=f_t)
     if f_s.shape != f_t.shape:
         raise ValueError(
             f"student features have shape {tuple(f_s.shape)}, teacher features "
@@ -196,29 +207,9 @@ def check_same_shape(f_s: Tensor, f_t: Tensor) -> None:
         )
 
 
-def shares_of_teachers(weights: Any, teachers: int) -> Tensor:
-    """The weights of teachers, (teachers,) or (teachers, N), as a tensor.
-
-    Raises ValueError unless each teacher has finite numbers of at least 0, not all of them 0.
-    """
-    try:
-        given = torch.as_tensor(weights, dtype=torch.float32)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"weights={weights!r}: expected a number for each teacher") from error
-    if given.dim() not in (1, 2) or len(given) != teachers:
-        raise ValueError(
-            f"weights have shape {tuple(given.shape)} for {teachers} teachers; expected one for "
-            "each of them"
-        )
-    if not bool(((given >= 0) & given.isfinite()).all() & (given.sum(0) > 0).all()):
-        raise ValueError(
-            "weights of teachers must be finite numbers of at least 0, and not all of them 0"
-        )
-    return given
-
-
 def check_numbers(logits: Tensor) -> None:
     """Raises ValueError where the largest logit of an answer (…, classes) is no finite number."""
+    check_tensors(logits=logits)
     finite = logits.amax(-1).isfinite()
     if not finite.all():
         raise ValueError(
@@ -228,9 +219,16 @@ def check_numbers(logits: Tensor) -> None:
 
 
 def check_labelled(logits: Tensor, y: Tensor) -> None:
-    """Raises ValueError unless there is a label for each answer."""
+    """Raises ValueError unless there is a label, a class index, for each answer."""
+    check_tensors(1, logits=logits)
+    check_tensor("labels", y)
     if logits.dim() < 2:
         raise ValueError(f"logits have shape {tuple(logits.shape)}; expected (…, N, classes)")
+    if y.dim() not in (1, 2) or y.dtype != torch.int64:
+        raise ValueError(
+            f"labels are {y.dtype} of shape {tuple(y.shape)}; expected class indices (N,), "
+            "torch.int64: y.long() makes them so"
+        )
     if y.dim() == 2:  # of sequences
         if logits.shape[-3:-1] != y.shape:
             raise ValueError(
@@ -244,4 +242,9 @@ def check_labelled(logits: Tensor, y: Tensor) -> None:
         raise ValueError(
             f"{int((y < 0).sum())} of {len(y)} examples have no label (y = -1); "
             "score labelled examples only"
+        )
+    if y.numel() and int(y.max()) >= logits.shape[-1]:
+        raise ValueError(
+            f"a label is {int(y.max())} and the logits speak of {logits.shape[-1]} classes; "
+            "score examples whose classes the network has"
         )

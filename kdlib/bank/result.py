@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -115,7 +116,9 @@ class Bank:
                     for seed, e in zip(self.seeds, errors, strict=True)
                 ]
             else:
-                interval = metrics.interval(100 * missed(logits[cell], y))
+                points = 100 * missed(logits[cell], y)
+                known = bool(points.isfinite().all())  # else a student has no answers
+                interval = metrics.interval(points) if known else metrics.Interval(*[math.nan] * 3)
                 rows.append(
                     state | {"error %": interval.mean, "low": interval.low, "high": interval.high}
                 )

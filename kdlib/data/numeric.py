@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kdlib.arguments import check_labelled, check_tensor
+from kdlib.arguments import check_labelled
+from kdlib.tensors import check_tensor, check_tensors
 
 
 def check_features(f: Any) -> None:
@@ -48,6 +49,8 @@ def is_binary(y: Tensor) -> bool:
 
 def check_outputs(z: Tensor, y: Tensor) -> None:
     """Raises ValueError unless outputs (…, N, K) are there for targets (N, K)."""
+    check_tensors(1, outputs=z)
+    check_tensor("targets", y)
     if z.dim() < 2 or z.shape[-2:] != y.shape:
         raise ValueError(
             f"outputs have shape {tuple(z.shape)} and targets {tuple(y.shape)}; give one output "
@@ -72,6 +75,8 @@ def check_binary(logits: Tensor, y: Tensor) -> None:
 
 def check_scored(logits: Tensor, y: Tensor) -> None:
     """Raises ValueError unless there is a label, or are labels of 0 and 1, for each answer."""
+    check_tensors(1, logits=logits)
+    check_tensor("labels", y)
     (check_binary if y.is_floating_point() else check_labelled)(logits, y)
 
 

@@ -4,13 +4,16 @@ import torch
 from torch import Tensor
 
 from kdlib.losses.answers import floats
+from kdlib.tensors import check_tensors
 
 
 def checked(f_a: Tensor, f_b: Tensor, *, least: int = 1, double: bool = False) -> list[Tensor]:
-    """The clouds (n, width) and (m, width) in float32 at least (float64 when `double`).
+    """The clouds (n, width) and (m, width) in float32 at least (float64, and on
+    the CPU, when `double`: not every accelerator has it).
 
     Raises ValueError for other shapes, fewer than `least` examples, or values that are not finite.
     """
+    check_tensors(f_a=f_a, f_b=f_b)
     if f_a.dim() != 2 or f_b.dim() != 2 or f_a.shape[1] != f_b.shape[1]:
         raise ValueError(
             f"features have shapes {tuple(f_a.shape)} and {tuple(f_b.shape)}; expected (n, width) "
@@ -21,7 +24,7 @@ def checked(f_a: Tensor, f_b: Tensor, *, least: int = 1, double: bool = False) -
             f"features have shapes {tuple(f_a.shape)} and {tuple(f_b.shape)}; this distance needs "
             f"{least} or more examples of each domain, and a feature"
         )
-    clouds = [f.double() for f in (f_a, f_b)] if double else floats(f_a, f_b)
+    clouds = [f.cpu().double() for f in (f_a, f_b)] if double else floats(f_a, f_b)
     if not all(bool(torch.isfinite(f).all()) for f in clouds):
         raise ValueError(
             "features are not all finite: they hold nan or infinity; look where the network that "

@@ -34,7 +34,13 @@ def hard_labels(
     labelled = y >= 0 if where is None else (y >= 0) & where
     if not isinstance(smoothing, Tensor) and smoothing == 0:  # in one operator
         rows, targets = log_q.flatten(0, -2), torch.where(labelled, y, -1).flatten()
-        total = F.nll_loss(rows, targets, ignore_index=-1, reduction="sum")
+        try:
+            total = F.nll_loss(rows, targets, ignore_index=-1, reduction="sum")
+        except IndexError as error:  # which torch looks for on the CPU
+            raise ValueError(
+                f"a label is beyond the {z_s.shape[-1]} classes that the student answers with; "
+                "give it an output for each class"
+            ) from error
         return total / labelled.sum().clamp(min=1)
     nll = -log_q.gather(-1, y.clamp(min=0)[..., None])[..., 0]
     return average((1 - smoothing) * nll - smoothing * log_q.mean(-1), labelled)
@@ -50,6 +56,11 @@ def soft_targets(z_s: Tensor, z_t: Tensor, T: float | Tensor, *, where: Where = 
     """
     check_temperature(T)
     check_same_classes(z_s, z_t)
+    if z_s.shape[-1] < 2:
+        raise ValueError(
+            f"soft targets of {z_s.shape[-1]} class are the same for every logit, and teach "
+            "nothing; a single output that says yes or no is for sigmoid_targets"
+        )
     z_s, z_t = floats(z_s, z_t)
     kl = per_image_kl(softer(z_t, T).log_softmax(-1), (z_s / T).log_softmax(-1))
     return T**2 * average(kl, where)
@@ -142,6 +153,7 @@ def decoupled(
     check_temperature(T)
     check_same_classes(z_s, z_t)
     check_label_for_each(z_s, y)
+    _check_three(z_s, "leave none to compare beside the label")
     z_s, z_t = floats(z_s, z_t)
     label = torch.nn.functional.one_hot(y.clamp(min=0), z_s.shape[-1]).bool()
     parts = []
@@ -171,6 +183,7 @@ def dist(
     images)), means of both (DIST, Huang et al. 2022)."""
     check_temperature(T)
     check_same_classes(z_s, z_t)
+    _check_three(z_s, "correlate by 1 or -1")
     z_s, z_t = floats(z_s, z_t)
     if not len(z_s):
         return z_s.sum()  # 0, with a gradient: a correlation of no images is nan
@@ -185,15 +198,18 @@ def standardized(z_s: Tensor, z_t: Tensor, T: float | Tensor, *, where: Where = 
     Raises ValueError for fewer than 3 classes: standardised, two logits are always the same.
     """
     check_same_classes(z_s, z_t)
-    if z_s.shape[-1] < 3:
-        raise ValueError(
-            f"logits of {z_s.shape[-1]} classes are constants once standardised, and teach "
-            "nothing; use soft_targets"
-        )
+    _check_three(z_s, "are constants once standardised")
     z_s, z_t = (
         (z - z.mean(-1, keepdim=True)) / (z.std(-1, keepdim=True) + 1e-7) for z in floats(z_s, z_t)
     )
     return soft_targets(z_s, z_t, T, where=where)
+
+
+def _check_three(z_s: Tensor, why: str) -> None:
+    if z_s.shape[-1] < 3:
+        raise ValueError(
+            f"logits of {z_s.shape[-1]} classes {why}, and teach nothing; use soft_targets"
+        )
 
 
 # ---- how every loss counts and averages ----------------------------------------------------------

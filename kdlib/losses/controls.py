@@ -3,6 +3,9 @@
 import torch
 from torch import Tensor
 
+from kdlib.arguments import check_label_for_each, check_temperature
+from kdlib.tensors import check_tensors
+
 
 def permute_wrong_classes(z_t: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
     """Teacher logits (batch, classes) with those below the top class shuffled within each image.
@@ -10,6 +13,7 @@ def permute_wrong_classes(z_t: Tensor, *, generator: torch.Generator | None = No
     Keeps what the teacher says first and how sure it is, destroys which other classes it finds
     similar. Use one fixed permutation per image: apply it to the whole table once.
     """
+    check_tensors(z_t=z_t)
     top = torch.nn.functional.one_hot(z_t.argmax(-1), z_t.shape[-1]).bool()
     noise = torch.rand(z_t.shape, generator=generator).to(z_t.device)
     ranks = torch.where(top, -1.0, noise).argsort(-1)  # the top class first, the rest at random
@@ -21,7 +25,17 @@ def class_mean_logits(z_t: Tensor, y: Tensor, T: float = 1.0) -> Tensor:
     """Logits whose softmax at T is the mean p_T of the image's class: (batch, classes).
 
     Every image of a class gets the same soft target: similarity between classes, none of images.
+    A table made before training. Raises ValueError for an image without a label.
     """
+    check_temperature(T)
+    check_label_for_each(z_t, y)
+    if z_t.dim() != 2:
+        raise ValueError(f"z_t has shape {tuple(z_t.shape)}; expected (batch, classes)")
+    if y.numel() and not 0 <= int(y.min()) <= int(y.max()) < z_t.shape[-1]:
+        raise ValueError(
+            f"labels are {int(y.min())} to {int(y.max())} and the teacher answers with "
+            f"{z_t.shape[-1]} classes; give labelled images of its classes"
+        )
     p = (z_t / T).softmax(-1)
     one_hot = torch.nn.functional.one_hot(y, z_t.shape[-1]).to(p.dtype)
     means = one_hot.T @ p / one_hot.sum(0).clamp(min=1)[:, None]

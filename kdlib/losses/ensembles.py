@@ -1,9 +1,12 @@
 """The answers of several teachers as one."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from kdlib.losses.answers import floats
+from kdlib.tensors import check_tensors
 
 WAYS = ("logits", "probabilities", "confidence", "votes")
 _SMALLEST = 1e-6  # the share of votes of a class that nobody votes for
@@ -21,8 +24,11 @@ def merge_logits(z: Tensor, how: str = "logits", *, weights: Tensor | None = Non
     """
     if how not in WAYS:
         raise ValueError(f"how={how!r}: expected {', '.join(map(repr, WAYS))}")
+    check_tensors(z=z)
+    if weights is not None:
+        check_tensors(1, weights=weights)
     (z,) = floats(z)
-    if z.dim() < 2 or not len(z):
+    if not len(z):
         raise ValueError(
             f"answers have shape {tuple(z.shape)}; expected (teachers, …, classes) of at least one"
         )
@@ -37,6 +43,27 @@ def merge_logits(z: Tensor, how: str = "logits", *, weights: Tensor | None = Non
         share = share * p.amax(-1)
         share = share / share.sum(0)
     return (share[..., None] * p).sum(0).clamp(min=torch.finfo(p.dtype).tiny).log()
+
+
+def shares_of_teachers(weights: Any, teachers: int) -> Tensor:
+    """The weights of teachers, (teachers,) or (teachers, N), as a tensor.
+
+    Raises ValueError unless each teacher has finite numbers of at least 0, not all of them 0.
+    """
+    try:
+        given = torch.as_tensor(weights, dtype=torch.float32)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"weights={weights!r}: expected a number for each teacher") from error
+    if given.dim() not in (1, 2) or len(given) != teachers:
+        raise ValueError(
+            f"weights have shape {tuple(given.shape)} for {teachers} teachers; expected one for "
+            "each of them"
+        )
+    if not bool(((given >= 0) & given.isfinite()).all() & (given.sum(0) > 0).all()):
+        raise ValueError(
+            "weights of teachers must be finite numbers of at least 0, and not all of them 0"
+        )
+    return given
 
 
 def _shares(z: Tensor, weights: Tensor | None) -> Tensor:

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from kdlib.arguments import check_same_shape, check_temperature, check_where
 from kdlib.losses.answers import average, floats
+from kdlib.tensors import check_tensors
 
 Where = Tensor | None
 
@@ -59,6 +60,7 @@ def attention(f_s: Tensor, f_t: Tensor, *, where: Where = None) -> Tensor:
     vector is one channel with a position for each unit, so widths must agree. A sum over positions:
     libraries that average over them need a weight height · width times larger.
     """
+    check_tensors(f_s=f_s, f_t=f_t)
     s, t = _same_positions(*floats(f_s, f_t))
     q_s, q_t = (_unit(f.square().sum(1).flatten(1)) for f in (s, t))
     return average((q_s - q_t).square().sum(-1), where)
@@ -87,6 +89,7 @@ def flow(
     Student and teacher agree in both layers' channels. Of a pair of maps the larger is max-pooled
     to the smaller; a vector has one position.
     """
+    check_tensors(first_s=first_s, second_s=second_s, first_t=first_t, second_t=second_t)
     g_s, g_t = _flow_matrix(*floats(first_s, second_s)), _flow_matrix(*floats(first_t, second_t))
     check_same_shape(g_s, g_t)
     g_s, g_t = floats(g_s, g_t)
@@ -115,6 +118,7 @@ def neuron_selectivity(f_s: Tensor, f_t: Tensor, *, where: Where = None) -> Tens
     (NST, Huang & Wang 2017, with the polynomial kernel (x · y)².) The *set* of patterns that
     channels react to: their number and order are free. Positions as in `attention`.
     """
+    check_tensors(f_s=f_s, f_t=f_t)
     s, t = _same_positions(*floats(f_s, f_t))
     s, t = _unit(s.flatten(2)), _unit(t.flatten(2))
 
@@ -133,6 +137,12 @@ def variational(
     The variational reading of feature distillation: a lower bound on the mutual information.
     """
     check_same_shape(mean, f_t)
+    check_tensors(1, log_variance=log_variance)
+    if log_variance.shape != mean.shape[-1:]:
+        raise ValueError(
+            f"log_variance has shape {tuple(log_variance.shape)} for features {tuple(mean.shape)}; "
+            f"expected ({mean.shape[-1]},): one for each unit"
+        )
     mean, log_variance, f_t = floats(mean, log_variance, f_t)
     squared = (f_t - mean).square() / log_variance.exp()
     return average((squared + log_variance + math.log(2 * math.pi)).mean(-1) / 2, where)
@@ -155,6 +165,7 @@ def _chosen(f: Tensor, where: Where) -> Tensor:
 
 
 def _check_same_batch(f_s: Tensor, f_t: Tensor) -> None:
+    check_tensors(f_s=f_s, f_t=f_t)
     if len(f_s) != len(f_t):
         raise ValueError(
             f"student features of {len(f_s)} images and teacher features of {len(f_t)}; "

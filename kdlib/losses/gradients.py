@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kdlib.tensors import check_tensors
+
 
 class _Reverse(torch.autograd.Function):
     generate_vmap_rule = True
@@ -24,4 +26,5 @@ class _Reverse(torch.autograd.Function):
 
 def reverse_gradient(x: Tensor, scale: float = 1.0) -> Tensor:
     """x as it is; its gradient times -scale (Ganin & Lempitsky 2015)."""
+    check_tensors(0, x=x)
     return _Reverse.apply(x, scale)

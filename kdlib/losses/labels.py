@@ -11,6 +11,7 @@ from kdlib.arguments import (
     check_temperature,
 )
 from kdlib.losses.answers import Where, average, floats, per_image_kl, softer
+from kdlib.tensors import check_tensor, check_tensors
 
 
 def weighted_labels(
@@ -32,6 +33,8 @@ def weighted_labels(
     check_fraction("smoothing", smoothing)
     check_label_for_each(z_s, y)
     (z_s,) = floats(z_s)
+    if weights is not None:
+        check_tensors(1, weights=weights)
     if weights is not None and weights.shape != z_s.shape[-1:]:
         raise ValueError(
             f"there are {weights.numel()} class weights, and the student answers with "
@@ -42,7 +45,16 @@ def weighted_labels(
     spread = (of_class * log_q).mean(-1)  # as torch has it: smoothing weighs each class by its own
     total, mass = log_q.sum() * 0, log_q.new_zeros(())
     pairs = [(y, torch.ones_like(y) if share is None else share)]
+    if (other is None) != (share is None):
+        raise ValueError("other and share belong together; give the mixed-in labels and y's share")
     if other is not None and share is not None:
+        check_label_for_each(z_s, other)
+        check_tensors(0, share=share)
+        if share.shape not in (y.shape, torch.Size([])):
+            raise ValueError(
+                f"share has shape {tuple(share.shape)} for labels {tuple(y.shape)}; expected one "
+                "number for each image"
+            )
         pairs.append((other, 1 - share))
     for label, part in pairs:
         kept = torch.where(label >= 0, part.to(log_q), 0)
@@ -95,6 +107,8 @@ def teacher_mean_squares(z_s: Tensor, z_t: Tensor, *, where: Where = None) -> Te
 
 def _with_targets(z_s: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Outputs, targets without nan, and where there is one."""
+    check_tensors(z_s=z_s)
+    check_tensor("targets", y)
     if z_s.shape != y.shape:
         raise ValueError(
             f"the student's outputs have shape {tuple(z_s.shape)} and targets {tuple(y.shape)}; "

@@ -1,11 +1,13 @@
 """Losses on weights themselves: parameter distillation, over mappings name -> tensor."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from kdlib.losses.answers import floats
+from kdlib.tensors import check_tensors
 
 Weights = Mapping[str, Tensor]
 
@@ -39,7 +41,9 @@ def regularizer(parameters: Weights, towards: Weights | None = None) -> Tensor:
 
     L2 to zero, and L2-SP to the teacher's weights (Li, Grandvalet & Davoine 2018).
     """
-    towards = towards or {}
+    towards = {} if towards is None else towards
+    _check_weights(parameters)
+    _check_weights(towards)
     return sum(
         (value - _same_shape(towards.get(name), value)).square().sum() / 2
         for name, value in parameters.items()
@@ -53,6 +57,8 @@ def shrink(weight: Tensor, shape: tuple[int, ...]) -> Tensor:
     singular vectors (of the unfolded tensor for a convolution: HOSVD, De Lathauwer et al. 2000).
     Of all orthonormal maps these keep most of Σ θ². Signs: each vector's largest entry is positive.
     """
+    check_tensors(weight=weight)
+    (weight,) = floats(weight)
     shape = tuple(shape)
     fits = len(shape) == weight.dim() >= 2 and tuple(weight.shape[2:]) == shape[2:]
     if not fits or not all(1 <= a <= b for a, b in zip(shape, weight.shape, strict=True)):
@@ -68,6 +74,16 @@ def shrink(weight: Tensor, shape: tuple[int, ...]) -> Tensor:
     return smaller.contiguous()
 
 
+def _check_weights(weights: Any) -> None:
+    if not isinstance(weights, Mapping):
+        raise ValueError(
+            f"weights are a {type(weights).__name__}; expected name -> tensor, as "
+            "dict(network.named_parameters()) has them"
+        )
+    for name, value in weights.items():
+        check_tensors(0, **{str(name): value})
+
+
 def _leading(unfolded: Tensor, count: int) -> Tensor:
     """The `count` leading left singular vectors, (rows, count)."""
     (unfolded,) = floats(unfolded)
@@ -77,6 +93,8 @@ def _leading(unfolded: Tensor, count: int) -> Tensor:
 
 
 def _pairs(student: Weights, teacher: Weights, *, same_shape: bool) -> list[list[Tensor]]:
+    _check_weights(student)
+    _check_weights(teacher)
     pairs = [
         floats(value, teacher[name].detach())
         for name, value in student.items()

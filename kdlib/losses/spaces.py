@@ -5,6 +5,7 @@ from torch import Tensor
 
 from kdlib.arguments import check_labels, check_temperature
 from kdlib.losses.answers import average, floats, per_image_kl
+from kdlib.tensors import check_tensors
 
 
 def class_centres(features: Tensor, y: Tensor) -> Tensor:
@@ -12,7 +13,13 @@ def class_centres(features: Tensor, y: Tensor) -> Tensor:
 
     Raises ValueError unless each class up to the largest label has an image.
     """
+    check_tensors(features=features)
     check_labels(y, len(features))
+    if features.dim() != 2:
+        raise ValueError(
+            f"features have shape {tuple(features.shape)}; expected (N, width): maps are "
+            "f.flatten(1)"
+        )
     if not len(y) or bool((torch.bincount(y.clamp(min=0)) == 0).any()) or int(y.min()) < 0:
         raise ValueError(
             "a class has no image, or an image no label: it has no centre; give labelled images of "
@@ -38,7 +45,8 @@ def kernel_similarity(
     this is the form without the inner exponential.
     """
     check_temperature(T)
-    if f_s.shape != f_t.shape or f_s.shape[-1] != centres.shape[-1]:
+    check_tensors(f_s=f_s, f_t=f_t, centres=centres)
+    if f_s.shape != f_t.shape or centres.dim() != 2 or f_s.shape[-1] != centres.shape[-1]:
         raise ValueError(
             f"features {tuple(f_s.shape)} and {tuple(f_t.shape)} with centres "
             f"{tuple(centres.shape)}: project the student's features to the teacher's width first"

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from kdlib.arguments import check_temperature, check_where
 from kdlib.losses.answers import average, floats
+from kdlib.tensors import check_tensors
 
 Where = Tensor | None
 
@@ -14,6 +15,7 @@ def entropy(z: Tensor, *, where: Where = None) -> Tensor:
 
     Small where each answer is sure (Grandvalet & Bengio 2005).
     """
+    check_tensors(z=z)
     (z,) = floats(z)
     return average(_entropies(z), where)
 
@@ -23,6 +25,7 @@ def diversity(z: Tensor, *, where: Where = None) -> Tensor:
 
     The mean is over the images it concerns.
     """
+    check_tensors(z=z)
     (z,) = floats(z)
     p = z.softmax(-1)
     if where is None:
@@ -48,6 +51,9 @@ def minimum_class_confusion(z: Tensor, T: float | Tensor, *, where: Where = None
     the diagonal.
     """
     check_temperature(T)
+    check_tensors(z=z)
+    if where is not None:
+        check_where(where, z.shape[:-1])
     (z,) = floats(z)
     z = z / T
     p = z.softmax(-1)

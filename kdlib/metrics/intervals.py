@@ -45,8 +45,7 @@ def interval(values: Tensor | Sequence[float]) -> Interval:
     (seeds,): Student's t over seeds, nothing of images; one seed has no interval (nan, p 1).
     Raises ValueError for no values, and for values that are not finite.
     """
-    plain = values.detach().cpu().double().numpy() if isinstance(values, Tensor) else values
-    table = np.array(plain, dtype=float)
+    table = _numbers(values)
     if table.ndim not in (1, 2) or not table.size:
         raise ValueError(f"no mean of shape {table.shape}; give (seeds,), or (seeds, images)")
     _check_finite(table)
@@ -67,6 +66,23 @@ def interval(values: Tensor | Sequence[float]) -> Interval:
     variance = max(parts[0] + parts[1] - parts[2], parts[0], parts[1]) or float(parts[2])
     spread = float((parts**2 / degrees).sum())
     return _students_t(mean, variance, max(1.0, variance**2 / spread) if spread else 1.0)
+
+
+def _numbers(values: Any) -> np.ndarray:
+    """As float64. Raises ValueError for what are no real numbers, or rows of several lengths."""
+    given = values
+    if isinstance(values, Tensor):  # in a kind that NumPy knows
+        wide = torch.complex128 if values.is_complex() else torch.float64
+        given = values.detach().cpu().to(wide).numpy()
+    try:
+        if np.iscomplexobj(given):
+            raise TypeError("complex numbers have no order")
+        return np.array(given, dtype=float)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"values are a {type(values).__name__} of something else than real numbers; expected "
+            "a tensor or a list of numbers, rows of one length"
+        ) from error
 
 
 def _check_finite(values: np.ndarray) -> None:
@@ -90,10 +106,12 @@ def mean_intervals(values: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean, low and high (…) of values (…, seeds), as `interval` has them of seeds; for pictures.
 
     It tells what other seeds would give on the same images, not what other images would.
+    nan where a seed has nan: it has no answers.
     """
-    table = np.asarray(values, dtype=float)
+    table = _numbers(values)
     if table.ndim == 0 or table.shape[-1] == 0:
         raise ValueError("no values to average; give at least one seed's")
+    _check_finite(table[~np.isnan(table)])
     seeds, mean = table.shape[-1], table.mean(-1)
     if seeds == 1:
         return mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan)
@@ -103,7 +121,7 @@ def mean_intervals(values: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def difference(wrong_a: Tensor, wrong_b: Tensor) -> Interval:
     """Error % of a minus error % of b, paired by seed and image: (seeds, images) bool each."""
-    wrong_a, wrong_b = torch.as_tensor(wrong_a), torch.as_tensor(wrong_b)
+    wrong_a, wrong_b = (torch.from_numpy(_numbers(wrong)) for wrong in (wrong_a, wrong_b))
     for wrong in (wrong_a, wrong_b):
         if wrong.numel() and not (wrong.min() >= 0 and wrong.max() <= 1):
             raise ValueError("these are no answers that are wrong or not; give metrics.wrong(…)")
@@ -111,6 +129,11 @@ def difference(wrong_a: Tensor, wrong_b: Tensor) -> Interval:
         raise ValueError(
             f"answers of shapes {tuple(wrong_a.shape)} and {tuple(wrong_b.shape)}; "
             "a paired comparison needs the same seeds and the same images"
+        )
+    if wrong_a.dim() > 2:
+        raise ValueError(
+            f"answers have shape {tuple(wrong_a.shape)}, with axes beside (seeds, images); choose "
+            "one cell of a bank first: bank.select(…).wrong(), or wrong[i]"
         )
     return interval(100 * (wrong_a.double() - wrong_b.double()))
 
@@ -140,7 +163,7 @@ def rank_correlation(
     Pairs must be independent: several seeds of one method are not, so average them first. Of 4 or
     5 pairs the interval is too narrow. Raises ValueError for values that are not finite.
     """
-    x, y = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    x, y = _numbers(a), _numbers(b)
     if x.shape != y.shape or x.ndim != 1 or len(x) < 4:
         raise ValueError(
             f"values of shapes {x.shape} and {y.shape}; expected two rows of one length, at least 4"

@@ -18,6 +18,8 @@ def root_mean_square(outputs: Tensor, y: Tensor) -> Tensor:
         raise ValueError(
             "outputs are nan or inf: did the training diverge? Train again with a smaller lr"
         )
+    if bool(y.isinf().any()):
+        raise ValueError("a target is inf; expected finite numbers, and nan for no target")
     there = ~y.isnan()
     squares = (outputs.double() - y.nan_to_num(0).double()).square() * there
     return (squares.sum((-2, -1)) / there.sum().clamp(min=1)).sqrt()

@@ -8,20 +8,13 @@ from torch import Tensor
 
 from kdlib.arguments import check_labelled, check_numbers, check_temperature, whole
 from kdlib.data.errors import wrong
+from kdlib.tensors import check_tensors
 
 
 def _check_classes(logits: Tensor, y: Tensor) -> None:
     """Raises ValueError unless each answer has a label among the classes answered with."""
     check_labelled(logits, y)
-    _check_one_label(y)
-    if len(y) and int(y.max()) >= logits.shape[-1]:
-        raise ValueError(
-            f"a label is {int(y.max())} and the logits speak of {logits.shape[-1]} classes; "
-            "score examples whose classes the network has"
-        )
-
-
-def _check_one_label(y: Tensor) -> None:
+    check_numbers(logits)
     if y.dim() > 1:
         raise ValueError(
             f"labels have shape {tuple(y.shape)}, as tokens of sequences have; this score is for "
@@ -37,7 +30,7 @@ def accuracy(logits: Tensor, y: Tensor) -> Tensor:
 def confusion(logits: Tensor, y: Tensor) -> Tensor:
     """Counts (…, classes, classes): row = label, column = answer. Raises ValueError as `wrong`."""
     _check_classes(logits, y)
-    check_numbers(logits)
+    logits, y = logits.cpu(), y.cpu()
     classes = logits.shape[-1]
     cells = y * classes + logits.argmax(-1)
     rows = cells.reshape(-1, cells.shape[-1])
@@ -49,6 +42,7 @@ def confusion(logits: Tensor, y: Tensor) -> Tensor:
 
 def macro_f1(logits: Tensor, y: Tensor) -> Any:
     """F1 of each class that occurs, averaged with equal weights, (…)."""
+    _check_classes(logits, y)
     if logits.dim() > 2:
         return _each(macro_f1, logits, y)
     counts = confusion(logits, y).double()
@@ -84,6 +78,7 @@ def calibration_error(logits: Tensor, y: Tensor, *, bins: int = 15) -> Any:
 
     Bins weigh the same: where they do not divide N, weighing by size differs a little.
     """
+    _check_classes(logits, y)
     if logits.dim() > 2:
         return _each(calibration_error, logits, y, bins=bins)
     confidence, right = reliability(logits, y, bins=bins)
@@ -100,13 +95,13 @@ def calibration_null(
     """
     if not (whole(draws, 1) and whole(seed, 0)):
         raise ValueError(f"draws={draws!r}, seed={seed!r}: expected whole numbers, draws 1 or more")
+    check_numbers(logits)
     if logits.dim() > 2:
         bands = [calibration_null(one, bins=bins, draws=draws, seed=seed) for one in logits]
         if logits.dim() == 3:
             low, high = torch.tensor(bands, dtype=torch.float64).unbind(-1)
             return low, high
         return tuple(torch.stack(side) for side in zip(*bands, strict=True))
-    check_numbers(logits)
     confidence, _ = _sorted_confidence(logits, torch.ones(logits.shape[0]))
     generator = torch.Generator().manual_seed(int(seed))
     claimed = _means(confidence, bins)
@@ -156,6 +151,7 @@ def agreement(a: Tensor, b: Tensor) -> Tensor:
 
 def _same_answers(a: Tensor, b: Tensor) -> Tensor:
     """Where two networks answer alike: bool (…, N)."""
+    check_tensors(1, a=a, b=b)
     if a.dim() < 2 or a.shape[-2:] != b.shape[-2:]:
         raise ValueError(
             f"answers of shapes {tuple(a.shape)} and {tuple(b.shape)}; "

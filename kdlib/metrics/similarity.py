@@ -2,6 +2,8 @@
 
 from torch import Tensor
 
+from kdlib.tensors import check_tensors
+
 
 def cka(f_a: Tensor, f_b: Tensor) -> Tensor:
     """Linear CKA of two layers' features of the same N images, (N, …) each; from 0 to 1.
@@ -10,6 +12,7 @@ def cka(f_a: Tensor, f_b: Tensor) -> Tensor:
     rotation and scaling of the other. Widths may differ; it needs many more images than widths to
     be read as an absolute number (unrelated features get about width / N, not 0).
     """
+    check_tensors(f_a=f_a, f_b=f_b)
     if len(f_a) != len(f_b) or len(f_a) < 2:
         raise ValueError(
             f"features of {len(f_a)} and {len(f_b)} images; "

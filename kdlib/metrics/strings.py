@@ -2,11 +2,13 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from kdlib.arguments import check_same_classes
+from kdlib.arguments import check_numbers, check_same_classes
+from kdlib.tensors import check_tensor, check_tensors
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,9 @@ def log_probabilities(logits: Tensor, tokens: Tensor) -> Tensor:
 
     A token of -1 counts nothing. Raises ValueError for other shapes and tokens beyond V - 1.
     """
-    if logits.dim() < 3 or logits.shape[-3:-1] != tokens.shape:
+    check_tensors(3, logits=logits)
+    check_tensors(tokens=tokens)
+    if logits.shape[-3:-1] != tokens.shape:
         raise ValueError(
             f"logits have shape {tuple(logits.shape)} and tokens {tuple(tokens.shape)}; expected "
             "(…, N, L, V) and (N, L): a distribution for each token"
@@ -33,6 +37,9 @@ def log_probabilities(logits: Tensor, tokens: Tensor) -> Tensor:
             f"a token is {int(tokens.max())} and the logits speak of {logits.shape[-1]}; score "
             "tokens of the network's vocabulary"
         )
+    if tokens.dtype != torch.int64:
+        raise ValueError(f"tokens are {tokens.dtype}; expected torch.int64, as .long() makes them")
+    check_numbers(logits)
     log_q = logits.double().log_softmax(-1)
     index = tokens.clamp(min=0).expand(logits.shape[:-1])[..., None]
     return log_q.gather(-1, index)[..., 0].masked_fill(tokens < 0, 0).sum(-1)
@@ -45,6 +52,7 @@ def sequence_scores(log_p: Tensor, log_q: Tensor) -> SequenceScores:
     share = Σ q; coverage = Σ p where q ≥ p / 10; kl = Σ p (log p - log q), in nats. Raises
     ValueError where p does not sum to 1, and for another number of strings.
     """
+    check_tensors(1, log_p=log_p, log_q=log_q)
     if log_p.dim() != 1 or log_q.shape[-1:] != log_p.shape:
         raise ValueError(
             f"log_p has shape {tuple(log_p.shape)} and log_q {tuple(log_q.shape)}; expected (N,) "
@@ -56,6 +64,11 @@ def sequence_scores(log_p: Tensor, log_q: Tensor) -> SequenceScores:
         raise ValueError(
             f"the language's probabilities sum to {float(p.sum()):g}; expected 1: give every "
             "string of its support once"
+        )
+    if bool(log_q.isnan().any() | (log_q > 1e-6).any()):
+        raise ValueError(
+            "log_q holds nan, or numbers above 0, which no logarithm of a probability is; give "
+            "what log_probabilities gives"
         )
     covered = log_q >= log_p - math.log(10)
     gaps = torch.where(p > 0, p * (log_p - log_q), 0)
@@ -69,15 +82,34 @@ def acceptance(z_s: Tensor, z_t: Tensor, where: Tensor | None = None) -> Tensor:
     acceptance rate of speculative decoding (Leviathan et al. 2023). Raises ValueError for two
     vocabularies, and for no position at all.
     """
+    check_tensors(3, z_s=z_s, z_t=z_t)
     if z_s.shape[-1] != z_t.shape[-1] or z_s.shape[-3:] != z_t.shape[-3:]:
         check_same_classes(z_s, z_t)
+    check_numbers(z_s)
+    check_numbers(z_t)
     taken = torch.minimum(z_s.double().softmax(-1), z_t.double().softmax(-1)).sum(-1)
-    chosen = torch.ones_like(taken[..., :, :]) if where is None else where.double()
+    chosen = torch.ones_like(taken) if where is None else _positions(where, taken.shape)
     chosen = chosen.expand_as(taken)
     counts = chosen.sum((-2, -1))
     if not bool((counts > 0).all()):
         raise ValueError("acceptance was asked for at no position; give at least one in `where`")
     return (taken * chosen).sum((-2, -1)) / counts
+
+
+def _positions(where: Any, shape: torch.Size) -> Tensor:
+    """Where tokens count, as numbers; ValueError for what is no bool of that shape."""
+    check_tensor("where", where)
+    sizes = zip(where.shape[::-1], shape[::-1], strict=False)
+    if (
+        where.dtype != torch.bool
+        or where.dim() > len(shape)
+        or any(a not in (1, b) for a, b in sizes)
+    ):
+        raise ValueError(
+            f"where is {where.dtype} of shape {tuple(where.shape)}; expected torch.bool "
+            f"{tuple(shape)}: True or False once for each token"
+        )
+    return where.double()
 
 
 def errors_after(wrong: Tensor) -> tuple[Tensor, Tensor]:
@@ -87,6 +119,7 @@ def errors_after(wrong: Tensor) -> tuple[Tensor, Tensor]:
     with something wrong before them. nan where there are none. The second minus the first is what
     a network loses by its own mistakes (exposure bias; Ranzato et al. 2016).
     """
+    check_tensor("wrong", wrong)
     if wrong.dtype != torch.bool or wrong.dim() < 2:
         raise ValueError(
             f"wrong is {wrong.dtype} of shape {tuple(wrong.shape)}; expected torch.bool (…, N, L), "

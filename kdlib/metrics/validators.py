@@ -8,15 +8,19 @@ import torch
 from torch import Tensor
 
 from kdlib import losses
+from kdlib.arguments import check_numbers, check_temperature
+from kdlib.tensors import check_tensors
 
 
 def negative_entropy(logits: Tensor) -> float:
     """-(mean entropy per image) in nats; 0 at best, also for a network that says one class only."""
+    _check_answers(logits)
     return float(-losses.entropy(logits.cpu().double()))
 
 
 def information_maximization_score(logits: Tensor) -> float:
     """Diversity of the mean answer less the mean entropy per image; log(classes) at best."""
+    _check_answers(logits)
     return float(-losses.information_maximization(logits.cpu().double()))
 
 
@@ -27,6 +31,15 @@ def snd(logits: Tensor, features: Tensor | None = None, *, T: float = 0.05) -> f
     the cosine between their `features` (N, …), or between their answers where none are given.
     High where an image has many close neighbours. Raises ValueError for fewer than 2 images.
     """
+    check_temperature(T)
+    _check_answers(logits)
+    if features is not None:
+        check_tensors(features=features)
+        if len(features) != len(logits) or not bool(features.isfinite().all()):
+            raise ValueError(
+                f"features have shape {tuple(features.shape)} for {len(logits)} answers; expected "
+                "finite numbers, one row for each answer"
+            )
     rows = (
         logits.cpu().double().softmax(-1)
         if features is None
@@ -46,5 +59,16 @@ def bnm(logits: Tensor) -> float:
     (Batch nuclear-norm maximisation, Cui et al. 2020.) 1 where each answer is sure and all classes
     come equally often.
     """
+    _check_answers(logits)
     p = logits.cpu().double().softmax(-1)
     return float(torch.linalg.svdvals(p).sum() / p.numel() ** 0.5)
+
+
+def _check_answers(logits: Tensor) -> None:
+    """Raises ValueError unless these are answers (N, classes) that are numbers."""
+    check_numbers(logits)
+    if logits.dim() != 2 or not len(logits) or bool(logits.isneginf().any()):
+        raise ValueError(
+            f"logits have shape {tuple(logits.shape)}; expected (N, classes) of one image or more, "
+            "finite numbers"
+        )

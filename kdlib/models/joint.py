@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from kdlib import losses
-from kdlib.arguments import shares_of_teachers
+from kdlib.losses.ensembles import shares_of_teachers
 from kdlib.models.observing import observe
 
 

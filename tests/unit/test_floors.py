@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 FLOORS = {  # of each wing, from below; on a floor a room may import those further left
     "kdlib": (
-        ("vision", "device", "replacing", "files", "source", "arguments"),
+        ("vision", "device", "replacing", "files", "source", "tensors", "arguments"),
         ("data", "losses", "models", "distances", "metrics"),
         ("objectives", "training"),
         ("bank", "adaptation", "compression"),
