@@ -13,6 +13,8 @@ def check_tensor(what: str, given: Any) -> None:
         raise ValueError(
             f"{what} are a {type(given).__name__}; expected a tensor: torch.as_tensor(…) makes one"
         )
+    if given.is_complex():
+        raise ValueError(f"{what} are {given.dtype}; expected real numbers: .real has them")
 
 
 def check_tensors(axes: int = 2, /, **given: Any) -> None:

@@ -21,8 +21,7 @@ def wrong(logits: Tensor, y: Tensor) -> Tensor:
 
 def share_wrong(logits: Tensor, y: Tensor) -> Tensor:
     """As `wrong`, of answers that were looked at already."""
-    y = y.to(logits.device)
-    numbers = y.is_floating_point()
+    y, numbers = y.to(logits.device), y.is_floating_point()
     missed = (logits > 0) != (y > 0.5) if numbers else logits.argmax(-1) != y
     if y.dim() == 1:
         return missed

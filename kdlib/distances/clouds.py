@@ -19,6 +19,11 @@ def checked(f_a: Tensor, f_b: Tensor, *, least: int = 1, double: bool = False) -
             f"features have shapes {tuple(f_a.shape)} and {tuple(f_b.shape)}; expected (n, width) "
             "and (m, width) of the same width: the same layer of one network, .flatten(1)"
         )
+    if f_a.device != f_b.device:
+        raise ValueError(
+            f"features lie on {f_a.device} and on {f_b.device}; expected one device: "
+            "f.cpu() moves them"
+        )
     if min(len(f_a), len(f_b)) < least or not f_a.shape[1]:
         raise ValueError(
             f"features have shapes {tuple(f_a.shape)} and {tuple(f_b.shape)}; this distance needs "

@@ -99,6 +99,7 @@ def _pairs(student: Weights, teacher: Weights, *, same_shape: bool) -> list[list
         floats(value, teacher[name].detach())
         for name, value in student.items()
         if name in teacher and not (same_shape and teacher[name].shape != value.shape)
+        if value.numel() and teacher[name].numel()  # nothing has no mean
     ]
     if not pairs:
         alike = "name and shape" if same_shape else "name"

@@ -1,6 +1,6 @@
 """How sure a number is: intervals over seeds and test images, and rules for choosing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,7 +46,12 @@ def interval(values: Tensor | Sequence[float]) -> Interval:
     Raises ValueError for no values, and for values that are not finite.
     """
     table = _numbers(values)
-    if table.ndim not in (1, 2) or not table.size:
+    if table.ndim > 2:
+        raise ValueError(
+            f"no mean of shape {table.shape}; give (seeds,), or (seeds, images): choose one cell "
+            "of a bank first, bank.select(…).wrong()"
+        )
+    if not table.ndim or not table.size:
         raise ValueError(f"no mean of shape {table.shape}; give (seeds,), or (seeds, images)")
     _check_finite(table)
     mean = float(table.mean())
@@ -130,11 +135,6 @@ def difference(wrong_a: Tensor, wrong_b: Tensor) -> Interval:
             f"answers of shapes {tuple(wrong_a.shape)} and {tuple(wrong_b.shape)}; "
             "a paired comparison needs the same seeds and the same images"
         )
-    if wrong_a.dim() > 2:
-        raise ValueError(
-            f"answers have shape {tuple(wrong_a.shape)}, with axes beside (seeds, images); choose "
-            "one cell of a bank first: bank.select(…).wrong(), or wrong[i]"
-        )
     return interval(100 * (wrong_a.double() - wrong_b.double()))
 
 
@@ -156,12 +156,18 @@ def holm(p_values: Mapping[str, float], *, level: float = 0.05) -> dict[str, boo
 
 
 def rank_correlation(
-    a: Sequence[float], b: Sequence[float], *, draws: int = 2000, seed: int = 0
+    a: Sequence[float],
+    b: Sequence[float],
+    *,
+    groups: Sequence[Any] | None = None,
+    draws: int = 2000,
+    seed: int = 0,
 ) -> Interval:
     """Spearman's rank correlation with a bootstrap interval over the pairs.
 
-    Pairs must be independent: several seeds of one method are not, so average them first. Of 4 or
-    5 pairs the interval is too narrow. Raises ValueError for values that are not finite.
+    Pairs must be independent: several networks of one method are not. Average them first, or name
+    each pair's method in `groups`: whole groups are drawn then. Of 4 or 5 pairs, or groups, the
+    interval is too narrow. Raises ValueError for values that are not finite.
     """
     x, y = _numbers(a), _numbers(b)
     if x.shape != y.shape or x.ndim != 1 or len(x) < 4:
@@ -172,9 +178,32 @@ def rank_correlation(
         raise ValueError(f"draws={draws!r}, seed={seed!r}: expected whole numbers, draws 1 or more")
     _check_finite(x)
     _check_finite(y)
-    picks = np.random.default_rng(seed).integers(0, len(x), (draws, len(x)))
-    low, high = np.nanquantile(_spearman(x[picks], y[picks]), [0.025, 0.975])
+    if x.min() == x.max() or y.min() == y.max():
+        raise ValueError("all values of one row are alike, and have no ranks; give rows that vary")
+    generator = np.random.default_rng(seed)
+    if groups is None:
+        picks = generator.integers(0, len(x), (draws, len(x)))
+        drawn = _spearman(x[picks], y[picks])
+    else:
+        members = _members(groups, len(x))
+        picks = generator.integers(0, len(members), (draws, len(members)))
+        rows = (np.concatenate([members[i] for i in pick]) for pick in picks)
+        drawn = np.array([_spearman(x[None, row], y[None, row])[0] for row in rows])
+    low, high = np.nanquantile(drawn, [0.025, 0.975])
     return Interval(float(_spearman(x[None], y[None])[0]), float(low), float(high))
+
+
+def _members(groups: Sequence[Any], pairs: int) -> list[np.ndarray]:
+    """The places of each group's pairs; ValueError unless each pair has a group, of 4 or more."""
+    names = list(groups) if isinstance(groups, Iterable) else []
+    if len(names) != pairs or len(set(names)) < 4:
+        raise ValueError(
+            f"there are {len(names)} names of {len(set(names))} groups for {pairs} pairs; expected "
+            "a group's name for each pair, and at least 4 groups"
+        )
+    return [
+        np.array([i for i, own in enumerate(names) if own == name]) for name in dict.fromkeys(names)
+    ]
 
 
 def _spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:

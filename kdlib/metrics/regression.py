@@ -20,6 +20,7 @@ def root_mean_square(outputs: Tensor, y: Tensor) -> Tensor:
         )
     if bool(y.isinf().any()):
         raise ValueError("a target is inf; expected finite numbers, and nan for no target")
+    outputs, y = outputs.cpu(), y.cpu()
     there = ~y.isnan()
     squares = (outputs.double() - y.nan_to_num(0).double()).square() * there
     return (squares.sum((-2, -1)) / there.sum().clamp(min=1)).sqrt()

@@ -24,7 +24,7 @@ def _check_classes(logits: Tensor, y: Tensor) -> None:
 
 def accuracy(logits: Tensor, y: Tensor) -> Tensor:
     """Share of right answers, (…)."""
-    return 1 - wrong(logits, y).double().mean(-1)
+    return 1 - wrong(logits, y).cpu().double().mean(-1)
 
 
 def confusion(logits: Tensor, y: Tensor) -> Tensor:
@@ -150,7 +150,7 @@ def agreement(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _same_answers(a: Tensor, b: Tensor) -> Tensor:
-    """Where two networks answer alike: bool (…, N)."""
+    """Where two networks answer alike: bool (…, N), on the CPU."""
     check_tensors(1, a=a, b=b)
     if a.dim() < 2 or a.shape[-2:] != b.shape[-2:]:
         raise ValueError(
@@ -159,7 +159,7 @@ def _same_answers(a: Tensor, b: Tensor) -> Tensor:
         )
     check_numbers(a)
     check_numbers(b)
-    return a.argmax(-1) == b.argmax(-1)
+    return a.argmax(-1).cpu() == b.argmax(-1).cpu()
 
 
 def inherited_errors(student: Tensor, teacher: Tensor, y: Tensor) -> Tensor:
@@ -167,7 +167,7 @@ def inherited_errors(student: Tensor, teacher: Tensor, y: Tensor) -> Tensor:
 
     Raises ValueError as `wrong` and `agreement`.
     """
-    teacher_wrong = wrong(teacher, y)
+    teacher_wrong = wrong(teacher, y).cpu()
     same = _same_answers(student, teacher) & teacher_wrong
     return same.double().sum(-1) / teacher_wrong.sum(-1).clamp(min=1)
 

@@ -40,6 +40,7 @@ def log_probabilities(logits: Tensor, tokens: Tensor) -> Tensor:
     if tokens.dtype != torch.int64:
         raise ValueError(f"tokens are {tokens.dtype}; expected torch.int64, as .long() makes them")
     check_numbers(logits)
+    logits, tokens = logits.cpu(), tokens.cpu()
     log_q = logits.double().log_softmax(-1)
     index = tokens.clamp(min=0).expand(logits.shape[:-1])[..., None]
     return log_q.gather(-1, index)[..., 0].masked_fill(tokens < 0, 0).sum(-1)
@@ -58,7 +59,7 @@ def sequence_scores(log_p: Tensor, log_q: Tensor) -> SequenceScores:
             f"log_p has shape {tuple(log_p.shape)} and log_q {tuple(log_q.shape)}; expected (N,) "
             "and (…, N): both of every string of the language"
         )
-    log_p, log_q = log_p.double(), log_q.double()
+    log_p, log_q = log_p.cpu().double(), log_q.cpu().double()
     p = log_p.exp()
     if not abs(float(p.sum()) - 1) <= 1e-6:
         raise ValueError(
@@ -87,7 +88,7 @@ def acceptance(z_s: Tensor, z_t: Tensor, where: Tensor | None = None) -> Tensor:
         check_same_classes(z_s, z_t)
     check_numbers(z_s)
     check_numbers(z_t)
-    taken = torch.minimum(z_s.double().softmax(-1), z_t.double().softmax(-1)).sum(-1)
+    taken = torch.minimum(*(z.cpu().double().softmax(-1) for z in (z_s, z_t))).sum(-1)
     chosen = torch.ones_like(taken) if where is None else _positions(where, taken.shape)
     chosen = chosen.expand_as(taken)
     counts = chosen.sum((-2, -1))
@@ -109,7 +110,7 @@ def _positions(where: Any, shape: torch.Size) -> Tensor:
             f"where is {where.dtype} of shape {tuple(where.shape)}; expected torch.bool "
             f"{tuple(shape)}: True or False once for each token"
         )
-    return where.double()
+    return where.cpu().double()
 
 
 def errors_after(wrong: Tensor) -> tuple[Tensor, Tensor]:
@@ -125,6 +126,7 @@ def errors_after(wrong: Tensor) -> tuple[Tensor, Tensor]:
             f"wrong is {wrong.dtype} of shape {tuple(wrong.shape)}; expected torch.bool (…, N, L), "
             "as Language.wrong gives it"
         )
+    wrong = wrong.cpu()
     mistakes = wrong.long().cumsum(-1) - wrong.long()
     clean, w = (mistakes == 0).double(), wrong.double()
     first = (w * clean).sum((-2, -1)) / clean.sum((-2, -1))

@@ -115,6 +115,7 @@ GOOD: dict[str, dict[str, Any]] = {
     **{f.__name__: CLOUDS for f in distances.DISTANCES.values()},
 }  # fmt: skip
 OTHERWISE = {"holm", "one_standard_error", "score"}  # names -> numbers, and what has examples
+SAY_NAN = {"mean_intervals", "errors_after"}  # of one seed, and where nothing went wrong
 NONE_THERE = {("root_mean_square", "y"), ("mean_intervals", "values")}  # what nan says there
 
 
@@ -160,10 +161,20 @@ def cases() -> Iterator[tuple[str, str, str, Any]]:
                     yield name, place, f"holds {kind}", given | {"a": bad}
 
 
+def finite(result: Any) -> bool:
+    if isinstance(result, metrics.Interval):
+        result = [result.mean, result.low, result.high]
+    if isinstance(result, metrics.SequenceScores):
+        result = list(vars(result).values())
+    if isinstance(result, tuple | list):
+        return all(map(finite, result))
+    return bool(torch.as_tensor(result).isfinite().all())
+
+
 def in_a_sentence(call: Callable[[], Any]) -> str | None:
-    """What is wrong with how this ends: neither a result nor a sentence that kdlib raised."""
+    """What is wrong with how this ends: neither finite numbers nor a sentence that kdlib raised."""
     try:
-        call()
+        return None if finite(call()) else "nan or inf"
     except (ValueError, TypeError) as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
         raised = (last.line or "").lstrip().startswith("raise ")
@@ -189,6 +200,8 @@ def test_another_kind_of_thing_ends_in_a_sentence(name: str) -> None:
     function, found = functions()[name], []
     for of, place, kind, other in cases():
         if of == name:
+            if name in SAY_NAN and kind in ("no row", "no column", "with a last axis more"):
+                continue
             ends = in_a_sentence(lambda given=GOOD[name] | {place: other}: function(**given))
             found += [f"{place} {kind}: {ends}"] if ends else []
     assert not found, "\n".join(found)

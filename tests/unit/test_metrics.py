@@ -433,3 +433,25 @@ def test_draws_and_seeds_are_whole_numbers(bad: dict[str, float]) -> None:
         metrics.rank_correlation(range(6), range(6), **bad)
     with pytest.raises(ValueError, match="expected whole numbers"):
         metrics.calibration_null(torch.randn(20, 3), **bad)
+
+
+def test_networks_of_one_method_are_drawn_together() -> None:
+    """Ten copies of each pair say nothing more: the interval is that of the pairs themselves."""
+    a, b = [1.0, 2, 3, 4, 5, 6, 7, 8], [2.0, 1, 4, 3, 8, 5, 6, 7]
+    copies, names = [v for v in a for _ in range(10)], [f"method {v}" for v in a for _ in range(10)]
+    others = [v for v in b for _ in range(10)]
+    alone, blind = metrics.rank_correlation(a, b), metrics.rank_correlation(copies, others)
+    grouped = metrics.rank_correlation(copies, others, groups=names)
+    assert (grouped.low, grouped.high) == pytest.approx((alone.low, alone.high), abs=1e-9)
+    assert blind.high - blind.low < (grouped.high - grouped.low) / 2
+    for bad in (names[1:], ["one"] * 80, 3):
+        with pytest.raises(ValueError, match="a group's name for each pair"):
+            metrics.rank_correlation(copies, others, groups=bad)  # type: ignore[arg-type]
+
+
+def test_a_grid_of_students_is_compared_cell_by_cell() -> None:
+    wrong = torch.zeros(3, 2, 5, dtype=torch.bool)
+    with pytest.raises(ValueError, match=r"choose one cell of a bank first"):
+        metrics.difference(wrong, wrong)
+    with pytest.raises(ValueError, match=r"choose one cell of a bank first"):
+        metrics.interval(wrong.double())
