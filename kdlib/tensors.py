@@ -1,5 +1,7 @@
 """What is asked of whatever shall be a tensor; each error is one sentence."""
 
+import math
+from numbers import Real
 from typing import Any
 
 import torch
@@ -41,3 +43,10 @@ def check_tensors(axes: int = 2, /, **given: Any) -> None:
                 f"{name} has shape {tuple(one.shape)}: an axis beside the batch's is empty, and "
                 "there is nothing to compare"
             )
+
+
+def check_factors(**given: Any) -> None:
+    """Raises ValueError for plain factors that are no finite numbers; tensors are the grid's."""
+    for name, one in given.items():
+        if not isinstance(one, Tensor) and not (isinstance(one, Real) and math.isfinite(one)):
+            raise ValueError(f"{name}={one!r}: expected a finite number, such as 1")

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from kdlib.arguments import finite, whole
 from kdlib.losses.answers import floats
 from kdlib.tensors import check_tensors
 
@@ -38,6 +39,11 @@ def checked(f_a: Tensor, f_b: Tensor, *, least: int = 1, double: bool = False) -
     return clouds
 
 
+def check_draw(seed: int) -> None:
+    if not whole(seed, 0):
+        raise ValueError(f"seed={seed!r}: expected a whole number of at least 0, such as 0")
+
+
 def covariance(f: Tensor) -> Tensor:
     """(n, width) -> (width, width), divided by n - 1."""
     centred = f - f.mean(0)
@@ -49,7 +55,7 @@ def shrunk(covariance: Tensor, shrinkage: float) -> Tensor:
 
     (The form of Ledoit & Wolf 2004, with a fixed share.)
     """
-    if not 0 <= shrinkage <= 1:
+    if not (finite(shrinkage) and 0 <= shrinkage <= 1):
         raise ValueError(f"shrinkage={shrinkage}: expected a number from 0 to 1")
     ball = covariance.diagonal().mean() * torch.eye(len(covariance)).to(covariance)
     return (1 - shrinkage) * covariance + shrinkage * ball

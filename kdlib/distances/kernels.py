@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from kdlib.arguments import finite
 from kdlib.distances.clouds import checked, median_square, off_diagonal, squared_distances
 
 _SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -18,8 +19,9 @@ def mmd(f_a: Tensor, f_b: Tensor, *, scales: Sequence[float] = _SCALES) -> Tenso
     two over different rows: so it is 0 on average, and often below, where nothing differs.
     Differentiable: a training loss.
     """
-    if not scales or min(scales) <= 0:
-        raise ValueError(f"scales={tuple(scales)}: expected one number above 0, or several")
+    several = isinstance(scales, Sequence) and len(scales) > 0
+    if not several or not all(finite(scale) and scale > 0 for scale in scales):
+        raise ValueError(f"scales={scales}: expected one number above 0, or several")
     f_a, f_b = checked(f_a, f_b, least=2)
     n = len(f_a)
     pooled = torch.cat([f_a, f_b])

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from kdlib.distances.clouds import checked
+from kdlib.arguments import finite, whole
+from kdlib.distances.clouds import check_draw, checked
 
 
 def null_band(
@@ -23,7 +24,10 @@ def null_band(
     band is what two halves of one domain would show; one above it is a difference (a permutation
     test: Fisher 1935).
     """
-    if permutations < 20 or not 0 < level < 1:
+    check_draw(seed)
+    if not callable(distance):
+        raise ValueError(f"distance={distance!r}: expected a function, such as distances.mmd")
+    if not (whole(permutations, 20) and finite(level) and 0 < level < 1):
         raise ValueError(
             f"permutations={permutations}, level={level}: expected 20 or more, and a share below 1"
         )

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from kdlib.distances.clouds import checked
+from kdlib.distances.clouds import check_draw, checked
 
 _STEPS = 12  # of Newton's; the penalty makes them converge
 
@@ -15,6 +15,7 @@ def proxy_a_distance(f_a: Tensor, f_b: Tensor, *, seed: int = 0) -> Tensor:
     the seed draws it, and tested on the other half; both domains weigh the same. 2: told apart
     without error; 0: no better than a coin; below 0 (not clipped): a probe that learnt noise.
     """
+    check_draw(seed)
     f_a, f_b = (f.detach() for f in checked(f_a, f_b, least=4, double=True))
     (train_a, test_a), (train_b, test_b) = (_halves(f, seed) for f in (f_a, f_b))
     both = torch.cat([train_a, train_b])

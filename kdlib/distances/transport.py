@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from kdlib.distances.clouds import checked, median_square, squared_distances
+from kdlib.arguments import finite, whole
+from kdlib.distances.clouds import check_draw, checked, median_square, squared_distances
 
 _OFF = 0.01  # of the weight: a plan further off is no plan between these clouds
 
@@ -13,7 +14,8 @@ def sliced_wasserstein(f_a: Tensor, f_b: Tensor, *, projections: int = 50, seed:
 
     The directions depend on the seed alone (Rabin et al. 2011; Bonneel et al. 2015).
     """
-    if projections < 1:
+    check_draw(seed)
+    if not whole(projections, 1):
         raise ValueError(f"projections={projections}: expected 1 or more directions")
     import ot  # half a second, for those who need it
 
@@ -34,7 +36,7 @@ def sinkhorn(
     far apart), large it compares the means. Raises ValueError where the iterations do not end in a
     plan.
     """
-    if not regularisation > 0 or iterations < 1:
+    if not (finite(regularisation) and regularisation > 0 and whole(iterations, 1)):
         raise ValueError(
             f"regularisation={regularisation}, iterations={iterations}: expected above 0, and 1 or "
             "more"

@@ -11,6 +11,7 @@ from kdlib.arguments import (
     check_temperature,
     check_where,
 )
+from kdlib.tensors import check_factors
 
 Where = Tensor | None
 _END = 3e-4  # nearer to an end than this, float32 loses more digits than the limit is off
@@ -148,6 +149,7 @@ def decoupled(
     check_temperature(T)
     check_same_classes(z_s, z_t)
     check_label_for_each(z_s, y)
+    check_factors(tckd_weight=tckd_weight, nckd_weight=nckd_weight)
     _check_three(z_s, "leave none to compare beside the label")
     z_s, z_t = floats(z_s, z_t)
     label = torch.nn.functional.one_hot(y.clamp(min=0), z_s.shape[-1]).bool()
@@ -178,6 +180,7 @@ def dist(
     images)), means of both (DIST, Huang et al. 2022)."""
     check_temperature(T)
     check_same_classes(z_s, z_t)
+    check_factors(within=within, between=between)
     _check_three(z_s, "correlate by 1 or -1")
     z_s, z_t = floats(z_s, z_t)
     if not len(z_s):

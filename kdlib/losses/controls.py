@@ -14,6 +14,10 @@ def permute_wrong_classes(z_t: Tensor, *, generator: torch.Generator | None = No
     similar. Use one fixed permutation per image: apply it to the whole table once.
     """
     check_tensors(z_t=z_t)
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise ValueError(
+            f"generator={generator!r}: expected torch.Generator().manual_seed(0), or none"
+        )
     top = torch.nn.functional.one_hot(z_t.argmax(-1), z_t.shape[-1]).bool()
     noise = torch.rand(z_t.shape, generator=generator).to(z_t.device)
     ranks = torch.where(top, -1.0, noise).argsort(-1)  # the top class first, the rest at random

@@ -1,11 +1,12 @@
 """Losses on weights themselves: parameter distillation, over mappings name -> tensor."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from kdlib.arguments import whole
 from kdlib.losses.answers import floats
 from kdlib.tensors import check_tensors
 
@@ -59,6 +60,8 @@ def shrink(weight: Tensor, shape: tuple[int, ...]) -> Tensor:
     """
     check_tensors(weight=weight)
     (weight,) = floats(weight)
+    if not isinstance(shape, Sequence) or not all(whole(size, 1) for size in shape):
+        raise ValueError(f"shape={shape!r}: expected whole numbers, such as (8, 16)")
     shape = tuple(shape)
     fits = len(shape) == weight.dim() >= 2 and tuple(weight.shape[2:]) == shape[2:]
     if not fits or not all(1 <= a <= b for a, b in zip(shape, weight.shape, strict=True)):

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from kdlib.losses.answers import average, floats
 from kdlib.losses.features import Where, _check_same_batch, _chosen, _unit
+from kdlib.tensors import check_factors
 
 
 def relational(
@@ -21,6 +22,7 @@ def relational(
     Widths may differ. Memory grows with batch³ for the angle; angle=0 leaves it out. (Of vectors
     it grows with batch² · width, too; of maps not.)
     """
+    check_factors(distance=distance, angle=angle)
     _check_same_batch(f_s, f_t)
     chosen = _chosen(f_s, where)
     s, t = floats(f_s, f_t)

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from kdlib.arguments import check_labels, check_temperature
 from kdlib.losses.answers import average, floats, per_image_kl
-from kdlib.tensors import check_tensors
+from kdlib.tensors import check_factors, check_tensors
 
 
 def class_centres(features: Tensor, y: Tensor) -> Tensor:
@@ -45,6 +45,7 @@ def kernel_similarity(
     this is the form without the inner exponential.
     """
     check_temperature(T)
+    check_factors(gamma=gamma)
     check_tensors(f_s=f_s, f_t=f_t, centres=centres)
     if f_s.shape != f_t.shape or centres.dim() != 2 or f_s.shape[-1] != centres.shape[-1]:
         raise ValueError(

@@ -220,3 +220,20 @@ def test_scores_of_what_is_no_number_end_in_a_sentence(name: str, bad: float) ->
                 functions()[name](**GOOD[name] | {place: broken})
             last = traceback.extract_tb(caught.tb)[-1]
             assert Path(last.filename).is_relative_to(HOME), caught.value
+
+
+def settings() -> Iterator[tuple[str, str]]:
+    for name in GOOD:
+        for place, own in inspect.signature(functions()[name]).parameters.items():
+            given = GOOD[name].get(place, own.default)
+            if isinstance(given, int | float | str | tuple) or place in ("generator", "distance"):
+                yield name, place
+
+
+@pytest.mark.parametrize(("name", "place"), list(settings()))
+def test_another_kind_of_setting_ends_in_a_sentence(name: str, place: str) -> None:
+    found = []
+    for bad in (None, "x", [1.0], np.nan, np.inf, -1, 0, 0.5, 3, {"a": 1}):
+        ends = in_a_sentence(lambda bad=bad: functions()[name](**GOOD[name] | {place: bad}))
+        found += [f"{place}={bad!r}: {ends}"] if ends else []
+    assert not found, "\n".join(found)
