@@ -90,6 +90,11 @@ def _numbers(values: Any) -> np.ndarray:
         ) from error
 
 
+def _check_named(given: Any, what: str) -> None:
+    if not isinstance(given, Mapping):
+        raise ValueError(f"{type(given).__name__} was given; expected a dict, {what}")
+
+
 def _check_finite(values: np.ndarray) -> None:
     if not np.isfinite(values).all():
         raise ValueError(
@@ -143,7 +148,8 @@ def holm(p_values: Mapping[str, float], *, level: float = 0.05) -> dict[str, boo
 
     Raises ValueError for a p-value that is none, nan included.
     """
-    if not 0 < level < 1:
+    _check_named(p_values, "name -> p-value")
+    if not (finite(level) and 0 < level < 1):
         raise ValueError(f"level={level!r}: expected a share between 0 and 1, such as 0.05")
     for name, p in p_values.items():
         if not (finite(p) and 0 <= p <= 1):
@@ -220,12 +226,14 @@ def one_standard_error(scores: Mapping[float, Sequence[float]]) -> float:
     scores: setting -> errors over folds; settings stand in order from simple to complex
     (Breiman et al. 1984).
     """
+    _check_named(scores, "setting -> errors over folds")
     if not scores:
         raise ValueError("no settings to choose from; give setting -> errors over folds")
     for setting, folds in scores.items():
-        if not len(folds) or not np.isfinite(folds).all():
+        values = _numbers(folds)
+        if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
             raise ValueError(
-                f"the errors of {setting!r} are {list(folds)}; expected one number for each fold"
+                f"the errors of {setting!r} are {values.tolist()}; expected a number for each fold"
             )
     means = {setting: float(np.mean(errors)) for setting, errors in scores.items()}
     best = min(means, key=lambda setting: means[setting])

@@ -32,6 +32,8 @@ def score(outputs: Tensor, examples: Examples) -> tuple[str, Tensor]:
     "error %" (of 0/1 labels the share of wrong ones), or "root mean square error" of `Targets` that
     are other numbers.
     """
+    if not isinstance(examples, Examples):
+        raise ValueError(f"examples are a {type(examples).__name__}; expected Examples or Targets")
     if isinstance(examples, Targets) and not examples.binary:
         return "root mean square error", root_mean_square(outputs, examples.y)
     return "error %", error_percent(outputs, examples.y)

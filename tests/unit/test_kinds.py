@@ -237,3 +237,15 @@ def test_another_kind_of_setting_ends_in_a_sentence(name: str, place: str) -> No
         ends = in_a_sentence(lambda bad=bad: functions()[name](**GOOD[name] | {place: bad}))
         found += [f"{place}={bad!r}: {ends}"] if ends else []
     assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("bad", [None, [0.1], 3, "x", LOGITS, {"a": None}, {"a": "x"}])
+def test_what_has_names_and_examples_says_so(bad: Any) -> None:
+    for call in (
+        lambda: metrics.holm(bad),
+        lambda: metrics.one_standard_error(bad),
+        lambda: metrics.score(LOGITS, bad),
+    ):
+        assert in_a_sentence(call) is None
+        with pytest.raises(ValueError):
+            call()
