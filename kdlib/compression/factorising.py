@@ -84,7 +84,7 @@ def _two(layer: Any, energy: float | None, rank: int | None) -> LowRank:
     """The two factors, with the layer's mode, flags, device and precision."""
     weight = layer.weight.detach()
     rows = weight.flatten(1)
-    u, s, v = torch.linalg.svd(rows.double(), full_matrices=False)
+    u, s, v = torch.linalg.svd(rows.cpu().double(), full_matrices=False)
     if rank is None:
         share = s.square().cumsum(0) / s.square().sum().clamp(min=1e-300)
         rank = int((share < float(energy or 1) - 1e-12).sum()) + 1

@@ -47,7 +47,7 @@ def channel_statistics(examples: Examples) -> dict[str, tuple[float, ...]]:
         raise ValueError(f"{examples!r} holds no images to take statistics of; give at least one")
     count, total, squares = 0, torch.zeros(1), torch.zeros(1)
     for index in examples.order(1000):  # in parts: doubles of all images may not fit
-        x = examples.batch(index).x.double().cpu().transpose(0, 1).flatten(1)  # (C, B·H·W)
+        x = examples.batch(index).x.cpu().double().transpose(0, 1).flatten(1)  # (C, B·H·W)
         count, total = count + x.shape[1], total + x.sum(1)
         squares = squares + x.square().sum(1)
     mean = total / count

@@ -9,17 +9,11 @@ from typing import Any, Self, cast
 import torch
 from torch import Tensor
 
-from kdlib.arguments import (
-    check_domain,
-    check_images,
-    check_labels,
-    one_place,
-    whole,
-)
+from kdlib.arguments import check_domain, check_images, check_labels, one_place, whole
 from kdlib.data import strata
 from kdlib.data.batches import Batch, orders, source
 from kdlib.data.hashes import content_hash, image_ids
-from kdlib.data.numeric import check_features, check_rank
+from kdlib.data.numeric import check_features, check_rank, check_together
 from kdlib.data.sealed import SealedLabels
 from kdlib.data.transforms import changed_once
 
@@ -44,6 +38,7 @@ class Examples:
         if cast(Any, self.domain) is None:
             object.__setattr__(self, "domain", source(self.y))
         check_domain(self.domain, len(self.x))
+        check_together(images=self.x, labels=self.y, domains=self.domain)
 
     @classmethod
     def of_features(cls, f: Tensor, y: Tensor, *, name: str = "") -> Self:
@@ -188,6 +183,7 @@ class Examples:
                 f"{other.name} {other.x.dtype} of {tuple(other.x.shape[1:])}; "
                 "load both with the same size= first"
             )
+        check_together(**{"the first": self.x, "the second": other.x})
         x, y = torch.cat([self.x, other.x]), torch.cat([self.y, other.y])
         domain = torch.cat([self.domain, other.domain])
         known = [ids for ids in (self._known_ids, other._known_ids) if ids is not None]

@@ -87,3 +87,12 @@ def check_rank(x: Tensor, axes: int) -> None:
             f"images have shape {tuple(x.shape)} after this index, with {x.dim()} axes and not "
             f"{axes}; choose whole examples: examples[i], examples[a:b], examples[mask]"
         )
+
+
+def check_together(**parts: Tensor) -> None:
+    """Raises ValueError unless all of these are on one device."""
+    places = {name: str(part.device) for name, part in parts.items()}
+    if len(set(places.values())) > 1:
+        told = ", ".join(f"{name} on {place}" for name, place in places.items())
+        place = next(iter(places.values()))
+        raise ValueError(f"examples are on one device, and here are {told}; use .to('{place}')")

@@ -78,7 +78,16 @@ def _answer(network: nn.Module, x: Tensor) -> Tensor:
     if x.dtype != torch.float32:  # pixels are; to look takes time
         x = seen_by(network, x)
     before = _version(x)
-    answer: Any = network(x)
+    try:
+        answer: Any = network(x)
+    except RuntimeError as error:
+        there = next((weight.device for weight in network.parameters()), x.device)
+        if there != x.device:
+            raise ValueError(
+                f"{type(network).__name__} is on {there} and the images are on {x.device}; move "
+                f"these there, x.to('{there}'), or the network to them"
+            ) from error
+        raise
     if _version(x) != before:
         raise ValueError(
             f"{type(network).__name__} changes the images it is shown in place, so that others, "

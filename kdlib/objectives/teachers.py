@@ -49,6 +49,7 @@ class TeacherTable:
         if ids is None or any(tap not in self.features for tap in taps):
             return None
         ids_sorted, order = self._sorted
+        ids = ids.to(ids_sorted.device)
         place = torch.searchsorted(ids_sorted, ids).clamp(max=len(ids_sorted) - 1)
         return order[place] if bool((ids_sorted[place] == ids).all()) else None
 

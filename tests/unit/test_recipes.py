@@ -420,7 +420,9 @@ def test_labels_that_nobody_could_answer_with_are_told(train: Examples) -> None:
     beyond = train.labelled_as(train.y + 3)
     student = initialise(mlp(16, 8, 4), 1)
     kept = fingerprint(student)
-    with pytest.raises(ValueError, match=r"validate has a label 6 and the student 4 outputs; leave"):
+    with pytest.raises(
+        ValueError, match=r"validate has a label 6 and the student 4 outputs; leave"
+    ):
         fit(student, train, epochs=1, seed=0, validate=beyond)
     assert fingerprint(student) == kept
     with pytest.raises(ValueError, match=r"evaluate\['far'\] has a label 6 and the student 4 out"):
