@@ -135,7 +135,7 @@ def test_holm_and_the_choice_of_a_setting_want_numbers() -> None:
         with pytest.raises(ValueError, match=r"the p-value of 'a' is .*from 0 to 1"):
             metrics.holm({"a": p, "b": 0.001})
     for folds in ([], [1.0, float("nan")]):
-        with pytest.raises(ValueError, match=r"the errors of 1 are .*one number for each fold"):
+        with pytest.raises(ValueError, match=r"the errors of 1 are .*a number for each fold"):
             metrics.one_standard_error({1: folds, 2: [0.5]})
 
 
