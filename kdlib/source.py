@@ -30,6 +30,14 @@ def library_hash() -> str:
     return hash_of(HOME)
 
 
+def raised_here(error: BaseException) -> bool:
+    """Whether the library itself raised this, and not what it calls."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    return last is not None and HOME in Path(last.tb_frame.f_code.co_filename).resolve().parents
+
+
 def described(what: Any) -> str:
     """What a function, or another object that can be called, does, as one line of text.
 

@@ -15,7 +15,7 @@ from torch import nn
 from kdlib import files
 from kdlib.bank.group import Group, Outcome
 from kdlib.data import Examples, cache_root
-from kdlib.models import fingerprint
+from kdlib.models import fingerprint, held_still
 from kdlib.source import library_hash
 
 KEPT = {part.name for part in fields_of(Outcome)} - {"stopped"}
@@ -59,6 +59,7 @@ def bank_key(
         parts += [fingerprint(one) for one in begun]
         parts += [group.state, group.objective.key(), group.examples.fingerprint]
         parts += [fingerprint(network), asdict(group.settings), group.examples.device.type]
+        parts += [held_still(group.build())]
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:32]
 
 

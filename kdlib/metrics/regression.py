@@ -26,14 +26,14 @@ def root_mean_square(outputs: Tensor, y: Tensor) -> Tensor:
     return (squares.sum((-2, -1)) / there.sum().clamp(min=1)).sqrt()
 
 
-def score(outputs: Tensor, examples: Examples) -> tuple[str, Tensor]:
+def score(outputs: Tensor, examples: Examples, *, regression: bool = False) -> tuple[str, Tensor]:
     """What a network is measured by on these, and how it did, (…), less being better.
 
     "error %" (of 0/1 labels the share of wrong ones), or "root mean square error" of `Targets` that
-    are other numbers.
+    are other numbers, or of which the outputs are estimates (regression).
     """
     if not isinstance(examples, Examples):
         raise ValueError(f"examples are a {type(examples).__name__}; expected Examples or Targets")
-    if isinstance(examples, Targets) and not examples.binary:
+    if isinstance(examples, Targets) and (regression or not examples.binary):
         return "root mean square error", root_mean_square(outputs, examples.y)
     return "error %", error_percent(outputs, examples.y)

@@ -6,6 +6,7 @@ from kdlib.models.kinds import (
     convolves,
     frozen_with_buffers,
     fused,
+    held_still,
     lazy,
     normalises,
     of_patches,

@@ -29,6 +29,13 @@ def resting(network: nn.Module) -> list[nn.Module]:
     return [part for part in network.modules() if not part.training] if network.training else []
 
 
+def held_still(network: nn.Module) -> list[str]:
+    """Names of the weights that are frozen, and of the parts that rest in eval mode."""
+    frozen = [name for name, weight in network.named_parameters() if not weight.requires_grad]
+    parts = {id(part) for part in resting(network)}
+    return frozen + [name for name, part in network.named_modules() if id(part) in parts]
+
+
 def frozen_with_buffers(network: nn.Module) -> list[nn.Module]:
     """Modules with buffers of their own in parts whose weights are all frozen.
 

@@ -10,6 +10,7 @@ from torch.nn.utils import parametrize
 
 from kdlib import losses
 from kdlib.device import seeded
+from kdlib.source import described
 
 
 def initialise(network: nn.Module, seed: int) -> nn.Module:
@@ -81,15 +82,29 @@ def _layers_to_draw(network: nn.Module) -> list[tuple[Callable[[], Any], dict[Te
 
 
 def fingerprint(network: nn.Module) -> str:
-    """A hash of the network's architecture, plain attributes, weights and buffers."""
+    """A hash of the network's architecture, attributes, weights, which are tied, and buffers."""
     digest = hashlib.sha256(str(network).encode())
-    for module in network.modules():  # what no repr shows, such as the heads of an attention
-        plain = {k: v for k, v in vars(module).items() if isinstance(v, bool | int | float | str)}
-        digest.update(repr(sorted((plain | {"training": None}).items())).encode())
-    for name, tensor in network.state_dict().items():
+    for module in network.modules():  # what no repr shows: heads of an attention, its activation
+        held = {k: v for k, v in vars(module).items() if k[0] != "_" and _tells(v)}
+        lines = [(name, described(value)) for name, value in held.items() if name != "training"]
+        digest.update(repr(sorted(lines)).encode())
+    first: dict[int, str] = {}
+    for name, weight in network.named_parameters(remove_duplicate=False):
+        digest.update(first.setdefault(id(weight), name).encode())
+    for name, tensor in {**dict(network.named_buffers()), **network.state_dict()}.items():
+        if not isinstance(tensor, Tensor):
+            continue  # what a module says of itself
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        content: Any = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+        digest.update(content)
     return digest.hexdigest()
+
+
+def _tells(value: Any) -> bool:
+    """Whether an attribute is one that a line of text tells of: plain ones, and functions."""
+    if isinstance(value, tuple | list):
+        return all(map(_tells, value))
+    return value is None or isinstance(value, bool | int | float | str) or callable(value)
 
 
 def inherit(student: nn.Module, teacher: nn.Module, *, shrink: bool = False) -> list[str]:

@@ -77,7 +77,12 @@ def check_no_symbol(term: str, name: str, value: Any) -> None:
 
 def check_field(term: str, name: str, kind: Any, value: Any) -> None:
     """Raises ValueError for a value that is no number, or no network, where one belongs."""
-    given = f"{term} was given {name}={value!r}"
+    what = (
+        f"a tensor {tuple(value.shape)}"
+        if isinstance(value, Tensor) and value.numel() > 4
+        else repr(value)
+    )
+    given = f"{term} was given {name}={what}"
     scalar = value.dim() == 0 if isinstance(value, Tensor) else isinstance(value, Real | Scalar)
     if kind == Number and not scalar:
         raise ValueError(f"{given}; expected a number, a symbol or a schedule")

@@ -1,7 +1,6 @@
 """What student and teachers answer two examples with, before anything is trained or changed."""
 
 import copy
-import warnings
 from typing import Any
 
 import torch
@@ -24,7 +23,8 @@ from kdlib.objectives.answer_terms import Taught
 from kdlib.objectives.members import Member
 from kdlib.objectives.parts import Outputs
 from kdlib.objectives.wrapping import Wrapped
-from kdlib.training.matching import check_labels_for, check_outputs_of
+from kdlib.source import raised_here
+from kdlib.training.matching import check_labels_for, check_outputs_of, notice_probabilities
 from kdlib.training.next_tokens import check_blind, check_vocabulary, check_writers
 
 
@@ -50,9 +50,9 @@ def check_answers(
         if taps:
             with evaluating(student):
                 seen = observe(student, few.to(next(student.parameters()).device), taps)
-    except ValueError:  # says what is wrong
-        raise
     except Exception as error:  # networks refuse images in many ways, some without a word
+        if raised_here(error):
+            raise
         why = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(
             f"the student {name} cannot take {what} ({why}); "
@@ -114,7 +114,7 @@ def check_taught(student: nn.Module, examples: Examples, objective: Objective) -
         z_t = _said(inner.teacher, few, term)
         if z_t is None or isinstance(term, Member):
             continue
-        _notice_probabilities(term, z_t)
+        notice_probabilities(term, z_t)
         logits = predict(student, few) if logits is None else logits
         what = "tokens" if sequences else "classes"
         if z_t.shape[-1] != logits.shape[-1] or z_t.dim() != logits.dim():
@@ -174,26 +174,14 @@ def _said(teacher: Any, few: Examples, term: Term) -> Tensor | None:
         x = few.batch().x
         z = predict(teacher, seen_by(teacher, x))
         return z.to(x.dtype) if x.is_floating_point() else z
-    except ValueError:
-        raise
     except Exception as error:
+        if raised_here(error):
+            raise
         why = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(
             f"the teacher {type(teacher).__name__} of {term.name} cannot take {few!r} ({why}); "
             "give one that was built for these examples"
         ) from error
-
-
-def _notice_probabilities(term: Term, z_t: Tensor) -> None:
-    """Warns of a teacher whose answers are shares already: it ends in a softmax."""
-    sums = z_t.cpu().double().sum(-1)  # not every device has float64
-    if bool((z_t >= 0).all()) and bool((sums - 1).abs().max() < 1e-4) and z_t.shape[-1] > 1:
-        warnings.warn(
-            f"the teacher of {term.name} answers with shares that sum to 1: it seems to end in a "
-            "softmax, which the term takes once more, and its doubt is flattened; give the part "
-            "before the softmax, or tabulate it and use table.answering(table.logits.log(), …)",
-            stacklevel=5,
-        )
 
 
 def _inner(term: Term) -> Term:

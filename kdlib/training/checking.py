@@ -1,7 +1,7 @@
 """All that is asked of a student, examples and objective before anything is trained."""
 
 import difflib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -93,10 +93,10 @@ def check_run(
     check_taught(student, examples, objective)
     check_apart(student, objective, augmented=augment is not None)
     precision = resolve_precision(settings.precision, student, place)
-    parts = replace(settings, batch=settings.batch // accumulate)
     check_layers(
-        student, examples, parts, per_domain=per_domain, balanced=balanced, adamw=optimizer is None
-    )
+        student, examples, settings, per_domain=per_domain, balanced=balanced,
+        adamw=optimizer is None, accumulate=accumulate,
+    )  # fmt: skip
     check_maker(optimizer, student, settings)
     as_last = convolves(student) and runs_channels_last(student, examples)
     return Place(place, precision, per_domain, balanced, as_last)

@@ -9,7 +9,7 @@ from torch import nn
 
 from kdlib import files
 from kdlib.data import Examples
-from kdlib.models import fingerprint
+from kdlib.models import fingerprint, held_still
 from kdlib.objectives import Objective
 from kdlib.source import described
 from kdlib.training.checking import Place
@@ -63,7 +63,7 @@ def _difference(name: str, theirs: Any, mine: Any) -> str:
             "other starting weights; give a fresh copy of those that the run began from (training "
             "has moved the ones in memory), or the seed= that drew them, or another checkpoint file"
         )
-    if name in ("examples", "objective"):
+    if name in ("examples", "objective", "validate"):
         return f"other {name}; use the same {name}, or another checkpoint file"
     return (
         f"{name}={theirs!r}, this run has {mine!r}; use the same settings, or another checkpoint "
@@ -80,4 +80,5 @@ def deciding_of(
         "objective": objective.key(), "examples": examples.fingerprint, **asdict(settings),
         "schedule": described(schedule) if callable(schedule) else schedule,
         "per domain": place.per_domain, "balanced": place.balanced, "start": fingerprint(student),
+        "frozen or in eval mode": held_still(student),
     }  # fmt: skip

@@ -21,6 +21,7 @@ from kdlib.training.capture import record, repeats, stream_of
 from kdlib.training.checking import Place, check_run
 from kdlib.training.checkpoints import deciding_of, read_checkpoint, write_checkpoint
 from kdlib.training.epochs import Epochs, draws_of
+from kdlib.training.matching import estimates
 from kdlib.training.optimisers import (
     Maker,
     Schedule,
@@ -28,6 +29,7 @@ from kdlib.training.optimisers import (
     parameter_groups,
     plain_groups,
     schedule_of,
+    settings_of,
 )
 from kdlib.training.progress import progress_bar
 from kdlib.training.run import Run, row_of, validated
@@ -126,6 +128,7 @@ def fit(
 
     examples, most = examples.to(place.device), most_at_once(batch)
     validate = None if validate is None else validate.to(place.device)
+    regression = estimates(objective)
     tabled = {} if augment else tabled_answers(objective.teacher_taps(), examples, size=most)
     _prepare(network, start, place)
     first = examples.batch(slice(0, 2))
@@ -136,13 +139,17 @@ def fit(
     weights = [weight for group in groups for weight in group["params"]]
     steps = made(optimizer, plain_groups(groups), settings.weight_decay)
     rates = [group["lr"] for group in groups]
+    asked = settings_of(steps)
     scheduler = schedule_of(steps, passes.total_steps, settings.schedule, rates)
     exact = autocast(settings.precision, place.device)
     run, best = Run(network, precision=settings.precision), Best()
     state = {"learner": learner, "optimizer": steps, "scheduler": scheduler, "best": best}
     if checkpoint is not None:
         deciding = deciding_of(network, examples, objective, settings, place)
-        deciding |= {"optimizer": type(steps).__name__, "accumulate": accumulate}
+        deciding |= {"optimizer": type(steps).__name__, "its settings": asked}
+        deciding |= {"accumulate": accumulate, "keep": keep}
+        if keep == "best" or patience is not None:
+            deciding |= {"validate": validate and validate.fingerprint}
         deciding |= {"augment": augment and described(augment)}
         run.history = read_checkpoint(checkpoint, state, deciding)
 
@@ -196,7 +203,7 @@ def fit(
                         mixed, x = augmented(augment, examples.batch(index), epoch.generator)
                         rows.append(take(x, mixed, done))
                     scheduler.step()
-            run.history.append(row_of(run, rows, validate, most))
+            run.history.append(row_of(run, rows, validate, most, regression))
             bar.set_postfix(loss=f"{run.history[-1]['loss']:.3f}")
             if validate is not None:
                 best.look(number + 1, validated(run.history[-1]), network, keep == "best")
@@ -221,7 +228,9 @@ def fit(
 def _asked(after_epoch: AfterEpoch, run: Run) -> bool:
     """Whether training is to go on, as `after_epoch` says of the run so far."""
     with evaluating(run.network):
-        return after_epoch(run) is not False
+        said = after_epoch(run)
+    run.history[-1] = as_python(run.history[-1])
+    return said is None or bool(said)
 
 
 def _prepare(student: nn.Module, seed: int | None, place: Place) -> None:

@@ -1,6 +1,7 @@
 """What terms, examples and augments must agree in where answers are numbers, or labels mixed."""
 
 import copy
+import warnings
 from typing import Any
 
 import torch
@@ -10,7 +11,14 @@ from kdlib.data import Examples, Targets
 from kdlib.data.transforms import augmented, mixes_labels
 from kdlib.device import seeded
 from kdlib.models import predict
-from kdlib.objectives import HardLabels, Objective, Term
+from kdlib.objectives import (
+    HardLabels,
+    MeanSquares,
+    Objective,
+    SigmoidTargets,
+    TeacherMeanSquares,
+    Term,
+)
 from kdlib.objectives.wrapping import Wrapped
 
 
@@ -22,6 +30,12 @@ def check_kind_of_answers(term: Term, examples: Examples) -> None:
             "SigmoidTargets(teacher) are for 0/1 labels, MeanSquares() and "
             "TeacherMeanSquares(teacher) for other numbers"
         )
+
+
+def estimates(objective: Objective) -> bool:
+    """Whether outputs are taught to be the numbers themselves, and not logits of them."""
+    inner = [term.inmost if isinstance(term, Wrapped) else term for _, term in objective.terms]
+    return any(isinstance(term, MeanSquares | TeacherMeanSquares) for term in inner)
 
 
 def check_same_kind(name: str, unseen: Examples, examples: Examples) -> None:
@@ -50,6 +64,11 @@ def check_labels_for(term: Term, classes: int, examples: Examples) -> None:
         raise ValueError(
             f"{term} sees {classes} outputs for {examples!r}; give it {examples.classes}, one for "
             "each number"
+        )
+    if isinstance(inner, HardLabels) and classes < 2:
+        raise ValueError(
+            f"{term} sees one output, whose share is always 1; give two or more outputs, or "
+            "Targets and BinaryLabels() for yes and no"
         )
     if isinstance(inner, HardLabels) and inner.weights and len(inner.weights) != classes:
         raise ValueError(
@@ -95,3 +114,27 @@ def check_augment(
                 f"augment={augment.__name__} mixes images and labels, and {term.name} of "
                 f"{examples!r} needs one label and one domain an image; use another augment"
             )
+
+
+def notice_probabilities(term: Term, z_t: Tensor) -> None:
+    """Warns of a teacher whose answers are shares already: it ends in a softmax."""
+    inner = term.inmost if isinstance(term, Wrapped) else term
+    if isinstance(inner, TeacherMeanSquares):
+        return
+    if isinstance(inner, SigmoidTargets):
+        if bool(((z_t >= 0) & (z_t <= 1)).all()):
+            warnings.warn(
+                f"the teacher of {term.name} answers from 0 to 1: it seems to end in a sigmoid, "
+                "which the term takes once more; give the part before it, or tabulate it and use "
+                "table.answering(table.logits.logit(), …)",
+                stacklevel=5,
+            )
+        return
+    sums = z_t.cpu().double().sum(-1)  # not every device has float64
+    if bool((z_t >= 0).all()) and bool((sums - 1).abs().max() < 1e-4) and z_t.shape[-1] > 1:
+        warnings.warn(
+            f"the teacher of {term.name} answers with shares that sum to 1: it seems to end in a "
+            "softmax, which the term takes once more, and its doubt is flattened; give the part "
+            "before the softmax, or tabulate it and use table.answering(table.logits.log(), …)",
+            stacklevel=5,
+        )

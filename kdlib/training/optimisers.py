@@ -1,5 +1,6 @@
 """The course's optimiser and schedule; `fit` and every bank engine use these."""
 
+import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 from kdlib.arguments import finite
 from kdlib.objectives import Learner, Number, Scalar
 from kdlib.objectives.symbols import value
+from kdlib.source import raised_here
 from kdlib.training.capture import graph_maker
 from kdlib.training.settings import Settings, in_words
 
@@ -29,7 +31,9 @@ def parameter_groups(learner: Learner, lr: Number | Mapping[str, Number]) -> lis
 def plain_groups(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The groups as an optimiser takes them: 1 where some rates are expressions of progress."""
     moving = any(isinstance(group["lr"], Scalar) for group in groups)
-    return [{**group, "lr": 1.0 if moving else group["lr"]} for group in groups]
+    if not moving:
+        return groups
+    return [{**group, "lr": 1.0, "rate": place} for place, group in enumerate(groups)]
 
 
 def named_groups(names: Iterable[str], lr: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -106,8 +110,61 @@ def check_maker(maker: Any, student: torch.nn.Module, settings: Settings) -> Non
             f"weight_decay={settings.weight_decay:g} is AdamW's; give it to the optimiser that you "
             "make, and leave it out here"
         )
-    copies = [torch.nn.Parameter(torch.zeros_like(weight)) for weight in student.parameters()]
-    made(maker, [{"params": copies, "lr": 1e-2}], 0.0)
+    named = {f"student.{name}": weight for name, weight in student.named_parameters()}
+    copies = {name: torch.nn.Parameter(torch.zeros_like(weight)) for name, weight in named.items()}
+    lr = settings.lr if isinstance(settings.lr, Mapping) else {"": settings.lr}
+    groups = [
+        {"params": [copies[name] for name in names], "lr": lr[start]}
+        for start, names in named_groups(copies, lr).items()
+    ]
+    for copy in copies.values():
+        copy.grad = torch.zeros_like(copy)
+    try:
+        optimizer = made(maker, plain_groups(groups), 0.0)
+        optimizer.step()
+    except Exception as error:
+        if raised_here(error):
+            raise
+        raise ValueError(
+            f"the optimizer fails on the student's weights ({str(error).splitlines()[0]}); fit "
+            "calls step() once a batch, on all weights and without a closure: choose another"
+        ) from error
+    _check_made(optimizer, list(copies.values()), groups)
+
+
+def _check_made(
+    optimizer: torch.optim.Optimizer, weights: list[Any], groups: list[dict[str, Any]]
+) -> None:
+    """Raises ValueError unless it moves each weight once, at the rates of the groups."""
+    held = [id(weight) for group in optimizer.param_groups for weight in group["params"]]
+    if sorted(held) != sorted(map(id, weights)):
+        raise ValueError(
+            f"the optimizer holds {len(set(held) & set(map(id, weights)))} of the student's "
+            f"{len(weights)} weights; give it all groups that it is called with"
+        )
+    default = inspect.signature(type(optimizer)).parameters.get("lr")
+    rates = [group["lr"] for group in groups]
+    given = optimizer.defaults.get("lr")
+    if default is not None and given not in (default.default, *rates) and given != 1.0:
+        raise ValueError(
+            f"the optimizer was made with lr={given:g}, and the groups bring rates of their own "
+            f"({', '.join(map(str, rates))}); give lr={given:g} to fit, and leave it out there"
+        )
+    if any(isinstance(rate, Scalar) for rate in rates) and not all(
+        "rate" in group for group in optimizer.param_groups
+    ):
+        raise ValueError(
+            "rates that change with progress are those of the groups; let the optimizer keep what "
+            "a group holds besides its weights: {**group, 'params': …}"
+        )
+
+
+def settings_of(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
+    """What it was asked for, group by group, its rates and what a device decides left out."""
+    left_out = {"params", "lr", "initial_lr", "capturable"}
+    return [
+        {k: v for k, v in group.items() if k not in left_out} for group in optimizer.param_groups
+    ]
 
 
 def adamw(groups: Any, weight_decay: float, lr: float = 1e-2) -> torch.optim.Optimizer:
@@ -148,7 +205,8 @@ def schedule_of(
     """
     lr_scheduler = torch.optim.lr_scheduler
     if any(isinstance(rate, Scalar) for rate in rates):
-        return lr_scheduler.LambdaLR(optimizer, [_course(r, steps) for r in rates])
+        own = [rates[group.get("rate", 0)] for group in optimizer.param_groups]
+        return lr_scheduler.LambdaLR(optimizer, [_course(rate, steps) for rate in own])
     if schedule == "constant":
         return lr_scheduler.ConstantLR(optimizer, 1.0)
     if schedule == "cosine":

@@ -58,7 +58,11 @@ class Diverged(ValueError):
 
 
 def row_of(
-    run: Run, steps: list[dict[str, Tensor]], validate: Examples | None, size: int
+    run: Run,
+    steps: list[dict[str, Tensor]],
+    validate: Examples | None,
+    size: int,
+    regression: bool = False,
 ) -> dict[str, float]:
     """One row of history; the only place where numbers are read off the device.
 
@@ -72,7 +76,8 @@ def row_of(
         raise Diverged(_what_diverged(epoch, columns), run)
     if validate is not None:
         with evaluating(run.network):  # back in train() afterwards
-            name, number = metrics.score(predict(run.network, validate, size=size), validate)
+            outputs = predict(run.network, validate, size=size)
+            name, number = metrics.score(outputs, validate, regression=regression)
         row[f"{VALIDATION} {name}"] = float(number)
     return row
 

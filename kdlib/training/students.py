@@ -58,7 +58,7 @@ def materialised(network: Any, examples: Any) -> Any:
 
 def check_layers(
     student: nn.Module, examples: Examples, settings: Settings, *, per_domain: bool, balanced: bool,
-    adamw: bool = True,
+    adamw: bool = True, accumulate: int = 1,
 ) -> None:  # fmt: skip
     """Raises ValueError for layers that this training cannot train.
 
@@ -78,6 +78,7 @@ def check_layers(
             )
     sizes = examples.domain.unique(return_counts=True)[1] if balanced else [len(examples)]
     least = max(map(int, sizes)) // batch_count(examples.domain, settings.batch, balanced=balanced)
+    least //= min(accumulate, max(least, 1))
     if least > 1 or (len(sizes) > 1 and not per_domain) or not normalises(student):
         return
     learner = Learner(copied(student), HardLabels()).train()
@@ -89,7 +90,7 @@ def check_layers(
         if "more than 1 value" not in str(error):
             raise
         raise ValueError(
-            f"{len(examples)} examples and batch={settings.batch} make a batch with one image "
-            "(of a domain), of which BatchNorm has no statistics; give two examples or more, and a "
-            f"larger batch=, such as {3 * len(sizes)}"
+            f"{len(examples)} examples, batch={settings.batch} and accumulate={accumulate} give "
+            "BatchNorm one image (of a domain) at a time, of which it has no statistics; give two "
+            f"examples or more, and a larger batch=, such as {3 * len(sizes) * accumulate}"
         ) from error

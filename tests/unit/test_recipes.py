@@ -7,15 +7,24 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from blobs import blobs
 from torch import Tensor, nn
 
 from kdlib.bank import train_bank
-from kdlib.data import Examples, jitter
+from kdlib.data import Examples, Targets, jitter
 from kdlib.models import fingerprint, initialise, mlp
-from kdlib.objectives import HardLabels, SoftTargets, tabulate
+from kdlib.objectives import (
+    BinaryLabels,
+    HardLabels,
+    MeanSquares,
+    SigmoidTargets,
+    SoftTargets,
+    progress,
+    tabulate,
+)
 from kdlib.source import described
 from kdlib.training import Diverged, Run, decay_groups, fit
 
@@ -43,7 +52,7 @@ def rates_of_steps(**settings: Any) -> list[float]:
 
     fit(mlp(16, 8, 4), blobs(320), epochs=5, batch=160, seed=0, lr=0.1,
         optimizer=lambda groups: Noting(groups), **settings)  # fmt: skip
-    return met
+    return met[1:]  # the first is a trial, on copies
 
 
 def test_schedules_are_those_of_their_formulas() -> None:
@@ -103,6 +112,71 @@ def test_decay_groups_part_matrices_from_vectors() -> None:
     ]  # fmt: skip
     with pytest.raises(ValueError, match="weight_decay=-1: expected a finite number of at least 0"):
         decay_groups([], -1)
+
+
+@pytest.mark.parametrize(
+    ("maker", "message"),
+    [
+        (lambda g: torch.optim.SGD(g, lr=0.5), r"made with lr=0.5, and the groups bring rates of"),
+        (lambda g: torch.optim.SGD(g[:1]), r"holds 2 of the student's 4 weights; give it all gro"),
+        (lambda g: torch.optim.SGD(mlp(2, 2).parameters()), r"holds 0 of the student's 4 weights"),
+        (lambda g: torch.optim.LBFGS(g[0]["params"]), r"fails on the student's weights .*closure"),
+        (lambda g: torch.optim.SparseAdam(g), r"fails on the student's weights"),
+        (lambda g: torch.optim.SGD(g, momentum=-1), r"fails on the student's weights .*momentum"),
+    ],
+)
+def test_an_optimiser_is_tried_on_copies(train: Examples, maker: Any, message: str) -> None:
+    student = initialise(mlp(16, 8, 4), 1)
+    kept = fingerprint(student)
+    with pytest.raises(ValueError, match=message):
+        fit(student, train, seed=0, epochs=1, lr={"head": 0.1, "": 0.2}, optimizer=maker)
+    assert fingerprint(student) == kept
+
+
+def test_an_optimiser_may_regroup_weights_whose_rates_change(train: Examples) -> None:
+    """Each weight keeps its own rate, in whatever order and however its group is cut."""
+    lr = {"head": 0.1 * 0.1**progress, "": 0.01 * 0.5**progress}
+    common: dict[str, Any] = dict(epochs=2, seed=0, lr=lr, schedule="constant")
+    plain = fit(mlp(16, 8, 4), train, optimizer=lambda g: torch.optim.SGD(g), **common)
+    for regrouped in (lambda g: g[::-1], lambda g: decay_groups(g, 0.0)):
+        run = fit(
+            mlp(16, 8, 4), train, optimizer=lambda g, f=regrouped: torch.optim.SGD(f(g)), **common
+        )
+        assert torch.equal(weights_of(run), weights_of(plain))
+    lost = lambda g: torch.optim.SGD([{"params": one["params"]} for one in g])  # noqa: E731
+    with pytest.raises(ValueError, match="let the optimizer keep what a group holds"):
+        fit(mlp(16, 8, 4), train, optimizer=lost, **common)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+def test_a_run_goes_on_with_the_optimiser_that_it_was_asked_for(
+    train: Examples, tmp_path: Path, momentum: float
+) -> None:
+    common: dict[str, Any] = dict(epochs=4, seed=0, checkpoint=tmp_path / "run.pt")
+    fit(
+        mlp(16, 8, 4), train, optimizer=lambda g: torch.optim.SGD(g, momentum=0.9),
+        after_epoch=lambda run: len(run.history) < 2, **common,
+    )  # fmt: skip
+    with pytest.raises(ValueError, match=r"was written with its settings=.*'momentum': 0.9"):
+        fit(
+            mlp(16, 8, 4), train, optimizer=lambda g: torch.optim.SGD(g, momentum=momentum),
+            **common,
+        )  # fmt: skip
+
+
+def test_a_run_goes_on_with_the_same_choice_of_epoch(train: Examples, tmp_path: Path) -> None:
+    validate = blobs(60, seed=4)
+    common: dict[str, Any] = dict(epochs=4, seed=0, checkpoint=tmp_path / "run.pt")
+    stop = {"after_epoch": lambda run: len(run.history) < 2}
+    fit(mlp(16, 8, 4), train, validate=validate, keep="best", **stop, **common)
+    with pytest.raises(ValueError, match="was written with keep='best', this run has 'last'"):
+        fit(mlp(16, 8, 4), train, validate=validate, **common)
+    with pytest.raises(ValueError, match="was written with other validate"):
+        fit(mlp(16, 8, 4), train, validate=blobs(60, seed=5), keep="best", **common)
+    frozen = mlp(16, 8, 4)
+    frozen.head.bias.requires_grad_(False)
+    with pytest.raises(ValueError, match="was written with"):
+        fit(frozen, train, validate=validate, keep="best", **common)
 
 
 # ---- accumulation --------------------------------------------------------------------------------
@@ -186,8 +260,8 @@ def test_after_each_epoch_a_function_is_asked(train: Examples) -> None:
     def look(run: Run) -> bool | None:
         seen.append((len(run.history), run.network.training, torch.is_grad_enabled()))
         torch.rand(3)
-        run.history[-1]["doubt"] = float(run.logits(train).softmax(-1).amax(-1).mean())
-        return len(run.history) < 3
+        run.history[-1]["doubt"] = run.logits(train).softmax(-1).amax(-1).mean().numpy()[()]
+        return np.bool_(len(run.history) < 3)
 
     common: dict[str, Any] = dict(epochs=5, batch=64, seed=0)
     student = nn.Sequential(mlp(16, 8, 4), nn.Dropout(0.2))
@@ -432,3 +506,83 @@ def test_labels_that_nobody_could_answer_with_are_told(train: Examples) -> None:
     train_bank(
         student=student, examples=train, seeds=1, epochs=1, evaluate={"far": beyond.unlabelled()}
     )
+
+
+# ---- keys ----------------------------------------------------------------------------------------
+
+
+def attentive(activation: Any = torch.relu, tied: bool = False) -> nn.Sequential:
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(4, 2, 8, activation=activation, batch_first=True)
+    first, second = nn.Linear(4, 4), nn.Linear(4, 4)
+    second.load_state_dict(first.state_dict())
+    if tied:
+        second.weight = first.weight
+    return nn.Sequential(layer, first, nn.BatchNorm1d(4), second)
+
+
+def test_networks_that_differ_in_what_no_weight_shows_have_other_hashes() -> None:
+    one = attentive()
+    shifted = attentive()
+    shifted[2].eps = 1e-3
+    others = [attentive(nn.functional.silu), attentive(tied=True), shifted]
+    assert fingerprint(one) == fingerprint(attentive())
+    assert len({fingerprint(net) for net in (one, *others)}) == 4
+    assert fingerprint(one.eval()) == fingerprint(attentive())
+
+
+def test_parts_held_still_have_a_bank_of_their_own(
+    train: Examples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KDLIB_CACHE", str(tmp_path))
+
+    def bank(student: nn.Module) -> Any:
+        return train_bank(
+            student=student, examples=train, seeds=1, epochs=2, evaluate={"test": train}
+        )
+
+    def net() -> nn.Sequential:
+        return nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.BatchNorm1d(8), nn.Linear(8, 4))
+
+    resting, frozen = net(), net()
+    resting[2].eval()
+    frozen[3].bias.requires_grad_(False)
+    banks = [bank(one) for one in (net(), resting, frozen, net().eval())]
+    assert [one.cached for one in banks] == [False, False, False, True]
+    assert not torch.equal(banks[0].logits["test"], banks[1].logits["test"])
+    run = fit(copy.deepcopy(resting), train, seed=0, epochs=2)
+    torch.testing.assert_close(banks[1].logits["test"][0], run.logits(train), rtol=1e-4, atol=1e-4)
+
+
+# ---- what a network is measured by ---------------------------------------------------------------
+
+
+def test_estimates_are_measured_in_their_unit_whatever_the_numbers(train: Examples) -> None:
+    y = (train.y % 2).float()[:, None]
+    examples = Targets(train.x, y)
+    common: dict[str, Any] = dict(epochs=1, seed=0, validate=examples)
+    estimated = fit(mlp(16, 8, 1), examples, MeanSquares(), **common).history[-1]
+    assert "validation root mean square error" in estimated
+    judged = fit(mlp(16, 8, 1), examples, BinaryLabels(), **common).history[-1]
+    assert "validation error %" in judged
+
+
+def test_a_teacher_that_ends_in_a_sigmoid_is_noticed(train: Examples) -> None:
+    y = torch.stack([train.y % 2, train.y // 2], 1).float()
+    teacher = nn.Sequential(initialise(mlp(16, 8, 2), 0), nn.Sigmoid())
+    with pytest.warns(UserWarning, match="answers from 0 to 1: it seems to end in a sigmoid"):
+        fit(mlp(16, 8, 2), Targets(train.x, y), SigmoidTargets(teacher), epochs=1, seed=0)
+
+
+def test_one_output_learns_nothing_of_classes(train: Examples) -> None:
+    with pytest.raises(ValueError, match="sees one output, whose share is always 1"):
+        fit(mlp(16, 8, 1), train.labelled_as(torch.zeros(320, dtype=torch.int64)), epochs=1)
+
+
+def test_batchnorm_and_parts_of_one_image(train: Examples) -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.BatchNorm1d(8), nn.Linear(8, 4))
+    for parts in (7, 8):
+        with pytest.raises(ValueError, match=f"accumulate={parts} give BatchNorm one image"):
+            fit(net, train[:40], epochs=1, batch=16, accumulate=parts)
+    assert net.training
+    fit(net, train[:40], epochs=1, batch=16, accumulate=6)
