@@ -30,6 +30,12 @@ _HERE = crc32(platform.node().encode())  # short, for a socket's path may have 1
 _SOCKETS = f"kdlib-{_HERE:08x}-"
 
 
+def _short_folder() -> Path:
+    """Where sockets may lie: the temporary folder, or the system's where its name is too long."""
+    folder, system = Path(tempfile.gettempdir()), Path("/tmp")
+    return system if len(str(folder)) > 60 and os.access(system, os.W_OK) else folder
+
+
 class NotebookFailed(RuntimeError):
     """A notebook stopped before its end; the message says in which cell and why."""
 
@@ -60,7 +66,7 @@ def execute(
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     try:
-        with marked_folder(Path(tempfile.gettempdir()), _SOCKETS) as sockets:
+        with marked_folder(_short_folder(), _SOCKETS) as sockets:
             return papermill.execute_notebook(
                 notebook,
                 str(target.absolute()),

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
+import torch
 from unit.blobs import blobs
 
 from kdlib.bank import Bank, train_bank
@@ -64,6 +65,8 @@ def forked(work: Callable[[], object]) -> int:
         try:
             os.setpgid(0, 0)  # by which its own children are found
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(60)  # one that hangs ends, too
+            torch.set_num_threads(1)  # the parent's other threads are not here
             work()
             os._exit(0)
         finally:
