@@ -199,6 +199,8 @@ def domain_rules(
     """Whether each domain has a forward of its own, and whether batches are balanced."""
     if forward not in (None, "per_domain", "joint"):
         raise ValueError(f"forward={forward!r}: expected 'per_domain' or 'joint'")
+    if balanced is not None and not isinstance(balanced, bool):
+        raise ValueError(f"balanced is a {type(balanced).__name__}; expected True, False or None")
     several = len(examples.domains) > 1
     per_domain = several and (normalises(student) if forward is None else forward == "per_domain")
     return per_domain, several if balanced is None else balanced

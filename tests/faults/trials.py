@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import torch
+from tqdm.auto import tqdm
 from unit.blobs import blobs
 
 from kdlib.bank import Bank, train_bank
@@ -67,6 +69,9 @@ def forked(work: Callable[[], object]) -> int:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.alarm(60)  # one that hangs ends, too
             torch.set_num_threads(1)  # the parent's other threads are not here
+            tqdm.set_lock(
+                threading.RLock()
+            )  # as kdlib's own workers do: one lock for all dies with one
             work()
             os._exit(0)
         finally:
