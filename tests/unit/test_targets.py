@@ -136,7 +136,9 @@ def test_weights_and_smoothing_are_trained_together_elsewhere() -> None:
     ("make", "said"),
     [
         (lambda: HardLabels(weights=3.0), "weights=3.0; expected a number for each class"),  # type: ignore
-        (lambda: HardLabels(weights="ab"), "weights='ab'; expected a number for each"),  # type: ignore
+        (lambda: HardLabels(weights="ab"), "weights='ab'; .* in the order of the"),  # type: ignore
+        (lambda: HardLabels(weights={1: 5.0, 0: 1.0}), r"\[w\[c\] for c in range"),  # type: ignore
+        (lambda: HardLabels(weights={1.0, 5.0}), "in the order of the classes"),  # type: ignore
         (lambda: HardLabels(weights=(Symbol("w"), 1.0)), "weights=w, a symbol"),  # type: ignore
         (lambda: HardLabels(weights=(1.0, -1.0)), "at least 0"),
         (lambda: HardLabels(weights=(0.0, 0.0)), "not all of them 0"),
