@@ -519,8 +519,8 @@ def test_a_stream_is_sliced_without_being_read() -> None:
     data = Pictures(blobs(40))
     stream = Stream(data, name="pictures")
     part = stream[torch.arange(40) % 2 == 1][3:6].as_domain(1)
-    assert data.read == 1 and repr(part) == "Stream(pictures: 3 × (1, 4, 4))"
-    assert torch.equal(part.batch().x, data.examples[[7, 9, 11]].batch().x) and data.read == 4
+    assert data.read == 4 and repr(part) == "Stream(pictures: 3 × (1, 4, 4))"
+    assert torch.equal(part.batch().x, data.examples[[7, 9, 11]].batch().x) and data.read == 7
     assert part.y.tolist() == data.examples.y[[7, 9, 11]].tolist() and part.domains == [1]
     assert torch.equal(part.batch(torch.tensor([2])).x, data.examples[[11]].batch().x)
     assert [len(piece) for piece in stream.split(10, 30)] == [10, 30]
@@ -537,13 +537,23 @@ class Items(list):
 IMAGE = torch.rand(1, 4, 4)
 
 
+@pytest.mark.parametrize("named", [[0, 1, 2, 3], ["a", "b", "c", "d"], [3, 2], [3, 2, 1, 9]])
+def test_a_stream_has_the_labels_of_its_items(named: list[Any]) -> None:
+    """`targets` knows nothing of a `target_transform`, nor of a subset."""
+    data = Items((IMAGE, torch.tensor(3 - i) if i else 3) for i in range(4))
+    data.targets = named  # type: ignore[attr-defined]
+    assert Stream(data).y.tolist() == [3, 2, 1, 0]
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [
         (lambda: Stream(torch.utils.data.DataLoader(Pictures(blobs(8)))), "give loader.dataset"),
         (lambda: Stream(Items([(3, 0)])), "begins with a int; .*PILToTensor"),
         (lambda: Stream(Items([(IMAGE * 9, 0)])), "images hold values from"),
-        (lambda: Stream(Items([(IMAGE, "cat")])), "no numbers .* give y="),
+        (lambda: Stream(Items([(IMAGE, "cat")])), r"no numbers .* Stream\(dataset, torch.tensor"),
+        (lambda: Stream(Items([(IMAGE, 1.0)])), r"float32 \(1,\); give .*dataset, torch.tensor"),
+        (lambda: Stream(Items([(IMAGE, [0, 1])])), r"\(1, 2\); give class .*Several numbers"),
         (lambda: Stream(Items([(IMAGE, 0), (IMAGE[:, :2], 1)])).batch(), "item 1 of .*resize"),
         (lambda: Stream(Pictures(blobs(8))).transformed(lambda x, g: x), "ConcatDataset"),
         (lambda: Stream(Pictures(blobs(8))) + blobs(8), "ConcatDataset"),
