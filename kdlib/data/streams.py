@@ -19,11 +19,12 @@ class Stream(Examples):
     """Examples out of a PyTorch `Dataset`: `dataset[i]` -> (image, label), read batch by batch.
 
     Images (C, H, W), uint8 or floats from 0 to 1, all of one size. y: the labels (N,); None takes
-    those in `dataset.targets`, or reads the whole data set once where there are none, or the first,
-    middle or last item has another (as `target_transform` makes them). The data set may change its images
-    at random (transforms draw from PyTorch's generator, which `fit` seeds), so teachers are asked
-    live, no table of answers is made, and no bank is kept; a checkpoint knows the labels and the
-    first image alone. Raises ValueError for a data set whose items are no such pairs.
+    those in `dataset.targets`, or reads the whole data set once: where there are none, or the
+    first, middle or last item has another (as `target_transform` makes them). The data set may
+    change its images at random (transforms draw from PyTorch's generator, which `fit` seeds), so
+    teachers are asked live, no table of answers is made, and no bank is kept; a checkpoint knows
+    the labels and the first image alone. Raises ValueError for a data set whose items are no such
+    pairs.
     """
 
     _dataset: Any
