@@ -96,3 +96,20 @@ def check_together(**parts: Tensor) -> None:
         told = ", ".join(f"{name} on {place}" for name, place in places.items())
         place = next(iter(places.values()))
         raise ValueError(f"examples are on one device, and here are {told}; use .to('{place}')")
+
+
+def check_joined(first: Any, second: Any) -> None:
+    """Raises ValueError unless both are examples of one kind, size, dtype and device."""
+    if type(first) is not type(second):
+        what = repr(second) if hasattr(second, "domain") else f"a {type(second).__name__}"
+        kinds = f"{type(first).__name__} and {type(second).__name__}"
+        raise ValueError(
+            f"{first!r} and {what} are of different kinds ({kinds}); join examples of one kind"
+        )
+    if first.x.shape[1:] != second.x.shape[1:] or first.x.dtype != second.x.dtype:
+        raise ValueError(
+            f"{first.name} holds {first.x.dtype} images of {tuple(first.x.shape[1:])} and "
+            f"{second.name} {second.x.dtype} of {tuple(second.x.shape[1:])}; "
+            "load both with the same size= first"
+        )
+    check_together(**{"the first": first.x, "the second": second.x})

@@ -235,7 +235,17 @@ X = blobs(4).x
         (lambda: Examples(X, torch.ones(4) / 3), r"are Targets\(x, y\[:, None\]\)"),
         (lambda: Examples(X, torch.ones(4, 2)), r"are Targets\(x, y\)"),
         (lambda: regression().only([1]), "has numbers, no classes"),
-        (lambda: regression() + blobs(8), "no targets of one width"),
+        (lambda: regression() + regression()._with(y=torch.ones(96, 1)), "no targets of one width"),
+        (lambda: regression() + blobs(8), r"different kinds \(Targets and Examples\)"),
+        (lambda: blobs(8) + regression(), r"different kinds \(Examples and Targets\)"),
+        (lambda: blobs(8) + Stream(Pictures(blobs(8))), r"kinds \(Examples and Stream\)"),
+        (lambda: blobs(8) + Sequences(torch.ones(2, 3).long()), r"\(Examples and Sequences\)"),
+        (lambda: Sequences(torch.ones(2, 3).long()) + blobs(8), r"\(Sequences and Examples\)"),
+        (lambda: blobs(8) + X, "and a Tensor are of different kinds"),
+        (lambda: blobs(8).only(1), r"classes=1; .* as \[1\]"),  # type: ignore[arg-type]
+        (lambda: blobs(8).without(["a"]), r"classes=\['a'\]; "),  # type: ignore[list-item]
+        (lambda: Examples(X * 1j, torch.zeros(4).long()), r"view_as_real\(…\).flatten"),
+        (lambda: Targets.of_features(X.flatten(1) * 1j, torch.ones(4, 1)), "view_as_real"),
         (lambda: run(HardLabels(), binary(), student=mlp(16, 8, 2)), "HardLabels is for classes"),
         (lambda: run(LogitMSE(mlp(16, 2)), regression(), student=mlp(16, 8, 2)), "TeacherMean"),
         (lambda: run(BinaryLabels(), regression(), student=mlp(16, 8, 2)), r"MeanSquares\(\)"),
@@ -474,6 +484,26 @@ def test_each_image_draws_for_itself_and_is_reproducible() -> None:
     assert torch.equal(state, torch.get_rng_state())
     fit(mlp(16, 4), blobs(32), epochs=1, augment=each_image(flip))
     assert jitter(1)(x, torch.Generator()).shape == x.shape
+
+
+def test_examples_keep_no_graph() -> None:
+    """Neither what was given nor its gradient is touched by a training."""
+    x, y = torch.rand(4, 16, requires_grad=True), torch.rand(4, 2, requires_grad=True)
+    images, classes = x.view(4, 1, 4, 4), torch.zeros(4, dtype=torch.int64)
+    made = [
+        Examples(images, classes),
+        Examples.of_features(x, classes),
+        Targets(images, y),
+        Targets.of_features(x, y),
+        Targets(images, y.detach()).labelled_as(y),
+        Stream(Items((image, 0) for image in images)),
+    ]
+    for examples in made:
+        batch = examples.batch()
+        assert not (examples.x.requires_grad or batch.x.requires_grad or batch.y.requires_grad)
+        assert examples.fingerprint
+    fit(mlp(16, 2), made[4], MeanSquares(), epochs=1, seed=0)
+    assert x.grad is None and y.grad is None and x.requires_grad and y.requires_grad
 
 
 # ---- data larger than memory ---------------------------------------------------------------------
