@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kdlib import losses, metrics, vision
+from kdlib.adaptation import CDAN
 from kdlib.bank import train_bank
 from kdlib.data import (
     Examples,
@@ -453,7 +454,22 @@ def test_targets_that_are_mixed_are_their_mean() -> None:
         ),
         (
             lambda: fit(mlp(16, 4), blobs(8), Decoupled(mlp(16, 4), 4), augment=own_mix),
-            "leave out what mixes them",
+            "augment=own_mix mixes images and labels, and Decoupled",
+        ),
+        (lambda: run(Decoupled(mlp(16, 4), 4), augment=jittered_mix), "augment=jittered_mix mixes"),
+        (
+            lambda: run(HardLabels(), augment=lambda x, g: (*own_mix(x, g)[:2], x.new_ones(2) + 1)),
+            r"augment made shares \[2\..* from 0 to 1",
+        ),
+        (lambda: run(HardLabels(), SIGNALS, augment=jitter(1)), "jitter moves pixels"),
+        (lambda: run(HardLabels(), SIGNALS, augment=cutmix()), "cutmix moves pixels"),
+        (lambda: cutmix()(X.flatten(1)[..., None, None], torch.Generator()), "more than one pixel"),
+        (lambda: run(HardLabels(), augment=unpacking), r"augment fails .*\(not enough values"),
+        (lambda: jitter(2.5), "pixels=2.5: expected a whole number"),  # type: ignore[arg-type]
+        (lambda: jitter("a"), "pixels='a': expected a whole"),  # type: ignore[arg-type]
+        (
+            lambda: run(CDAN("1"), binary() + binary().unlabelled().as_domain(1)),
+            "CDAN.* is for classes",
         ),
     ],
 )
@@ -468,6 +484,18 @@ def two_domains() -> Examples:
 
 def own_mix(x: Tensor, generator: torch.Generator) -> Any:
     return x, torch.arange(len(x)).flip(0), torch.ones(len(x))
+
+
+def jittered_mix(x: Tensor, generator: torch.Generator) -> Any:
+    return mixup(1.0)(jitter(1)(x, generator), generator)
+
+
+def unpacking(x: Tensor, generator: torch.Generator) -> Tensor:
+    a, b, c = x
+    return a + b + c
+
+
+SIGNALS = Examples.of_features(torch.rand(8, 4, 4), torch.arange(8) % 4)
 
 
 def test_each_image_draws_for_itself_and_is_reproducible() -> None:
