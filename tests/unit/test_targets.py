@@ -102,6 +102,7 @@ def test_weights_are_part_of_the_formula() -> None:
     assert one == HardLabels(weights=(1.0, 5.0)) != HardLabels() and {one: 1}[one] == 1
     assert str(one) == "HardLabels(weights=(1.0, 5.0))" and one.key() != HardLabels().key()
     assert HardLabels(weights=torch.tensor([1.0, 5.0])) == one  # type: ignore[arg-type]
+    assert HardLabels(weights=iter((1, 5))) == one  # type: ignore[arg-type]
     assert str(HardLabels(0.1, (1, 5))) == "HardLabels(smoothing=0.1, weights=(1.0, 5.0))"
 
 
