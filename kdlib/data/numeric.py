@@ -25,6 +25,15 @@ def check_features(f: Any) -> None:
         )
 
 
+def check_pictures(name: str, x: Tensor) -> None:
+    """Raises ValueError for what has no pixels that could be moved."""
+    if x.dim() != 4 or x.shape[2:] == (1, 1):
+        raise ValueError(
+            f"{name} moves pixels, and here are features or signals {tuple(x.shape)}; expected "
+            "images (B, C, H, W) of more than one pixel: use another augment, such as mixup()"
+        )
+
+
 def check_targets(y: Any, count: int) -> None:
     """(count, K), finite floats or nan, or bool."""
     check_tensor("targets", y)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from kdlib.arguments import check_images, finite, whole
 from kdlib.data.batches import Batch
-from kdlib.data.numeric import check_features
+from kdlib.data.numeric import check_features, check_pictures
 from kdlib.device import seeded
 
 Transform = Callable[[Tensor, torch.Generator], Any]
@@ -122,7 +122,7 @@ def cutmix(alpha: float = 1.0) -> Callable[[Tensor, torch.Generator], Mixed]:
     _check_alpha(alpha)
 
     def mix(x: Tensor, generator: torch.Generator) -> Mixed:
-        _check_pictures("cutmix", x)
+        check_pictures("cutmix", x)
         partners, share = _drawn(x, alpha, generator)
         box, area = [], 1.0
         for size in x.shape[-2:]:
@@ -152,14 +152,6 @@ def _check_alpha(alpha: float) -> None:
         raise ValueError(f"alpha={alpha!r}: expected a finite number above 0, such as 1")
 
 
-def _check_pictures(name: str, x: Tensor) -> None:
-    if x.dim() != 4 or x.shape[2:] == (1, 1):
-        raise ValueError(
-            f"{name} moves pixels, and here are features or signals {tuple(x.shape)}; expected "
-            "images (B, C, H, W) of more than one pixel: use another augment, such as mixup()"
-        )
-
-
 def _drawn(x: Tensor, alpha: float, generator: torch.Generator) -> tuple[Tensor, float]:
     """Whom each image is mixed with, and the share of its own."""
     partners = torch.randperm(len(x), generator=generator).to(x.device)
@@ -176,7 +168,7 @@ def jitter(pixels: int = 2) -> Callable[[Tensor, torch.Generator], Tensor]:
         raise ValueError(f"pixels={pixels!r}: expected a whole number of 0 or more, such as 2")
 
     def shift(x: Tensor, generator: torch.Generator) -> Tensor:
-        _check_pictures("jitter", x)
+        check_pictures("jitter", x)
         count, _, height, width = x.shape
         padded = torch.nn.functional.pad(x, (pixels,) * 4)
         down, right = torch.randint(2 * pixels + 1, (2, count, 1), generator=generator).to(x.device)

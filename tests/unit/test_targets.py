@@ -36,6 +36,7 @@ from kdlib.data import (
     transfer_set,
     verify,
 )
+from kdlib.data.shifts import severity
 from kdlib.models import Normalise, cnn, initialise, mlp
 from kdlib.objectives import (
     BinaryLabels,
@@ -464,6 +465,10 @@ def test_targets_that_are_mixed_are_their_mean() -> None:
         ),
         (lambda: run(HardLabels(), SIGNALS, augment=jitter(1)), "jitter moves pixels"),
         (lambda: run(HardLabels(), SIGNALS, augment=cutmix()), "cutmix moves pixels"),
+        *(
+            (lambda name=name: SIGNALS.transformed(severity(name, 1)), f"{name} moves pixels")
+            for name in ("mirror", "rotate", "shift", "crop", "blur", "texture")
+        ),
         (lambda: cutmix()(X.flatten(1)[..., None, None], torch.Generator()), "more than one pixel"),
         (lambda: run(HardLabels(), augment=unpacking), r"augment fails .*\(not enough values"),
         (lambda: jitter(2.5), "pixels=2.5: expected a whole number"),  # type: ignore[arg-type]
