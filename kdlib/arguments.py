@@ -196,10 +196,6 @@ def check_same_classes(z_s: Any, z_t: Any) -> None:
             f"student logits have shape {tuple(z_s.shape)}, teacher logits {tuple(z_t.shape)}; "
             "both must speak of the same batch"
         )
-    if not z_s.numel():
-        raise ValueError(
-            f"answers have shape {tuple(z_s.shape)}; give those of one example or more"
-        )
 
 
 def check_same_shape(f_s: Tensor, f_t: Tensor) -> None:
@@ -242,14 +238,12 @@ def check_labelled(logits: Tensor, y: Tensor) -> None:
         y = y.amax(-1)
     elif logits.shape[-2] != len(y):
         raise ValueError(f"{logits.shape[-2]} answers for {len(y)} labels; give one per label")
-    if not y.numel():
-        raise ValueError("there are no examples to score; give one or more")
     if (y < 0).any():
         raise ValueError(
             f"{int((y < 0).sum())} of {len(y)} examples have no label (y = -1); "
             "score labelled examples only"
         )
-    if int(y.max()) >= logits.shape[-1]:
+    if y.numel() and int(y.max()) >= logits.shape[-1]:
         raise ValueError(
             f"a label is {int(y.max())} and the logits speak of {logits.shape[-1]} classes; "
             "score examples whose classes the network has"

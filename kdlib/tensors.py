@@ -16,7 +16,10 @@ def check_tensor(what: str, given: Any) -> None:
             f"{what} are a {type(given).__name__}; expected a tensor: torch.as_tensor(…) makes one"
         )
     if given.is_complex():
-        raise ValueError(f"{what} are {given.dtype}; expected real numbers: .real has them")
+        raise ValueError(
+            f"{what} are {given.dtype}; expected real numbers: .real has them, and "
+            "torch.view_as_real(…).flatten(1) both parts as features"
+        )
 
 
 def check_tensors(axes: int = 2, /, **given: Any) -> None:

@@ -91,6 +91,7 @@ class CDAN(_Adversary):
     strength: Number = 1.0
     hidden: int = 64
     warm: float = 0.0
+    reads_classes = True  # whose shares softmax makes
 
     def inputs(self, step: Step) -> Tensor:
         f, p = floats(self.features(step), step.observation.logits.detach().float().softmax(-1))

@@ -44,10 +44,16 @@ def adabn(network: nn.Module, examples: Examples, *, size: int = 500) -> nn.Modu
                 layer.momentum = None  # the plain mean over batches, no forgetting
             for index in torch.arange(len(examples), device=examples.device).tensor_split(batches):
                 observe(network, examples.batch(index).x.to(device))
-        except BaseException:
+        except BaseException as error:
             for layer, _, state in before:  # half-made statistics are worse than the old ones
                 layer.load_state_dict(state)
-            raise
+            if isinstance(error, ValueError) or not isinstance(error, Exception):
+                raise
+            why = (str(error) or type(error).__name__).splitlines()[0]
+            raise ValueError(
+                f"{type(network).__name__} cannot take {examples!r} ({why}); give images of the "
+                "size and kind that it was built for"
+            ) from error
         finally:
             for layer, momentum, _ in before:
                 layer.momentum = momentum

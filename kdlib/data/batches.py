@@ -63,6 +63,11 @@ def source(y: Tensor) -> Tensor:
     return torch.zeros(len(y), dtype=torch.int64, device=y.device)
 
 
+def without_graph(x: Tensor) -> Tensor:
+    """The same numbers, with no gradient for who gave them: examples are not trained."""
+    return x.detach() if x.requires_grad else x
+
+
 def orders(
     domain: Tensor, size: int, generator: torch.Generator | None, *, balanced: bool
 ) -> list[Tensor]:

@@ -30,5 +30,10 @@ def share_wrong(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def error_percent(logits: Tensor, y: Tensor) -> Tensor:
-    """Wrong answers in percent, (…), on the CPU: not every device has float64."""
+    """Wrong answers in percent, (…), on the CPU: not every device has float64.
+
+    Raises ValueError as `wrong` does, and for no examples.
+    """
+    if isinstance(y, Tensor) and not len(y):
+        raise ValueError("there are no examples to score; give one or more")
     return 100 * wrong(logits, y).cpu().double().mean(-1)

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from kdlib.arguments import check_domain, check_images, check_labels, one_place, whole
 from kdlib.data import strata
-from kdlib.data.batches import Batch, orders, source
+from kdlib.data.batches import Batch, orders, source, without_graph
 from kdlib.data.hashes import content_hash, image_ids
-from kdlib.data.numeric import check_features, check_rank, check_together
+from kdlib.data.numeric import check_features, check_joined, check_rank, check_together
 from kdlib.data.sealed import SealedLabels
 from kdlib.data.transforms import changed_once
 
@@ -39,6 +39,7 @@ class Examples:
             object.__setattr__(self, "domain", source(self.y))
         check_domain(self.domain, len(self.x))
         check_together(images=self.x, labels=self.y, domains=self.domain)
+        self.__dict__.update(x=without_graph(self.x), y=without_graph(self.y))
 
     @classmethod
     def of_features(cls, f: Tensor, y: Tensor, *, name: str = "") -> Self:
@@ -177,13 +178,7 @@ class Examples:
         return [(self[rest], self[fold]) for rest, fold in pairs]
 
     def __add__(self, other: "Examples") -> "Examples":
-        if self.x.shape[1:] != other.x.shape[1:] or self.x.dtype != other.x.dtype:
-            raise ValueError(
-                f"{self.name} holds {self.x.dtype} images of {tuple(self.x.shape[1:])} and "
-                f"{other.name} {other.x.dtype} of {tuple(other.x.shape[1:])}; "
-                "load both with the same size= first"
-            )
-        check_together(**{"the first": self.x, "the second": other.x})
+        check_joined(self, other)
         x, y = torch.cat([self.x, other.x]), torch.cat([self.y, other.y])
         domain = torch.cat([self.domain, other.domain])
         known = [ids for ids in (self._known_ids, other._known_ids) if ids is not None]
@@ -239,7 +234,7 @@ class Examples:
         ids: hashes of the images where they are known already.
         """
         made = object.__new__(cls)
-        made.__dict__.update(x=x, y=y, domain=domain, name=name)
+        made.__dict__.update(x=without_graph(x), y=without_graph(y), domain=domain, name=name)
         if ids is not None:
             made.__dict__["ids"] = ids  # as cached_property keeps them
         return made

@@ -25,6 +25,15 @@ def check_features(f: Any) -> None:
         )
 
 
+def check_pictures(name: str, x: Tensor) -> None:
+    """Raises ValueError for what has no pixels that could be moved."""
+    if x.dim() != 4 or x.shape[2:] == (1, 1):
+        raise ValueError(
+            f"{name} moves pixels, and here are features or signals {tuple(x.shape)}; expected "
+            "images (B, C, H, W) of more than one pixel: use another augment, such as mixup()"
+        )
+
+
 def check_targets(y: Any, count: int) -> None:
     """(count, K), finite floats or nan, or bool."""
     check_tensor("targets", y)
@@ -96,3 +105,20 @@ def check_together(**parts: Tensor) -> None:
         told = ", ".join(f"{name} on {place}" for name, place in places.items())
         place = next(iter(places.values()))
         raise ValueError(f"examples are on one device, and here are {told}; use .to('{place}')")
+
+
+def check_joined(first: Any, second: Any) -> None:
+    """Raises ValueError unless both are examples of one kind, size, dtype and device."""
+    if type(first) is not type(second):
+        what = repr(second) if hasattr(second, "domain") else f"a {type(second).__name__}"
+        kinds = f"{type(first).__name__} and {type(second).__name__}"
+        raise ValueError(
+            f"{first!r} and {what} are of different kinds ({kinds}); join examples of one kind"
+        )
+    if first.x.shape[1:] != second.x.shape[1:] or first.x.dtype != second.x.dtype:
+        raise ValueError(
+            f"{first.name} holds {first.x.dtype} images of {tuple(first.x.shape[1:])} and "
+            f"{second.name} {second.x.dtype} of {tuple(second.x.shape[1:])}; "
+            "load both with the same size= first"
+        )
+    check_together(**{"the first": first.x, "the second": second.x})

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from kdlib.data.numeric import check_pictures
+
 Transform = Callable[[Tensor, torch.Generator], Tensor]
 
 
@@ -20,6 +22,7 @@ def mirror(p: float = 1.0) -> Transform:
     _within("p", p, 0, 1)
 
     def transform(x: Tensor, generator: torch.Generator) -> Tensor:
+        check_pictures("mirror", x)
         chosen = torch.rand(len(x), 1, 1, 1, generator=generator).to(x.device) < p
         return torch.where(chosen, x.flip(-1), x)
 
@@ -32,6 +35,7 @@ def rotate(degrees: float) -> Transform:
     rows = [[math.cos(turn), -math.sin(turn), 0.0], [math.sin(turn), math.cos(turn), 0.0]]
 
     def transform(x: Tensor, generator: torch.Generator) -> Tensor:
+        check_pictures("rotate", x)
         return _moved(x, rows) if degrees % 360 else x
 
     return _named(transform, f"rotate({degrees:g})")
@@ -41,6 +45,7 @@ def shift(pixels: float) -> Transform:
     """Every image moved right and down by this many pixels (left and up when negative)."""
 
     def transform(x: Tensor, generator: torch.Generator) -> Tensor:
+        check_pictures("shift", x)
         height, width = x.shape[-2:]
         rows = [[1.0, 0.0, -2 * pixels / width], [0.0, 1.0, -2 * pixels / height]]
         return _moved(x, rows) if pixels else x
@@ -54,6 +59,7 @@ def crop(inner: int, size: int | None = None) -> Transform:
         raise ValueError(f"inner={inner} and size={size} pixels; expected 1 or more")
 
     def transform(x: Tensor, generator: torch.Generator) -> Tensor:
+        check_pictures("crop", x)
         height, width = x.shape[-2:]
         if inner > min(height, width):
             raise ValueError(
@@ -79,6 +85,7 @@ def blur(sigma: float) -> Transform:
     def transform(x: Tensor, generator: torch.Generator) -> Tensor:
         if not sigma:
             return x
+        check_pictures("blur", x)
         one_by_one = x.reshape(-1, 1, *x.shape[-2:])  # (B·C, 1, H, W)
         weights = kernel.to(x)[None, None, None]  # (1, 1, 1, width of the kernel)
         wide = F.conv2d(one_by_one, weights, padding=(0, reach))
@@ -96,6 +103,7 @@ def texture(strength: float) -> Transform:
     _within("strength", strength, 0, 1)
 
     def transform(x: Tensor, generator: torch.Generator) -> Tensor:
+        check_pictures("texture", x)
         height, width = x.shape[-2:]
         coarse = torch.rand(
             len(x), 1, math.ceil(height / 4), math.ceil(width / 4), generator=generator

@@ -1,6 +1,7 @@
 """Places of examples, class by class: so many of each, parts in proportion, folds."""
 
 from collections.abc import Iterable
+from operator import index
 
 import torch
 from torch import Tensor
@@ -47,7 +48,13 @@ def places_of_folds(y: Tensor, k: int, seed: int) -> list[tuple[Tensor, Tensor]]
 
 def is_one_of(y: Tensor, classes: Iterable[int]) -> Tensor:
     """(N,) bool: which labels are among these classes, all of which must occur."""
-    wanted = torch.tensor(list(classes), dtype=torch.int64, device=y.device)
+    try:
+        listed = [index(c) for c in classes]
+    except TypeError as error:
+        raise ValueError(
+            f"classes={classes!r}; expected class indices in a list, as [1] is of one"
+        ) from error
+    wanted = torch.tensor(listed, dtype=torch.int64, device=y.device)
     unknown = sorted(set(wanted.tolist()) - set(y.unique().tolist()))
     if unknown:
         raise ValueError(

@@ -19,10 +19,12 @@ class Stream(Examples):
     """Examples out of a PyTorch `Dataset`: `dataset[i]` -> (image, label), read batch by batch.
 
     Images (C, H, W), uint8 or floats from 0 to 1, all of one size. y: the labels (N,); None takes
-    those in `dataset.targets`, or reads the whole data set once. The data set may change its images
-    at random (transforms draw from PyTorch's generator, which `fit` seeds), so teachers are asked
-    live, no table of answers is made, and no bank is kept; a checkpoint knows the labels and the
-    first image alone. Raises ValueError for a data set whose items are no such pairs.
+    those in `dataset.targets`, or reads the whole data set once: where there are none, or the
+    first, middle or last item has another (as `target_transform` makes them). The data set may
+    change its images at random (transforms draw from PyTorch's generator, which `fit` seeds), so
+    teachers are asked live, no table of answers is made, and no bank is kept; a checkpoint knows
+    the labels and the first image alone. Raises ValueError for a data set whose items are no such
+    pairs.
     """
 
     _dataset: Any
@@ -38,8 +40,10 @@ class Stream(Examples):
             )
         first = _image(dataset, 0)[None].clone()
         check_images(first)
-        y = _labels(dataset) if y is None else y
+        if y is None:
+            y = _labels(dataset)
         check_labels(y, len(dataset))
+        y = y.detach()
         # `x` tells the shape and dtype of all, and holds no image: who reads it is stopped
         x = torch.empty(len(y), *first.shape[1:], dtype=first.dtype, device="meta")
         self.__dict__.update(x=x, y=y, domain=source(y), name=name)
@@ -123,14 +127,34 @@ def _image(dataset: Any, place: int) -> Tensor:
             f"item {place} of the data set is {what}; expected (image, label) with a tensor, as "
             "the transform torchvision.transforms.PILToTensor() makes of pictures"
         )
-    return item[0]
+    return item[0].detach()
 
 
 def _labels(dataset: Any) -> Tensor:
-    """The labels it names, or those of every item."""
+    """The labels it names, where its items have the same; else those of every item."""
+    advice = "give class indices: Stream(dataset, torch.tensor([…])), one for each item"
     named = getattr(dataset, "targets", None)
-    given = [dataset[i][1] for i in range(len(dataset))] if named is None else named
     try:
-        return torch.as_tensor(given)
+        if named is None or not _has(dataset, named):
+            named = [torch.as_tensor(dataset[place][1]) for place in range(len(dataset))]
+            named = torch.stack(named)
+        y = torch.as_tensor(named)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"the data set's labels are no numbers ({error}); give y=…") from error
+        raise ValueError(f"the data set's labels are no numbers ({error}); {advice}") from error
+    if y.dtype != torch.int64 or y.shape != (len(dataset),):
+        raise ValueError(
+            f"the data set's labels are {y.dtype} {tuple(y.shape)}; {advice}. Several numbers for "
+            "each are Targets(x, y), of images in memory"
+        )
+    return y
+
+
+def _has(dataset: Any, named: Any) -> bool:
+    """Whether the first, middle and last item have the labels in this list."""
+    count = len(dataset)
+    try:
+        pairs = [(named[i], dataset[i][1]) for i in {0, count // 2, count - 1}]
+        same = all(torch.as_tensor(a).tolist() == torch.as_tensor(b).tolist() for a, b in pairs)
+    except (TypeError, ValueError, RuntimeError, LookupError):
+        return False
+    return same and len(named) == count

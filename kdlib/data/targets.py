@@ -67,7 +67,7 @@ class Targets(Examples):
         return torch.zeros_like(self.domain)
 
     def __add__(self, other: Examples) -> "Targets":
-        if not isinstance(other, Targets) or self.classes != other.classes:
+        if isinstance(other, Targets) and self.classes != other.classes:
             raise ValueError(
                 f"{self!r} and {other!r} have no targets of one width; give both the same"
             )

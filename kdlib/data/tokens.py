@@ -8,6 +8,7 @@ from torch import Tensor
 from kdlib.arguments import check_sequences
 from kdlib.data.batches import Batch
 from kdlib.data.examples import Examples
+from kdlib.data.numeric import check_joined
 
 
 class Sequences(Examples):
@@ -51,11 +52,12 @@ class Sequences(Examples):
         return torch.zeros_like(self.domain)
 
     def __add__(self, other: Examples) -> "Sequences":
-        if not isinstance(other, Sequences) or self.x.shape[1] != other.x.shape[1]:
+        if isinstance(other, Sequences) and self.x.shape[1] != other.x.shape[1]:
             raise ValueError(
                 f"{self!r} and {other!r} are no sequences of one length; put -1 after the shorter "
                 "ones"
             )
+        check_joined(self, other)
         tokens, y = torch.cat([self.x, other.x]), torch.cat([self.y, other.y])
         domain = torch.cat([self.domain, other.domain])
         return self._made(tokens, y, domain, f"{self.name}+{other.name}")

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kdlib.arguments import check_images, finite
+from kdlib.arguments import check_images, finite, whole
 from kdlib.data.batches import Batch
-from kdlib.data.numeric import check_features
+from kdlib.data.numeric import check_features, check_pictures
 from kdlib.device import seeded
 
 Transform = Callable[[Tensor, torch.Generator], Any]
@@ -122,6 +122,7 @@ def cutmix(alpha: float = 1.0) -> Callable[[Tensor, torch.Generator], Mixed]:
     _check_alpha(alpha)
 
     def mix(x: Tensor, generator: torch.Generator) -> Mixed:
+        check_pictures("cutmix", x)
         partners, share = _drawn(x, alpha, generator)
         box, area = [], 1.0
         for size in x.shape[-2:]:
@@ -163,10 +164,11 @@ def jitter(pixels: int = 2) -> Callable[[Tensor, torch.Generator], Tensor]:
 
     (The augmentation of Hinton et al. 2015, section 3.)
     """
-    if pixels < 0:
-        raise ValueError(f"pixels={pixels}: expected 0 or more")
+    if not whole(pixels, 0):
+        raise ValueError(f"pixels={pixels!r}: expected a whole number of 0 or more, such as 2")
 
     def shift(x: Tensor, generator: torch.Generator) -> Tensor:
+        check_pictures("jitter", x)
         count, _, height, width = x.shape
         padded = torch.nn.functional.pad(x, (pixels,) * 4)
         down, right = torch.randint(2 * pixels + 1, (2, count, 1), generator=generator).to(x.device)

@@ -1,6 +1,6 @@
 """What a term on labels asks of them, and the weights of their classes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Set
 from functools import cache
 from typing import Any
 
@@ -23,6 +23,12 @@ def check_has_labels(term: str, examples: Examples) -> None:
 
 def class_weights(weights: Any) -> tuple[float, ...]:
     """As a tuple of floats; ValueError for what are none, negative ones, and nothing but 0."""
+    if isinstance(weights, Mapping | Set | str | bytes | bytearray):
+        raise ValueError(
+            f"HardLabels was given weights={weights!r}; expected a sequence in the order of the "
+            "classes: [w[c] for c in range(K)]"
+        )
+    weights = tuple(weights) if isinstance(weights, Iterator) else weights  # which is read once
     for weight in weights if isinstance(weights, Iterable) else ():
         check_no_symbol("HardLabels", "weights", weight)
     try:

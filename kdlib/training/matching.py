@@ -20,6 +20,7 @@ from kdlib.objectives import (
     Term,
 )
 from kdlib.objectives.wrapping import Wrapped
+from kdlib.source import raised_here
 
 
 def check_kind_of_answers(term: Term, examples: Examples) -> None:
@@ -88,17 +89,28 @@ def check_augment(
         tried = copy.deepcopy(augment)  # one that counts its calls is not to count this
     except Exception:
         tried = augment
-    few = examples.batch(slice(0, 2))
+    few, raw = examples.batch(slice(0, 2)), []
+
+    def watched(x: Tensor, generator: torch.Generator) -> Any:
+        raw.append(tried(x, generator))
+        return raw[-1]
+
     try:
         with seeded(0, few.x.device):
-            _, made = augmented(tried, few, torch.Generator().manual_seed(0))
-    except ValueError:
-        raise
+            _, made = augmented(watched, few, torch.Generator().manual_seed(0))
     except Exception as error:
+        if isinstance(error, ValueError) and raised_here(error):
+            raise
         raise ValueError(
             f"augment fails on two images {tuple(few.x.shape)} ({error}); expected a function "
             "(x, generator) -> x, as lambda x, generator: transform(x) makes one of a transform"
         ) from error
+    mixes = isinstance(raw[-1], tuple) or mixes_labels(augment)
+    if isinstance(raw[-1], tuple) and not bool(((raw[-1][2] >= 0) & (raw[-1][2] <= 1)).all()):
+        raise ValueError(
+            f"augment made shares {raw[-1][2].tolist()}; expected numbers from 0 to 1: how much of "
+            "each label is the image's own"
+        )
     if made.shape != few.x.shape:
         try:
             predict(student, made)
@@ -108,10 +120,11 @@ def check_augment(
                 f"augment makes {tuple(made.shape)} of images {tuple(few.x.shape)}, which the "
                 f"student cannot take ({why}); let it make images of the size that it is given"
             ) from error
-    for _, term in objective.terms if mixes_labels(augment) else ():
+    name = getattr(augment, "__name__", type(augment).__name__)
+    for _, term in objective.terms if mixes else ():
         if (term.reads_labels and not term.mixes) or len(examples.domains) > 1:
             raise ValueError(
-                f"augment={augment.__name__} mixes images and labels, and {term.name} of "
+                f"augment={name} mixes images and labels, and {term.name} of "
                 f"{examples!r} needs one label and one domain an image; use another augment"
             )
 

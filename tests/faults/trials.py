@@ -69,9 +69,7 @@ def forked(work: Callable[[], object]) -> int:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.alarm(60)  # one that hangs ends, too
             torch.set_num_threads(1)  # the parent's other threads are not here
-            tqdm.set_lock(
-                threading.RLock()
-            )  # as kdlib's own workers do: one lock for all dies with one
+            tqdm.set_lock(threading.RLock())  # as kdlib's own workers do
             work()
             os._exit(0)
         finally:

@@ -330,7 +330,7 @@ def test_jitter_shifts_each_image_and_lets_black_in() -> None:
     assert torch.equal(jitter(0)(x, torch.Generator()), x)
     again = jitter(2)(x, torch.Generator().manual_seed(0))
     assert torch.equal(shifted, again)
-    with pytest.raises(ValueError, match=r"pixels=-1: expected 0 or more"):
+    with pytest.raises(ValueError, match=r"pixels=-1: expected a whole number of 0"):
         jitter(-1)
 
 

@@ -108,7 +108,7 @@ def test_modes_and_momentum_are_as_before_and_dropout_is_off() -> None:
 def test_a_network_that_fails_keeps_its_statistics(network: CNN) -> None:
     before = state(network)
     colour = Examples(torch.zeros(4, 3, 8, 8, dtype=torch.uint8), torch.zeros(4, dtype=torch.int64))
-    with pytest.raises(RuntimeError):
+    with pytest.raises(ValueError, match=r"CNN cannot take Examples.*that it was built for"):
         adabn(network, colour)
     assert not changed(network, before)
     assert network.stage1[2].momentum == 0.1 and not network.training

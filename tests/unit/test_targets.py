@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kdlib import losses, metrics, vision
+from kdlib.adaptation import CDAN
 from kdlib.bank import train_bank
 from kdlib.data import (
     Examples,
@@ -35,6 +36,7 @@ from kdlib.data import (
     transfer_set,
     verify,
 )
+from kdlib.data.shifts import severity
 from kdlib.models import Normalise, cnn, initialise, mlp
 from kdlib.objectives import (
     BinaryLabels,
@@ -101,6 +103,7 @@ def test_weights_are_part_of_the_formula() -> None:
     assert one == HardLabels(weights=(1.0, 5.0)) != HardLabels() and {one: 1}[one] == 1
     assert str(one) == "HardLabels(weights=(1.0, 5.0))" and one.key() != HardLabels().key()
     assert HardLabels(weights=torch.tensor([1.0, 5.0])) == one  # type: ignore[arg-type]
+    assert HardLabels(weights=iter((1, 5))) == one  # type: ignore[arg-type]
     assert str(HardLabels(0.1, (1, 5))) == "HardLabels(smoothing=0.1, weights=(1.0, 5.0))"
 
 
@@ -136,7 +139,9 @@ def test_weights_and_smoothing_are_trained_together_elsewhere() -> None:
     ("make", "said"),
     [
         (lambda: HardLabels(weights=3.0), "weights=3.0; expected a number for each class"),  # type: ignore
-        (lambda: HardLabels(weights="ab"), "weights='ab'; expected a number for each"),  # type: ignore
+        (lambda: HardLabels(weights="ab"), "weights='ab'; .* in the order of the"),  # type: ignore
+        (lambda: HardLabels(weights={1: 5.0, 0: 1.0}), r"\[w\[c\] for c in range"),  # type: ignore
+        (lambda: HardLabels(weights={1.0, 5.0}), "in the order of the classes"),  # type: ignore
         (lambda: HardLabels(weights=(Symbol("w"), 1.0)), "weights=w, a symbol"),  # type: ignore
         (lambda: HardLabels(weights=(1.0, -1.0)), "at least 0"),
         (lambda: HardLabels(weights=(0.0, 0.0)), "not all of them 0"),
@@ -233,7 +238,17 @@ X = blobs(4).x
         (lambda: Examples(X, torch.ones(4) / 3), r"are Targets\(x, y\[:, None\]\)"),
         (lambda: Examples(X, torch.ones(4, 2)), r"are Targets\(x, y\)"),
         (lambda: regression().only([1]), "has numbers, no classes"),
-        (lambda: regression() + blobs(8), "no targets of one width"),
+        (lambda: regression() + regression()._with(y=torch.ones(96, 1)), "no targets of one width"),
+        (lambda: regression() + blobs(8), r"different kinds \(Targets and Examples\)"),
+        (lambda: blobs(8) + regression(), r"different kinds \(Examples and Targets\)"),
+        (lambda: blobs(8) + Stream(Pictures(blobs(8))), r"kinds \(Examples and Stream\)"),
+        (lambda: blobs(8) + Sequences(torch.ones(2, 3).long()), r"\(Examples and Sequences\)"),
+        (lambda: Sequences(torch.ones(2, 3).long()) + blobs(8), r"\(Sequences and Examples\)"),
+        (lambda: blobs(8) + X, "and a Tensor are of different kinds"),
+        (lambda: blobs(8).only(1), r"classes=1; .* as \[1\]"),  # type: ignore[arg-type]
+        (lambda: blobs(8).without(["a"]), r"classes=\['a'\]; "),  # type: ignore[list-item]
+        (lambda: Examples(X * 1j, torch.zeros(4).long()), r"view_as_real\(…\).flatten"),
+        (lambda: Targets.of_features(X.flatten(1) * 1j, torch.ones(4, 1)), "view_as_real"),
         (lambda: run(HardLabels(), binary(), student=mlp(16, 8, 2)), "HardLabels is for classes"),
         (lambda: run(LogitMSE(mlp(16, 2)), regression(), student=mlp(16, 8, 2)), "TeacherMean"),
         (lambda: run(BinaryLabels(), regression(), student=mlp(16, 8, 2)), r"MeanSquares\(\)"),
@@ -441,7 +456,26 @@ def test_targets_that_are_mixed_are_their_mean() -> None:
         ),
         (
             lambda: fit(mlp(16, 4), blobs(8), Decoupled(mlp(16, 4), 4), augment=own_mix),
-            "leave out what mixes them",
+            "augment=own_mix mixes images and labels, and Decoupled",
+        ),
+        (lambda: run(Decoupled(mlp(16, 4), 4), augment=jittered_mix), "augment=jittered_mix mixes"),
+        (
+            lambda: run(HardLabels(), augment=lambda x, g: (*own_mix(x, g)[:2], x.new_ones(2) + 1)),
+            r"augment made shares \[2\..* from 0 to 1",
+        ),
+        (lambda: run(HardLabels(), SIGNALS, augment=jitter(1)), "jitter moves pixels"),
+        (lambda: run(HardLabels(), SIGNALS, augment=cutmix()), "cutmix moves pixels"),
+        *(
+            (lambda name=name: SIGNALS.transformed(severity(name, 1)), f"{name} moves pixels")
+            for name in ("mirror", "rotate", "shift", "crop", "blur", "texture")
+        ),
+        (lambda: cutmix()(X.flatten(1)[..., None, None], torch.Generator()), "more than one pixel"),
+        (lambda: run(HardLabels(), augment=unpacking), r"augment fails .*\(not enough values"),
+        (lambda: jitter(2.5), "pixels=2.5: expected a whole number"),  # type: ignore[arg-type]
+        (lambda: jitter("a"), "pixels='a': expected a whole"),  # type: ignore[arg-type]
+        (
+            lambda: run(CDAN("1"), binary() + binary().unlabelled().as_domain(1)),
+            "CDAN.* is for classes",
         ),
     ],
 )
@@ -458,6 +492,18 @@ def own_mix(x: Tensor, generator: torch.Generator) -> Any:
     return x, torch.arange(len(x)).flip(0), torch.ones(len(x))
 
 
+def jittered_mix(x: Tensor, generator: torch.Generator) -> Any:
+    return mixup(1.0)(jitter(1)(x, generator), generator)
+
+
+def unpacking(x: Tensor, generator: torch.Generator) -> Tensor:
+    a, b, c = x
+    return a + b + c
+
+
+SIGNALS = Examples.of_features(torch.rand(8, 4, 4), torch.arange(8) % 4)
+
+
 def test_each_image_draws_for_itself_and_is_reproducible() -> None:
     def flip(image: Tensor) -> Tensor:  # as torchvision's RandomHorizontalFlip does it
         return image.flip(-1) if torch.rand(1) < 0.5 else image
@@ -472,6 +518,26 @@ def test_each_image_draws_for_itself_and_is_reproducible() -> None:
     assert torch.equal(state, torch.get_rng_state())
     fit(mlp(16, 4), blobs(32), epochs=1, augment=each_image(flip))
     assert jitter(1)(x, torch.Generator()).shape == x.shape
+
+
+def test_examples_keep_no_graph() -> None:
+    """Neither what was given nor its gradient is touched by a training."""
+    x, y = torch.rand(4, 16, requires_grad=True), torch.rand(4, 2, requires_grad=True)
+    images, classes = x.view(4, 1, 4, 4), torch.zeros(4, dtype=torch.int64)
+    made = [
+        Examples(images, classes),
+        Examples.of_features(x, classes),
+        Targets(images, y),
+        Targets.of_features(x, y),
+        Targets(images, y.detach()).labelled_as(y),
+        Stream(Items((image, 0) for image in images)),
+    ]
+    for examples in made:
+        batch = examples.batch()
+        assert not (examples.x.requires_grad or batch.x.requires_grad or batch.y.requires_grad)
+        assert examples.fingerprint
+    fit(mlp(16, 2), made[4], MeanSquares(), epochs=1, seed=0)
+    assert x.grad is None and y.grad is None and x.requires_grad and y.requires_grad
 
 
 # ---- data larger than memory ---------------------------------------------------------------------
@@ -517,8 +583,8 @@ def test_a_stream_is_sliced_without_being_read() -> None:
     data = Pictures(blobs(40))
     stream = Stream(data, name="pictures")
     part = stream[torch.arange(40) % 2 == 1][3:6].as_domain(1)
-    assert data.read == 1 and repr(part) == "Stream(pictures: 3 × (1, 4, 4))"
-    assert torch.equal(part.batch().x, data.examples[[7, 9, 11]].batch().x) and data.read == 4
+    assert data.read == 4 and repr(part) == "Stream(pictures: 3 × (1, 4, 4))"
+    assert torch.equal(part.batch().x, data.examples[[7, 9, 11]].batch().x) and data.read == 7
     assert part.y.tolist() == data.examples.y[[7, 9, 11]].tolist() and part.domains == [1]
     assert torch.equal(part.batch(torch.tensor([2])).x, data.examples[[11]].batch().x)
     assert [len(piece) for piece in stream.split(10, 30)] == [10, 30]
@@ -535,13 +601,23 @@ class Items(list):
 IMAGE = torch.rand(1, 4, 4)
 
 
+@pytest.mark.parametrize("named", [[0, 1, 2, 3], ["a", "b", "c", "d"], [3, 2], [3, 2, 1, 9]])
+def test_a_stream_has_the_labels_of_its_items(named: list[Any]) -> None:
+    """`targets` knows nothing of a `target_transform`, nor of a subset."""
+    data = Items((IMAGE, torch.tensor(3 - i) if i else 3) for i in range(4))
+    data.targets = named  # type: ignore[attr-defined]
+    assert Stream(data).y.tolist() == [3, 2, 1, 0]
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [
         (lambda: Stream(torch.utils.data.DataLoader(Pictures(blobs(8)))), "give loader.dataset"),
         (lambda: Stream(Items([(3, 0)])), "begins with a int; .*PILToTensor"),
         (lambda: Stream(Items([(IMAGE * 9, 0)])), "images hold values from"),
-        (lambda: Stream(Items([(IMAGE, "cat")])), "no numbers .* give y="),
+        (lambda: Stream(Items([(IMAGE, "cat")])), r"no numbers .* Stream\(dataset, torch.tensor"),
+        (lambda: Stream(Items([(IMAGE, 1.0)])), r"float32 \(1,\); give .*dataset, torch.tensor"),
+        (lambda: Stream(Items([(IMAGE, [0, 1])])), r"\(1, 2\); give class .*Several numbers"),
         (lambda: Stream(Items([(IMAGE, 0), (IMAGE[:, :2], 1)])).batch(), "item 1 of .*resize"),
         (lambda: Stream(Pictures(blobs(8))).transformed(lambda x, g: x), "ConcatDataset"),
         (lambda: Stream(Pictures(blobs(8))) + blobs(8), "ConcatDataset"),
