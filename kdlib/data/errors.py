@@ -34,6 +34,6 @@ def error_percent(logits: Tensor, y: Tensor) -> Tensor:
 
     Raises ValueError as `wrong` does, and for no examples.
     """
-    if isinstance(y, Tensor) and not len(y):
+    if isinstance(y, Tensor) and not y.numel():
         raise ValueError("there are no examples to score; give one or more")
     return 100 * wrong(logits, y).cpu().double().mean(-1)
