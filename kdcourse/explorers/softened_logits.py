@@ -44,7 +44,10 @@ class SoftenedLogits(Explorer):
                 f"logits, labels and images must be of the same N, not {len(self._logits)}, "
                 f"{len(self._labels)} and {len(self._images)}"
             )
-        temperatures = [float(value) for value in T]
+        try:
+            temperatures = [float(value) for value in T]
+        except TypeError:
+            raise ValueError(f"T={T!r}: expected the slider's temperatures: [1, 2, 4]") from None
         if not all(0 < value < float("inf") for value in temperatures):
             raise ValueError(f"every temperature must be a finite number > 0, not {temperatures}")
         self._classes = self._logits.shape[1]

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import sys
 from concurrent.futures import Executor, Future
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -11,6 +12,12 @@ from typing import Any
 import pytest
 
 from kdcourse.headless import interrupts, pools
+
+
+@pytest.fixture(autouse=True)
+def a_main_module_as_python_makes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """IPython puts another into its place, which `spawn` cannot read."""
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None, raising=False)
 
 
 def ends(jobs: int, killer: int | None = None) -> tuple[dict[int, Any], list[int]]:
