@@ -4,14 +4,22 @@ Whole trainings run on it with real numbers, held to these rules of a second dev
 
 - tensors of two devices in one operator are an error, unless the one of the CPU has no dimensions;
 - a generator of the CPU draws nothing on it;
-- NumPy does not see its memory; values come to the CPU by `.cpu()`, `.item()`, `.to("cpu")` alone;
-- float64 is refused (as MPS does) where `pretend(float64=False)`.
+- NumPy does not see its memory; values come to the CPU by `.cpu()`, `.item()`, `.tolist()`,
+  `.to("cpu")`, and out of a file, alone;
+- float64 is refused (as MPS does) where `pretend(float64=False)`;
+- a tensor that was made past it, and has no values, is refused, so that no result is a lie.
+
+Each is shown to bite in tests/gpu/test_pretend.py.
 
 It is called "meta", the one device beside the CPU that every build of PyTorch knows, so that no
-compiler is needed. What it cannot prove: that a real device's kernels exist for a dtype or give
-the same numbers (sums in another order, determinism, bf16 and TF32); what code does only where
-`device.type` is "cuda" or "mps" (CUDA graphs: tests/unit/test_capture.py holds these to a tape);
-streams and their races, waits of the host, memory and its allocator, speed, several cards, drivers.
+compiler is needed.
+
+What it cannot prove: that a real device's kernels exist for a dtype, or give the same numbers
+(sums in another order, determinism, bf16 and TF32: autocast does nothing here); that random numbers
+are the CPU's (here they are, on a card never); what code does only where `device.type` is "cuda" or
+"mps", such as recording a step or seeding (tests/unit/test_capture.py holds that to a tape, and a
+student that draws on the host, too); that a clock waits for the answer; streams and their races,
+memory and its allocator, layouts such as channels_last, speed, a second card, drivers.
 """
 
 import contextlib
@@ -54,8 +62,24 @@ class Away(torch.Tensor):
     def tolist(self) -> Any:
         return self.held.tolist()
 
+    def __getitem__(self, index: Any) -> Any:
+        return super().__getitem__(_listed(index))
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        super().__setitem__(_listed(index), value)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self.held.__reduce_ex__(protocol)  # in a file it is any tensor
+
     def __repr__(self, **_: Any) -> str:
         return f"Away({self.held!r})"
+
+
+def _listed(index: Any) -> Any:
+    """Lists in it as tensors of the host: PyTorch would make them on the device, without values."""
+    if isinstance(index, tuple):
+        return tuple(map(_listed, index))
+    return torch.tensor(index, device="cpu") if isinstance(index, list) else index
 
 
 class _Machine(TorchDispatchMode):
@@ -79,6 +103,8 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if kwargs.get("generator") is not None:
         raise RuntimeError("Expected a 'meta' device type for generator but found 'cpu'")
     here = [t for t in tensors if not isinstance(t, Away)]
+    if away and any(t.is_meta for t in here):
+        raise RuntimeError(f"{name}: a tensor was made past the made-up device, and has no values")
     moves = name in ("_to_copy", "copy_")
     if away and here and not moves:
         by_index = name.startswith("index") and isinstance(args[1], list | tuple)

@@ -31,18 +31,6 @@ def small(kind: str) -> nn.Module:
     return cnn(4, outputs=EX.classes) if kind == "cnn" else student()
 
 
-def test_the_device_is_another_one() -> None:
-    with pretend() as device:
-        there = torch.ones(3, device=device)
-        assert isinstance(there, Away) and (there * 2).sum().item() == 6
-        with pytest.raises(RuntimeError, match="at least two devices"):
-            there + torch.ones(3)
-        with pytest.raises(TypeError, match="cpu"):
-            there.numpy()
-    with pretend(float64=False) as device, pytest.raises(TypeError, match="float64"):
-        torch.ones(3, device=device).double()
-
-
 @pytest.mark.parametrize("float64", [True, False])
 @pytest.mark.parametrize("term", TERMS)
 def test_fit_and_its_errors(term: Any, float64: bool) -> None:
