@@ -64,14 +64,10 @@ SCORES: dict[str, Case] = {
 }
 INTERVALS: dict[str, Case] = {
     "interval": (lambda v: vars(metrics.interval(v)), (Z,)),
-    "interval of a list": (lambda v: vars(metrics.interval(list(v[:, 0]))), (Z,)),
     "difference": (lambda a, b: vars(metrics.difference(a, b)), (Z > 0, OTHER > 0)),
     "mean_intervals": (metrics.mean_intervals, (Z,)),
     "rank_correlation": (
         lambda a, b: vars(metrics.rank_correlation(a, b, draws=50)), (Z[:, 0], OTHER[:, 0]),
-    ),
-    "one_standard_error": (
-        lambda a: metrics.one_standard_error({1: list(a[:, 0]), 2: a[:, 1]}), (Z.abs(),),
     ),
 }  # fmt: skip
 CLOUDS: dict[str, Case] = {name: (distance, (F, F2)) for name, distance in DISTANCES.items()}
@@ -107,7 +103,11 @@ def test_of_labels_that_stayed_here(name: str) -> None:
 def test_every_score_is_tried() -> None:
     functions = {n for n, f in vars(metrics).items() if callable(f) and not isinstance(f, type)}
     tried = {name.split(" ")[0] for name in ALL}
-    assert functions - tried == {"holm", "score"}  # of plain numbers; tried by `fit(validate=)`
+    assert functions - tried == {
+        "holm",
+        "one_standard_error",
+        "score",
+    }  # of plain numbers; and `fit(validate=)`
 
 
 # ---- examples and networks -----------------------------------------------------------------------
