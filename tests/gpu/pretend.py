@@ -55,7 +55,7 @@ class Away(torch.Tensor):
     def numpy(self, **_: Any) -> Any:
         raise TypeError("can't convert a pretend tensor to numpy; use Tensor.cpu() first")
 
-    is_meta = False  # PyTorch's own tensors without values
+    is_meta = False  # else PyTorch warns that nothing can be copied into it
 
     def tolist(self) -> Any:
         return self.held.tolist()
