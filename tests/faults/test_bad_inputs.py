@@ -161,7 +161,7 @@ def banked(**how: Any) -> None:
 def observed(x: Any, taps: Any) -> None:
     try:
         seen = called(observe, mlp(16, 4, 4), x, taps)
-    except (RuntimeError, IndexError) as error:  # what a network says of images of another size is its own
+    except (RuntimeError, IndexError) as error:  # a network's own word
         frames = traceback.extract_tb(error.__traceback__)
         assert any(Path(frame.filename).parts[-3:-1] == ("nn", "modules") for frame in frames)
         return
@@ -220,7 +220,7 @@ TRIED: dict[str, tuple[Callable[..., None], list[SearchStrategy[Any]]]] = {
     "Examples": (examples, [tensors(), labels(), st.one_of(st.none(), labels())]),
     "fit": (lambda name, value: trained(**{name: value}), [NAMES, VALUES]),
     "train_bank": (lambda name, value: banked(**{name: value}), [SETTINGS, VALUES]),
-    "observe": (observed, [tensors(), st.one_of(st.just(()), scalars())]),
+    "observe": (observed, [tensors(), st.one_of(st.just(()), st.text(), st.lists(st.text()))]),
     "load": (loaded, [st.one_of(st.just("digits"), scalars(), st.text()), scalars()]),
     "save": (saved, [scalars().filter(lambda path: not isinstance(path, str)), VALUES]),
     "SoftenedLogits": (explored, [GRIDS]),

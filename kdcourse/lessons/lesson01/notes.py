@@ -452,33 +452,27 @@ claim(
 #
 # ## Stop and resume
 #
-# A *checkpoint* holds all that the next step depends on: weights, the optimiser's averages, the place on the schedule, and the history. The order of the images needs no place in it, as each epoch draws it from its own number. We pull the plug in the middle of the third epoch:
+# A *checkpoint* holds all that the next step depends on: weights, the optimiser's averages, the place on the schedule, and the history. The order of the images needs no place in it, as each epoch draws it from its own number. We pull the plug at the end of the third epoch, before its file is written:
 
 
 # %%
-def unplugged(after):
-    """Shifts images as usual, and fails at batch number `after`."""
-    batches = iter(range(after))
-
-    def shift(x, generator):
-        if next(batches, None) is None:
-            raise KeyboardInterrupt  # as the stop button does
-        return data.jitter(2)(x, generator)
-
-    return shift
+def unplugged(run):
+    """Asked after each epoch: fails after the third."""
+    if len(run.history) == 3:
+        raise KeyboardInterrupt  # as the stop button does
 
 
 # %% [markdown]
 # `broken` stops at the plug, `resumed` finds the file and goes on, `whole` was never stopped.
 
 # %%
-some = train[:480]  # 15 batches of 32
-how = {"epochs": 4, "batch": 32, "seed": seed}
-whole = fit(cnn(4), some, augment=data.jitter(2), **how)
+some = train[:480]
+how = {"epochs": 4, "batch": 32, "seed": seed, "augment": data.jitter(2)}
+whole = fit(cnn(4), some, **how)
 with tempfile.TemporaryDirectory() as folder:
     path = Path(folder) / "teacher.pt"
-    broken = fit(cnn(4), some, augment=unplugged(after=40), checkpoint=path, **how)
-    resumed = fit(cnn(4), some, augment=data.jitter(2), checkpoint=path, **how)
+    broken = fit(cnn(4), some, after_epoch=unplugged, checkpoint=path, **how)
+    resumed = fit(cnn(4), some, checkpoint=path, **how)
 
 # %%
 states = zip(
@@ -488,7 +482,7 @@ equal = all(torch.equal(first, second) for first, second in states)
 claim(
     "01.14",
     "Stopped in the third epoch and resumed, training ends bit-equal to training in one go",
-    equal and broken.interrupted and len(broken.history) == 2 and resumed.history == whole.history,
+    equal and broken.interrupted and len(broken.history) == 3 and resumed.history == whole.history,
     measured={"weights, buffers and history equal": equal},
 )
 
