@@ -68,7 +68,7 @@ def trained(
 ) -> nn.Module:
     """A network of this seed after 560 steps."""
     how = {"epochs": mnist.epochs(examples, how.pop("steps", mnist.STEPS)), **how}
-    tests = {"none": images()["test"][:2]}
+    tests = {"none": images()["test"][:2].unlabelled()}
     bank = train_bank(
         objective,
         student=network,
