@@ -481,6 +481,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nothing)
     monkeypatch.setattr(loop, "made", lambda _, groups, decay: torch.optim.SGD(groups))
     monkeypatch.setattr(checking, "check_taught", lambda *_: None)
+    monkeypatch.setattr("kdlib.objectives.teachers._check_finite", lambda *_: None)
     monkeypatch.setattr(loop, "row_of", lambda *_: {"loss": 0.0})
     monkeypatch.setattr(Examples, "domains", [0])
     monkeypatch.setattr(TeacherTable, "rows", lambda _, ids, taps=(): first(ids))
